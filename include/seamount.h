@@ -1,0 +1,323 @@
+/* seamount.h: the whole public interface of the seamount inference library.
+ *
+ * Three handles carry the work:
+ *   smt_engine   a loaded model and its device. Shareable between threads.
+ *   smt_runner   queue, scratch memory, cache pool and recorded command buffers; advances rows of tokens. One thread at a time.
+ *   smt_session  one timeline of tokens, a slot of a runner. One thread at a time, and never at once with its runner's others.
+ * Two more need neither tensors nor Vulkan: smt_file (what a GGUF file says) and smt_tokenizer (text <-> ids).
+ *
+ * Conventions
+ *   - Every fallible call returns smt_status and fills the caller's smt_error (may be NULL) where the failure is known.
+ *     Out-parameters are zeroed on entry; on failure they stay zero and nothing leaks.
+ *   - Option structs begin with struct_size (set it to sizeof the struct); every other field may be zero, which means default.
+ *   - Handles are opaque; the matching _free accepts NULL. Strings are UTF-8; strings returned are owned by the handle.
+ *   - The library never exits, prints, aborts, or reads the environment. A lost device is an error code.
+ *   - "Thread-safe": any thread at any time. "One thread at a time": the caller serialises. */
+#ifndef SEAMOUNT_H
+#define SEAMOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define SMT_API __declspec(dllexport)
+#else
+#define SMT_API __attribute__((visibility("default")))
+#endif
+
+#define SMT_VERSION_MAJOR 0
+#define SMT_VERSION_MINOR 1
+#define SMT_VERSION_PATCH 0
+
+/* Version of the library at run time, as major * 10000 + minor * 100 + patch. Thread-safe. */
+SMT_API uint32_t smt_version(void);
+
+/* ---- status ------------------------------------------------------------------------------------------------------- */
+
+/* One list makes the enum, the names and the texts. Codes keep their meaning for ever; new ones go at the end. */
+#define SMT_STATUS_LIST(X)                                                     \
+    X(OK, "ok")                                                                \
+    X(INVALID, "invalid argument")                                             \
+    X(MEMORY, "out of host memory")                                            \
+    X(DEVICE_MEMORY, "out of device memory")                                   \
+    X(IO, "file could not be read or written")                                 \
+    X(FORMAT, "file is damaged or not of the expected format")                 \
+    X(UNSUPPORTED, "not supported")                                            \
+    X(NOT_FOUND, "not found")                                                  \
+    X(NO_VULKAN, "no Vulkan on this system")                                   \
+    X(VULKAN, "a Vulkan call failed")                                          \
+    X(DEVICE_LOST, "the device was lost")                                      \
+    X(COMPILE, "a kernel did not compile")                                     \
+    X(FULL, "the context is full")                                             \
+    X(CANCELLED, "cancelled")                                                  \
+    X(INTERNAL, "internal error")
+
+typedef enum smt_status {
+#define X(name, text) SMT_##name,
+    SMT_STATUS_LIST(X)
+#undef X
+        SMT_STATUS_COUNT
+} smt_status;
+
+/* "SMT_FORMAT" style name and a short text; never NULL, whatever the value. Thread-safe. */
+SMT_API const char *smt_status_name(smt_status status);
+SMT_API const char *smt_status_text(smt_status status);
+
+/* Caller-owned; the message names the thing (tensor, key, heap) and the numbers. `file` and `line` say where in the library. */
+typedef struct smt_error {
+    smt_status code;
+    int line;
+    const char *file;
+    char message[512];
+} smt_error;
+
+/* ---- callbacks ---------------------------------------------------------------------------------------------------- */
+
+typedef enum smt_log_level { SMT_LOG_ERROR, SMT_LOG_WARN, SMT_LOG_INFO, SMT_LOG_DEBUG, SMT_LOG_VALIDATION } smt_log_level;
+/* Called on the thread that is inside the library (validation messages: on any thread). `text` lives for the call only. */
+typedef void (*smt_log_fn)(void *user, smt_log_level level, const char *text);
+
+typedef enum smt_stage { SMT_STAGE_COMPILE, SMT_STAGE_LOAD, SMT_STAGE_EVAL } smt_stage;
+/* `done` of `total`: kernels, bytes or tokens. Return false to cancel; the call under way then returns SMT_CANCELLED. */
+typedef bool (*smt_progress_fn)(void *user, smt_stage stage, uint64_t done, uint64_t total);
+
+typedef struct smt_callbacks {
+    void *user;
+    smt_log_fn log;           /* NULL: silent */
+    smt_progress_fn progress; /* NULL: none */
+} smt_callbacks;
+
+/* ---- files -------------------------------------------------------------------------------------------------------- */
+
+typedef struct smt_file smt_file;
+
+/* Opens a GGUF file and reads its header; the tensors stay on disk. Thread-safe. The result is read-only: any thread. */
+SMT_API smt_status smt_file_open(const char *path, smt_file **out_file, smt_error *err);
+SMT_API void smt_file_free(smt_file *file);
+
+typedef struct smt_key_info {
+    const char *name, *type; /* type: "u32", "string", "array of f32"; name is owned by the file */
+    uint64_t count;          /* elements of an array, else 1 */
+} smt_key_info;
+SMT_API uint64_t smt_file_key_count(const smt_file *file);
+SMT_API smt_status smt_file_key(const smt_file *file, uint64_t index, smt_key_info *out_info);
+/* Element `element` of key `index` as text, NUL-terminated and cut to `capacity`; invalid UTF-8 becomes U+FFFD.
+ * Returns the full length in bytes, whatever was cut. */
+SMT_API size_t smt_file_key_text(const smt_file *file, uint64_t index, uint64_t element, char *text, size_t capacity);
+
+typedef struct smt_tensor_info {
+    const char *name, *type; /* "blk.0.attn_q.weight", "Q4_K" */
+    uint32_t n_dims;
+    uint64_t ne[4];         /* ne[0] is the row length; unused dimensions are 1 */
+    uint64_t offset, bytes; /* from the start of the file */
+} smt_tensor_info;
+SMT_API uint64_t smt_file_tensor_count(const smt_file *file);
+SMT_API smt_status smt_file_tensor(const smt_file *file, uint64_t index, smt_tensor_info *out_info);
+
+/* What the file says of its model. Counts are parameters, not bytes. */
+typedef struct smt_model_info {
+    const char *architecture, *name; /* "deepseek2" or "llama"; name may be "" */
+    uint32_t n_layers, n_embd, n_vocab, n_heads, n_kv_heads, n_ctx_train;
+    uint32_t n_dense_layers, n_experts, n_experts_used, n_experts_shared, n_groups, n_groups_used;
+    uint32_t q_lora_rank, kv_lora_rank, nope_dim, rope_dim, value_dim; /* head sizes; ranks are 0 for dense models */
+    uint64_t n_params, n_params_active; /* active: every weight used for one token, the embedding table not counted */
+    uint64_t tensor_bytes;
+    uint64_t cache_values_per_token; /* elements of the key-value cache a token takes over all layers */
+    uint32_t n_assumed;              /* metadata that was absent and took a default: see smt_file_assumed */
+} smt_model_info;
+/* SMT_UNSUPPORTED for an unknown architecture, SMT_FORMAT where metadata and tensors contradict each other. */
+SMT_API smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_error *err);
+/* The i-th assumed default as one line, such as "expert_gating_func: softmax"; NULL beyond the last. */
+SMT_API const char *smt_file_assumed(const smt_file *file, uint32_t index);
+
+/* ---- tokenizer ---------------------------------------------------------------------------------------------------- */
+
+typedef struct smt_tokenizer smt_tokenizer;
+
+/* From the vocabulary of an open file, which may be freed afterwards. Read-only once made: any thread. */
+SMT_API smt_status smt_tokenizer_create(const smt_file *file, smt_tokenizer **out_tokenizer, smt_error *err);
+SMT_API void smt_tokenizer_free(smt_tokenizer *tokenizer);
+
+enum {
+    SMT_TOKENIZE_BOS = 1,     /* put the beginning token in front, where the file asks for it */
+    SMT_TOKENIZE_SPECIAL = 2, /* recognise control tokens in the text (never for text that a user typed) */
+};
+/* Any bytes are accepted; each undecodable one counts as U+FFFD. *out_tokens is malloc-owned by the caller: smt_free it. */
+SMT_API smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags,
+                                int32_t **out_tokens, size_t *out_count, smt_error *err);
+/* The whole list as bytes (NUL-terminated besides); control tokens give nothing. An id out of range is SMT_INVALID. */
+SMT_API smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text,
+                                  size_t *out_bytes, smt_error *err);
+SMT_API uint32_t smt_tokenizer_size(const smt_tokenizer *tokenizer);
+SMT_API bool smt_tokenizer_is_end(const smt_tokenizer *tokenizer, int32_t token); /* eos, eot, eom and their like */
+SMT_API bool smt_tokenizer_adds_bos(const smt_tokenizer *tokenizer);
+
+/* Streaming: each call gives the longest text that is complete UTF-8; keeps at most 3 bytes back. One thread at a time. */
+typedef struct smt_text_stream smt_text_stream;
+SMT_API smt_status smt_text_stream_create(const smt_tokenizer *tokenizer, smt_text_stream **out_stream, smt_error *err);
+SMT_API void smt_text_stream_free(smt_text_stream *stream);
+/* *out_text is owned by the stream and valid until its next call. */
+SMT_API smt_status smt_text_stream_push(smt_text_stream *stream, int32_t token, const char **out_text, size_t *out_bytes,
+                                        smt_error *err);
+/* What is still held back, as U+FFFD where it cannot be completed. */
+SMT_API void smt_text_stream_flush(smt_text_stream *stream, const char **out_text, size_t *out_bytes);
+
+/* Frees what a call handed over to the caller. Thread-safe; NULL is legal. */
+SMT_API void smt_free(void *memory);
+
+/* ---- devices ------------------------------------------------------------------------------------------------------ */
+
+typedef struct smt_device_list smt_device_list;
+
+typedef struct smt_heap_info {
+    uint64_t bytes, budget; /* budget: VK_EXT_memory_budget, else bytes */
+    bool device_local, host_visible;
+} smt_heap_info;
+
+typedef struct smt_device_info {
+    const char *id, *name, *kind, *driver; /* "vk0", ..., "discrete" | "integrated" | "virtual" | "cpu" | "other" */
+    const char *uuid;                      /* 32 hex digits */
+    uint32_t vendor_id, device_id, api_version, driver_version;
+    uint32_t n_heaps;
+    smt_heap_info heaps[16];
+    uint64_t max_allocation, max_storage_range;
+    uint32_t max_push_constants, max_workgroup, max_shared_bytes, max_storage_buffers, subgroup_size;
+    bool fp16, int8, int64, storage16, storage8, int_dot, coop_matrix, subgroup_arithmetic, timeline, memory_budget,
+        executable_properties;
+    const char *unusable; /* NULL, or what the device lacks that the engine needs */
+} smt_device_info;
+
+/* What every Vulkan-using call shares. */
+typedef struct smt_device_options {
+    size_t struct_size;
+    const char *devices;     /* comma-separated ids, UUID prefixes or parts of names; NULL: automatic choice */
+    const char *cache_dir;   /* SPIR-V and pipeline cache; NULL: none */
+    const char *shader_dir;  /* read shaders from here instead of the embedded ones; NULL: embedded */
+    bool validation;         /* enable the Khronos layer with synchronisation validation where it is installed */
+    bool minimum;            /* pretend that the device has no optional feature and no subgroup operations */
+    smt_callbacks callbacks;
+} smt_device_options;
+
+SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);
+SMT_API void smt_device_list_free(smt_device_list *list);
+SMT_API uint32_t smt_device_list_count(const smt_device_list *list);
+SMT_API smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_device_info *out_info);
+/* Measured read bandwidth of device memory in bytes per second: compiles one kernel, takes a fraction of a second. */
+SMT_API smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, double *out_bytes_s, smt_error *err);
+
+/* ---- kernels ------------------------------------------------------------------------------------------------------ */
+
+typedef struct smt_kernel_info {
+    const char *kernel, *variant;
+    bool ok;
+    const char *message; /* the compiler's words when not ok */
+    double compile_ms;
+    /* from VK_KHR_pipeline_executable_properties; negative: unknown */
+    double vgprs, spills, lds, occupancy, inverse_throughput;
+} smt_kernel_info;
+typedef void (*smt_kernel_fn)(void *user, const smt_kernel_info *info);
+
+/* Compiles every kernel that `model_path` needs (NULL: every row of the catalogue) and reports each. Allocates no device
+ * memory and dispatches nothing. SMT_COMPILE if one failed. */
+SMT_API smt_status smt_kernels_compile(const smt_device_options *options, const char *model_path, smt_kernel_fn report,
+                                       void *user, smt_error *err);
+
+/* ---- engine ------------------------------------------------------------------------------------------------------- */
+
+typedef struct smt_engine smt_engine;
+
+typedef struct smt_engine_options {
+    size_t struct_size;
+    const char *model_path; /* required */
+    smt_device_options device;
+} smt_engine_options;
+
+/* Opens the model, chooses the device, uploads the weights. Thread-safe. */
+SMT_API smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out_engine, smt_error *err);
+/* Every runner of the engine must be gone. */
+SMT_API void smt_engine_free(smt_engine *engine);
+SMT_API const smt_file *smt_engine_file(const smt_engine *engine);
+SMT_API void smt_engine_model(const smt_engine *engine, smt_model_info *out_info);
+SMT_API uint32_t smt_engine_device_count(const smt_engine *engine);
+SMT_API const char *smt_engine_device_name(const smt_engine *engine, uint32_t index);
+
+/* ---- runner and session ------------------------------------------------------------------------------------------- */
+
+typedef struct smt_runner smt_runner;
+typedef struct smt_session smt_session;
+
+typedef enum smt_cache_type { SMT_CACHE_F16, SMT_CACHE_F32 } smt_cache_type;
+
+typedef struct smt_runner_options {
+    size_t struct_size;
+    uint32_t n_ctx;            /* positions a session may hold; 0: the lesser of the model's and 4096 */
+    uint32_t n_batch;          /* rows of a prefill step, at most; 0: 512 */
+    uint32_t n_sessions;       /* slots; 0: 1 */
+    smt_cache_type cache_type; /* element of the latent cache, for dense models of K and V */
+} smt_runner_options;
+
+/* Allocates cache and scratch, compiles the kernels. The engine must outlive the runner. */
+SMT_API smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner,
+                                     smt_error *err);
+SMT_API void smt_runner_free(smt_runner *runner);
+/* May be called from any thread while an eval is under way: it returns SMT_CANCELLED at the next submission border. */
+SMT_API void smt_runner_cancel(smt_runner *runner);
+/* The options with defaults resolved. */
+SMT_API void smt_runner_get_options(const smt_runner *runner, smt_runner_options *out_options);
+
+SMT_API smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt_error *err);
+SMT_API void smt_session_free(smt_session *session);
+SMT_API uint32_t smt_session_length(const smt_session *session); /* tokens held */
+/* Forgets everything from token index `length` on; SMT_INVALID beyond the end. */
+SMT_API smt_status smt_session_rewind(smt_session *session, uint32_t length, smt_error *err);
+
+typedef struct smt_eval {
+    size_t struct_size;
+    const int32_t *tokens; /* [n_tokens] */
+    uint32_t n_tokens;
+    /* Rotary position of each token; NULL: its index in the session. The causal mask always goes by index. */
+    const int32_t *positions; /* [n_tokens] */
+    /* Outputs, each optional and owned by the caller. */
+    bool all_logits; /* false: logits of the last token only */
+    float *logits;   /* [n_tokens or 1, n_vocab], before any softmax */
+    float *hidden;   /* [n_layers + 2, n_tokens, n_embd]: embedding, after each layer, after the final norm */
+    /* [n_moe_layers, n_tokens, n_experts_used], in ascending layer; largest selection score first */
+    int32_t *expert_ids;
+    float *expert_weights; /* the factor of each expert's output, normalisation and scale included */
+} smt_eval;
+
+/* Appends the tokens to the session and computes what was asked for. On failure the session keeps its former length.
+ * SMT_INVALID names a token out of range, SMT_FULL the context and the numbers. */
+SMT_API smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err);
+
+/* ---- sampling ----------------------------------------------------------------------------------------------------- */
+
+typedef struct smt_sampler smt_sampler;
+
+typedef struct smt_sampler_options {
+    size_t struct_size;
+    float temperature;    /* 0: argmax, lowest id on a tie */
+    uint32_t top_k;       /* 0: off */
+    float top_p;          /* 0 or 1: off */
+    float min_p;          /* 0: off */
+    float repeat_penalty; /* 0 or 1: off */
+    uint32_t repeat_last; /* window of the penalty; 0: 64 */
+    uint64_t seed;
+} smt_sampler_options;
+
+SMT_API smt_status smt_sampler_create(const smt_sampler_options *options, smt_sampler **out_sampler, smt_error *err);
+SMT_API void smt_sampler_free(smt_sampler *sampler);
+/* Draws from logits [n_vocab] for output position `position`; the same seed, position and logits give the same token.
+ * `history` [n_history] feeds the repeat penalty and may be NULL. SMT_INTERNAL if no logit is finite. One thread at a time. */
+SMT_API smt_status smt_sampler_draw(smt_sampler *sampler, const float *logits, uint32_t n_vocab, const int32_t *history,
+                                    size_t n_history, uint64_t position, int32_t *out_token, smt_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

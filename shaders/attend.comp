@@ -1,0 +1,126 @@
+// attend.comp: softmax-weighted values over the cached positions, for SMT_HEADS heads that share one kv head, of one row.
+//
+// Positions go in chunks of SMT_BLOCK, ascending. SMT_SPLIT 0: one workgroup walks all chunks and writes the result. SMT_SPLIT 1: one
+// workgroup per chunk writes {maximum, sum} and values to `partial`, and attend_merge joins them. Both give equal bits.
+// In a chunk: invocations own positions for the scores (a cached key is read once for all heads), then vec4s of the value for the sum.
+//
+// Defines: SMT_HEADS, SMT_CACHE, SMT_SPLIT, SMT_KEY4 (key_dim / 4), SMT_VALUE4 (value_dim / 4).
+#include "lib/prelude.glsl"
+#include "lib/reduce.glsl"
+#include "lib/attend_funcs.glsl"
+
+layout(push_constant) uniform Push { attend_params p; };
+#if SMT_CACHE == 1
+layout(std430, set = 0, binding = 0) readonly buffer Cache { uvec2 v[]; } W[SMT_WINDOWS];
+vec4 cache4(uint win, uint at) {
+    uvec2 x = W[win].v[at];
+    return vec4(unpackHalf2x16(x.x), unpackHalf2x16(x.y));
+}
+#define VALUE_WORDS(n) ((n) / 2u)
+#define WORD4 2u
+#else
+layout(std430, set = 0, binding = 0) readonly buffer Cache { vec4 v[]; } W[SMT_WINDOWS];
+vec4 cache4(uint win, uint at) { return W[win].v[at]; }
+#define VALUE_WORDS(n) (n)
+#define WORD4 4u
+#endif
+layout(std430, binding = 1) readonly buffer Q { vec4 q[]; };
+layout(std430, binding = 2) writeonly buffer O { vec4 o[]; }; // result, or the values of `partial`
+layout(std430, binding = 3) writeonly buffer Sums { vec2 sums[]; };
+#define STEP_BINDING 4
+#define TABLE_BINDING 5
+#include "lib/step.glsl"
+#include "lib/cache_funcs.glsl"
+
+#define OWN ((SMT_VALUE4 + SMT_GROUP_X - 1) / SMT_GROUP_X) // value vec4s of one invocation
+shared vec4 q_shared[SMT_HEADS][SMT_KEY4];
+shared float weight[SMT_HEADS][SMT_BLOCK];
+
+vec4 total[SMT_HEADS][OWN];
+vec2 stat[SMT_HEADS]; // maximum, sum
+
+void chunk(uint win, uint first_vec, uint count, uint kv_head) {
+    uint lane = gl_LocalInvocationID.x, row_vecs = p.row_words / WORD4;
+    uint key_at = first_vec + VALUE_WORDS(p.key_off + kv_head * p.key_step) / WORD4;
+    uint value_at = first_vec + VALUE_WORDS(p.value_off + kv_head * p.value_step) / WORD4;
+    barrier(); // the weights of the chunk before are no longer read
+    for (uint t = lane; t < count; t += SMT_GROUP_X) {
+        vec4 dots[SMT_HEADS];
+        [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) dots[h] = vec4(0);
+        for (uint i = 0; i < SMT_KEY4; i++) {
+            vec4 key = cache4(win, key_at + t * row_vecs + i);
+            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) dots[h] = fma(q_shared[h][i], key, dots[h]);
+        }
+        [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
+            precise float s = p.scale * ((dots[h].x + dots[h].y) + (dots[h].z + dots[h].w));
+            weight[h][t] = s;
+        }
+    }
+    barrier();
+    vec2 factors[SMT_HEADS];
+    [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
+        float best = ATTEND_NONE;
+        for (uint t = lane; t < count; t += SMT_GROUP_X) best = max(best, weight[h][t]);
+        best = reduce_max(best);
+        precise float sum = 0.0;
+        for (uint t = lane; t < count; t += SMT_GROUP_X) {
+            float e = smt_exp(weight[h][t] - best);
+            weight[h][t] = e;
+            sum += e;
+        }
+        sum = reduce_sum(sum);
+        factors[h] = attend_factors(stat[h].x, best);
+        stat[h].y = attend_join(stat[h].y, sum, factors[h]);
+    }
+    barrier();
+    [[unroll]] for (uint g = 0; g < OWN; g++) {
+        uint own = lane + g * SMT_GROUP_X;
+        if (own < SMT_VALUE4) {
+            vec4 part[SMT_HEADS];
+            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) part[h] = vec4(0);
+            for (uint t = 0; t < count; t++) {
+                vec4 value = cache4(win, value_at + t * row_vecs + own);
+                [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) part[h] = fma(vec4(weight[h][t]), value, part[h]);
+            }
+            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) total[h][g] = attend_join(total[h][g], part[h], factors[h]);
+        }
+    }
+}
+
+void main() {
+    uint row = gl_WorkGroupID.y, lane = gl_LocalInvocationID.x, head0 = gl_WorkGroupID.x * SMT_HEADS;
+    if (row >= step_rows()) return;
+    uint slot = step_get(STEP_ARRAY_SLOT, row), positions = step_get(STEP_ARRAY_INDEX, row) + 1u;
+#if SMT_SPLIT
+    uint from = gl_WorkGroupID.z, to = from + 1u;
+    if (from * SMT_BLOCK >= positions) return;
+#else
+    uint from = 0u, to = (positions + SMT_BLOCK - 1u) / SMT_BLOCK;
+#endif
+    for (uint i = lane; i < SMT_HEADS * SMT_KEY4; i += SMT_GROUP_X)
+        q_shared[i / SMT_KEY4][i % SMT_KEY4] = q[(row * p.q_stride >> 2) + (head0 + i / SMT_KEY4) * SMT_KEY4 + i % SMT_KEY4];
+    [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
+        stat[h] = vec2(ATTEND_NONE, 0.0);
+        [[unroll]] for (uint g = 0; g < OWN; g++) total[h][g] = vec4(0);
+    }
+    for (uint c = from; c < to; c++) {
+        uint block = cache_block(slot, c * SMT_BLOCK, p.table_stride);
+        chunk(block / p.blocks_per_window, cache_word(block, c * SMT_BLOCK, p.blocks_per_window, p.row_words) / WORD4,
+              min(uint(SMT_BLOCK), positions - c * SMT_BLOCK), head0 / p.heads_per_kv);
+    }
+    [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
+#if SMT_SPLIT
+        uint at = (row * p.n_heads + head0 + h) * p.max_chunks + from;
+        if (lane == 0u) sums[at] = stat[h];
+        at *= SMT_VALUE4;
+        float last = 1.0;
+#else
+        uint at = (row * p.o_stride >> 2) + (head0 + h) * SMT_VALUE4;
+        float last = stat[h].y;
+#endif
+        [[unroll]] for (uint g = 0; g < OWN; g++) {
+            uint own = lane + g * SMT_GROUP_X;
+            if (own < SMT_VALUE4) o[at + own] = total[h][g] / last;
+        }
+    }
+}

@@ -1,0 +1,24 @@
+// embed.comp: token ids to float rows, for one part (a range of token ids) of the embedding table. One workgroup per row.
+#include "lib/prelude.glsl"
+#include "lib/quant_funcs.glsl"
+
+layout(push_constant) uniform Push { embed_params p; };
+layout(std430, binding = 1) writeonly buffer Y { vec4 y[]; };
+#define STEP_BINDING 2
+#include "lib/step.glsl"
+
+void main() {
+    uint row = gl_WorkGroupID.x;
+    if (row >= step_rows()) return;
+    uint token = step_get(STEP_ARRAY_TOKEN, row);
+    if (token < p.row0 || token >= p.row0 + p.rows) return;
+    uint row_byte = p.w_off16 * 16u + (token - p.row0) * p.row_bytes;
+    for (uint s = gl_LocalInvocationID.x; s * STEP < p.k; s += SMT_GROUP_X) {
+        Raw r = raw_load(0u, row_byte, s);
+        [[unroll]] for (uint sub = 0; sub < STEP / 32; sub++)
+            [[unroll]] for (uint j = 0; j < 8; j++) {
+                uint at = s * (STEP / 4) + sub * 8u + j;
+                if (at * 4u < p.k) y[(row * p.y_stride >> 2) + at] = raw_w(r, sub, j);
+            }
+    }
+}

@@ -1,0 +1,19 @@
+// windows.glsl: the weight windows W[SMT_WINDOWS], seen as words and as 16-byte vectors of the same memory.
+// The window index must be uniform over the workgroup. Addresses are bytes inside the window, below 4 GiB.
+#ifndef WINDOWS_GLSL
+#define WINDOWS_GLSL
+
+layout(std430, set = 0, binding = 0) readonly buffer WindowWords { uint w[]; } W[SMT_WINDOWS];
+layout(std430, set = 0, binding = 0) readonly buffer WindowVectors { uvec4 v[]; } WV[SMT_WINDOWS];
+
+// One word at a 2-byte aligned address.
+uint load_u32_at2(uint win, uint byte) {
+    uint at = byte >> 2, lo = W[win].w[at];
+    if ((byte & 2u) == 0u) return lo;
+    return (lo >> 16) | (W[win].w[at + 1u] << 16);
+}
+uint load_u16(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 2u) * 8u)) & 0xffffu; }
+uint load_u8(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 3u) * 8u)) & 0xffu; }
+float load_f32(uint win, uint off16, uint index) { return uintBitsToFloat(W[win].w[off16 * 4u + index]); }
+
+#endif

@@ -1,0 +1,58 @@
+// mla_cache.comp: latent attention between the projections and the scores, one workgroup per row:
+//   cache row of this token <- { norm(c), rotated k_rope }      (kv = [c | k_rope], the norm covers c alone)
+//   rope part of every absorbed query <- rotated q_rope         (q heads are [nope | rope], absorbed heads [kv_rank | rope])
+#include "lib/prelude.glsl"
+#include "lib/reduce.glsl"
+
+layout(push_constant) uniform Push { cache_params p; };
+layout(std430, set = 0, binding = 0) buffer Cache { uint w[]; } W[SMT_WINDOWS];
+layout(std430, binding = 1) readonly buffer Kv { float kv[]; };
+layout(std430, binding = 2) readonly buffer Q { float q[]; };
+layout(std430, binding = 3) writeonly buffer Absorbed { float qa[]; };
+layout(std430, binding = 4) readonly buffer Norm { float norm_weight[]; };
+#define STEP_BINDING 5
+#define ROPE_BINDING 6
+#define TABLE_BINDING 7
+#include "lib/step.glsl"
+#include "lib/rope_funcs.glsl"
+#include "lib/cache_funcs.glsl"
+
+void store_pair(uint win, uint word, uint pair, vec2 v) {
+#if SMT_CACHE == 1
+    W[win].w[word + pair] = packHalf2x16(v);
+#else
+    W[win].w[word + 2u * pair] = floatBitsToUint(v.x);
+    W[win].w[word + 2u * pair + 1u] = floatBitsToUint(v.y);
+#endif
+}
+
+void main() {
+    uint row = gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
+    if (row >= step_rows()) return;
+    uint position = step_get(STEP_ARRAY_POSITION, row), index = step_get(STEP_ARRAY_INDEX, row);
+    uint block = cache_block(step_get(STEP_ARRAY_SLOT, row), index, p.table_stride);
+    uint win = block / p.blocks_per_window, word = cache_word(block, index, p.blocks_per_window, p.row_words);
+    uint from = row * p.kv_stride, pairs = p.rope / 2u;
+
+    precise float sum = 0.0;
+    for (uint i = lane; i < p.kv_rank; i += SMT_GROUP_X) sum = fma(kv[from + i], kv[from + i], sum);
+    precise float scale = 1.0 / sqrt(reduce_sum(sum) / float(p.kv_rank) + p.eps);
+    for (uint i = lane; i < p.kv_rank / 2u; i += SMT_GROUP_X) {
+        vec2 weight = vec2(norm_weight[2u * i], norm_weight[2u * i + 1u]);
+        precise vec2 v = (vec2(kv[from + 2u * i], kv[from + 2u * i + 1u]) * scale) * weight;
+        store_pair(win, word, i, v);
+    }
+    for (uint i = lane; i < pairs; i += SMT_GROUP_X) {
+        uint at = from + p.kv_rank + 2u * i;
+        store_pair(win, word, p.kv_rank / 2u + i,
+                   rope_turn(vec2(kv[at], kv[at + 1u]), rope_angle(position, i, pairs, p.coarse_words), p.magnitude));
+    }
+    for (uint i = lane; i < p.n_heads * pairs; i += SMT_GROUP_X) {
+        uint head = i / pairs, pair = i % pairs;
+        uint at = row * p.q_stride + head * (p.nope + p.rope) + p.nope + 2u * pair;
+        uint to = row * p.qa_stride + head * (p.kv_rank + p.rope) + p.kv_rank + 2u * pair;
+        vec2 v = rope_turn(vec2(q[at], q[at + 1u]), rope_angle(position, pair, pairs, p.coarse_words), p.magnitude);
+        qa[to] = v.x;
+        qa[to + 1u] = v.y;
+    }
+}

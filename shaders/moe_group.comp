@@ -1,0 +1,50 @@
+// moe_group.comp: turns "row -> experts" round into "expert -> entries" and cuts the entries into tiles of SMT columns for the expert
+// kernels. One workgroup, no atomics: each invocation owns experts and walks all choices in order, so the list is the same every time.
+// An entry is row * n_used + slot. The layout of the work list is in shared/params.h. Defines: SMT_EXPERTS.
+#include "lib/prelude.glsl"
+
+layout(push_constant) uniform Push { group_params p; };
+layout(std430, binding = 1) readonly buffer Ids { uint ids[]; };
+layout(std430, binding = 2) writeonly buffer Work { uint work[]; };
+#define STEP_BINDING 3
+#include "lib/step.glsl"
+
+shared uint count[SMT_EXPERTS], entry_at[SMT_EXPERTS], tile_at[SMT_EXPERTS];
+
+void main() {
+    uint lane = gl_LocalInvocationID.x, n = step_rows() * p.n_used;
+    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) {
+        uint mine = 0u;
+        for (uint i = 0; i < n; i++) mine += uint(ids[i] == e);
+        count[e] = mine;
+    }
+    barrier();
+    if (lane == 0u) {
+        uint entries = 0u, tiles = 0u;
+        for (uint e = 0; e < p.n_experts; e++) {
+            entry_at[e] = entries;
+            tile_at[e] = tiles;
+            entries += count[e];
+            tiles += (count[e] + p.columns - 1u) / p.columns;
+        }
+        work[WORK_GRID_UP] = p.up_blocks;
+        work[WORK_GRID_UP + 1u] = tiles;
+        work[WORK_GRID_UP + 2u] = 1u;
+        work[WORK_TILES] = tiles;
+        work[WORK_GRID_DOWN] = p.down_blocks;
+        work[WORK_GRID_DOWN + 1u] = tiles;
+        work[WORK_GRID_DOWN + 2u] = 1u;
+    }
+    barrier();
+    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) {
+        uint at = p.entries_word + entry_at[e];
+        for (uint i = 0; i < n && at < p.entries_word + p.max_entries; i++)
+            if (ids[i] == e) work[at++] = i;
+        for (uint t = 0; t * p.columns < count[e]; t++) {
+            uint tile = WORK_HEAD + (tile_at[e] + t) * WORK_TILE_WORDS;
+            work[tile] = e;
+            work[tile + 1u] = entry_at[e] + t * p.columns;
+            work[tile + 2u] = min(p.columns, count[e] - t * p.columns);
+        }
+    }
+}

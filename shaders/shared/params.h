@@ -1,0 +1,139 @@
+/* params.h: what host and shaders agree on, included by both: the step buffer, the expert table, push constants.
+ *
+ * Units: offsets called *_off16 are in 16-byte units from the start of a window; strides of activations are in floats and multiples
+ * of 4. Every push-constant struct is at most 128 bytes; the host asserts it below. */
+#ifndef SMT_PARAMS_H
+#define SMT_PARAMS_H
+
+#ifdef VULKAN
+#define u32 uint
+#define f32 float
+#else
+#include <stdint.h>
+typedef uint32_t u32;
+typedef float f32;
+#endif
+
+/* Positions per block of the cache, and per chunk of attention: one number, so that a chunk lies in one block. */
+#define SMT_BLOCK 256
+/* The most experts per token that moe_route keeps in local memory. */
+#define SMT_MAX_USED 32
+
+/* ---- the step buffer: u32 words written by the host before a step; see run/run_step.c ----
+ * STEP_HEAD words, then five arrays of max_rows words: token id, rotary position, index in the session's timeline, session slot,
+ * and the list of rows whose logits are wanted. */
+#define STEP_N_ROWS 0   /* active rows; the rest of the bucket is idle and writes nothing that lasts */
+#define STEP_N_OUT 1    /* entries of the output list */
+#define STEP_MAX_ROWS 2 /* length of each array */
+#define STEP_ATTEND 4   /* indirect grid of the split attention: head groups, rows, chunks */
+#define STEP_HEAD 16
+#define STEP_ARRAY_TOKEN 0
+#define STEP_ARRAY_POSITION 1
+#define STEP_ARRAY_INDEX 2
+#define STEP_ARRAY_SLOT 3
+#define STEP_ARRAY_OUT 4
+#define STEP_ARRAYS 5
+
+/* ---- expert table: EXPERT_WORDS u32 per expert: where its three matrices lie ---- */
+#define EXPERT_WINDOW 0
+#define EXPERT_GATE 1 /* off16 */
+#define EXPERT_UP 2
+#define EXPERT_DOWN 3
+#define EXPERT_WORDS 4
+
+/* ---- expert work list, made by moe_group on the device ----
+ * words 0..2: indirect grid of gate/up, 3: number of tiles, 4..6: indirect grid of down, then 8: tiles of {expert, first entry, entries};
+ * entries (row * n_used + slot, ascending inside an expert) follow at the offset given in push constants. */
+#define WORK_GRID_UP 0
+#define WORK_TILES 3
+#define WORK_GRID_DOWN 4
+#define WORK_HEAD 8
+#define WORK_TILE_WORDS 3
+
+/* embed: one part of the token table (rows row0 .. row0 + rows) to float rows. */
+struct embed_params {
+    u32 w_off16, row_bytes, row0, rows;
+    u32 k, y_stride;
+};
+
+/* rmsnorm: y[r] = x[list ? out[r] : r] / rms * weight */
+struct norm_params {
+    u32 w_off16, k, x_stride, y_stride;
+    u32 use_list, count_word;
+    f32 eps;
+};
+
+/* matmul: y[col][batch][row] = sum_i W[batch][row][i] x[col][batch][i]  (+ residual[col][row])
+ * dense: columns are rows of the step. expert: columns are entries of the work list, W is found in the expert table. */
+struct matmul_params {
+    u32 w_off16, w2_off16; /* dense; w2: the up matrix of a gated pair */
+    u32 row_bytes, k, rows;
+    u32 w_batch_off16;            /* from plane to plane */
+    u32 x_stride, x_batch;        /* floats from column to column, from plane to plane */
+    u32 y_stride, y_batch, y_row; /* y_row: first row written (parts of a tall matrix) */
+    u32 residual, res_stride;     /* residual: add it */
+    u32 count_word;               /* STEP_N_ROWS or STEP_N_OUT */
+    u32 table_word;               /* expert: EXPERT_GATE or EXPERT_DOWN */
+    u32 entries_word;             /* expert: where the entries begin in the work list */
+    u32 x_div;                    /* expert: input row of an entry = entry / x_div (n_used for gate/up, 1 for down) */
+};
+
+/* cache write and rotation, latent form (mla_cache) and plain form (gqa_cache) */
+struct cache_params {
+    u32 norm_off16;           /* latent: kv_a_norm */
+    u32 n_heads, n_kv_heads;
+    u32 kv_rank, nope, rope, value;
+    u32 q_stride, kv_stride, v_stride, qa_stride; /* floats per row */
+    u32 row_words;            /* u32 words of one cached row */
+    u32 blocks_per_window, table_stride; /* table_stride: blocks per slot in the block table */
+    u32 coarse_words;         /* words of the coarse rotary table, before the fine one */
+    f32 eps, magnitude;
+};
+
+struct attend_params {
+    u32 n_heads, heads_per_kv;
+    u32 key_dim, value_dim;
+    u32 q_stride, o_stride;
+    u32 key_off, value_off;     /* first value of key and value of kv head 0 in a cached row */
+    u32 key_step, value_step;   /* from kv head to kv head */
+    u32 row_words, blocks_per_window, table_stride;
+    u32 max_chunks;             /* partial results per row and head */
+    f32 scale;
+};
+
+struct route_params {
+    u32 n_experts, n_used, n_groups, n_groups_used;
+    u32 norm_weights, has_bias, bias_off16, logit_stride;
+    f32 weight_scale;
+};
+
+struct group_params {
+    u32 n_experts, n_used, columns; /* columns: of the expert kernels' tiles */
+    u32 up_blocks, down_blocks;     /* row blocks of the two grids */
+    u32 entries_word, max_entries;
+};
+
+struct combine_params {
+    u32 n_embd, n_used, n_experts, n_ranges;
+    u32 y_stride, shared_stride, res_stride, out_stride;
+    u32 has_shared;
+};
+
+struct swiglu_params {
+    u32 n, stride, per_entry; /* per_entry: rows are n_rows * per_entry */
+};
+
+#ifndef VULKAN
+#define SMT_CHECK_PUSH(name) _Static_assert(sizeof(struct name) <= 128, #name " exceeds the push constants every device has")
+SMT_CHECK_PUSH(embed_params);
+SMT_CHECK_PUSH(norm_params);
+SMT_CHECK_PUSH(matmul_params);
+SMT_CHECK_PUSH(cache_params);
+SMT_CHECK_PUSH(attend_params);
+SMT_CHECK_PUSH(route_params);
+SMT_CHECK_PUSH(group_params);
+SMT_CHECK_PUSH(combine_params);
+SMT_CHECK_PUSH(swiglu_params);
+#endif
+
+#endif

@@ -1,0 +1,25 @@
+/* api_engine.h: the insides of engine, runner and session, for the files that make them. */
+#ifndef SMT_API_ENGINE_H
+#define SMT_API_ENGINE_H
+
+#include "api/api_internal.h"
+#include "run/run.h"
+
+struct smt_engine {
+    smt_file *file; /* owned */
+    smt_vk *vk;     /* owned */
+    smt_vk_device *device; /* owned */
+    smt_run_model *model;  /* owned; borrows file and device */
+};
+
+struct smt_runner {
+    smt_engine *engine; /* borrowed; must outlive */
+    smt_run *run;       /* owned */
+};
+
+struct smt_session {
+    smt_runner *runner; /* borrowed; must outlive */
+    uint32_t slot, length;
+};
+
+#endif

@@ -1,0 +1,46 @@
+/* api_internal.h: what the files of src/api share: the insides of the handles that more than one file looks into, and the choice
+ * of a device.
+ *
+ * Invariants
+ *   1. An smt_file decides at opening time whether its model can run, and remembers the answer: afterwards it is read-only and
+ *      any thread may use it. A file without a runnable model (vocabulary only, unknown architecture) still opens.
+ *   2. The choice of a device is a pure function of snapshots and the user's words; only smt_api_pick_device talks to anybody. */
+#ifndef SMT_API_INTERNAL_H
+#define SMT_API_INTERNAL_H
+
+#include "gguf/gguf.h"
+#include "model/model.h"
+#include "token/token.h"
+#include "vk/vk.h"
+
+struct smt_file {
+    smt_gguf *gguf;          /* owned */
+    smt_model *model;        /* owned; NULL when model_status is not SMT_OK */
+    smt_status model_status; /* why there is no model, with model_error */
+    smt_error model_error;
+};
+
+struct smt_tokenizer {
+    smt_vocab *vocab; /* owned */
+};
+
+/* Copies a caller's option struct over `known`, which is zeroed first, so that older callers get defaults for newer fields.
+ * SMT_INVALID without struct_size, or when a newer caller sets a field that this library does not know. */
+smt_status smt_api_copy_options(void *known, size_t known_bytes, const void *given, const char *name, smt_error *err);
+
+/* ---- devices (api_choose.c) ---- */
+
+/* Resolves `wanted` (see smt_device_options.devices) against the snapshots, in the order of its words; a device named twice is
+ * there twice. NULL or "": one device by automatic choice: usable before unusable, then discrete, integrated or virtual, other,
+ * cpu; then the larger device-local memory; then the order of enumeration.
+ * SMT_NOT_FOUND: nothing matches a word, or no device at all. SMT_INVALID: a word matches several, an empty word, more than
+ * `capacity` words. A device that lacks something (smt_caps_lacks) can be chosen: the caller says what it needs. */
+smt_status smt_api_choose_devices(const smt_caps *const *caps, uint32_t n_caps, const char *wanted, uint32_t *out_indices,
+                                  uint32_t capacity, uint32_t *out_count, smt_error *err);
+/* The same where exactly one device can be used: SMT_UNSUPPORTED when `wanted` names several. */
+smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, const char *wanted, uint32_t *out_index,
+                                 smt_error *err);
+/* smt_api_choose_device over the devices of `vk`; an automatic choice of a software device is told to the log. */
+smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *options, uint32_t *out_index, smt_error *err);
+
+#endif

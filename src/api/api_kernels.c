@@ -1,0 +1,125 @@
+/* api_kernels.c: compiles the kernels of a model, or the whole catalogue, and reports each. Needs no device memory, so that a driver
+ * without hardware (RADV's null device) can be asked what its compiler makes of them. */
+#include "api/api_engine.h"
+
+#include <stdio.h>
+
+typedef struct key_list {
+    smt_kernel_key *keys; /* owned */
+    size_t n, capacity;
+} key_list;
+
+static smt_status add_key(key_list *list, const smt_kernel_key *key, smt_error *err) {
+    for (size_t i = 0; i < list->n; i++)
+        if (smt_kernel_equal(&list->keys[i], key)) return SMT_OK;
+    SMT_TRY(smt_grow((void **)&list->keys, &list->capacity, list->n + 1, sizeof *list->keys, err));
+    list->keys[list->n++] = *key;
+    return SMT_OK;
+}
+
+/* The kernels of one shape of step. */
+static smt_status add_shape(key_list *list, const smt_model *model, const smt_items *items, const smt_caps *caps, uint32_t rows,
+                            smt_error *err) {
+    uint32_t n_ctx = smt_min_u32(model->n_ctx_train, 4096);
+    smt_graph_shape shape = {.rows = rows,
+                             .out_rows = 1,
+                             .n_ctx = n_ctx,
+                             .n_blocks = smt_div_up(n_ctx, SMT_BLOCK),
+                             .cache_f16 = true,
+                             .split = rows == 1};
+    smt_graph *graph;
+    SMT_TRY(smt_graph_create(model, items, caps, &shape, &graph, err));
+    smt_status status = SMT_OK;
+    for (size_t i = 0; i < graph->n_nodes && status == SMT_OK; i++)
+        if (!graph->nodes[i].copy) status = add_key(list, &graph->nodes[i].key, err);
+    smt_graph_free(graph);
+    return status;
+}
+
+static smt_status model_keys(key_list *list, const char *path, const smt_caps *caps, smt_error *err) {
+    smt_file *file;
+    SMT_TRY(smt_file_open(path, &file, err));
+    smt_status status = file->model_status;
+    if (status != SMT_OK && err) *err = file->model_error;
+    smt_items items = {0};
+    if (status == SMT_OK) status = smt_items_create(file->model, caps, &items, err);
+    static const uint32_t rows[] = {1, 128};
+    for (size_t i = 0; i < SMT_COUNT(rows) && status == SMT_OK; i++)
+        status = add_shape(list, file->model, &items, caps, rows[i], err);
+    smt_items_free(&items);
+    smt_file_free(file);
+    return status;
+}
+
+static smt_status catalogue_keys(key_list *list, smt_error *err) {
+    smt_kernel_key key;
+    for (uint32_t i = 0; smt_kernel_catalogue(i, &key); i++) SMT_TRY(add_key(list, &key, err));
+    return SMT_OK;
+}
+
+/* Compiles one key and reports it; true when it compiled. */
+static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_kernel_fn report, void *user) {
+    smt_kernel_spec spec;
+    smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
+    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
+    for (uint32_t i = 0; i < spec.n_defines; i++) defines[i] = (smt_vk_define){spec.defines[i].name, spec.defines[i].value};
+    smt_vk_kernel_desc desc = {.source = spec.source,
+                               .label = spec.label,
+                               .defines = defines,
+                               .n_defines = spec.n_defines,
+                               .n_windows = spec.windows,
+                               .group_size = {spec.group, 1, 1},
+                               .push_bytes = spec.push_bytes};
+    smt_vk_kernel *kernel;
+    smt_error why = {0};
+    smt_status status = smt_vk_kernel_create(device, &desc, true, &kernel, &why);
+    smt_vk_kernel_stats stats = {.compile_ms = -1, .vgprs = -1, .spills = -1, .lds = -1, .occupancy = -1, .inverse_throughput = -1};
+    if (status == SMT_OK) smt_vk_kernel_get_stats(kernel, &stats);
+    smt_kernel_info info = {.kernel = smt_kernel_name(key->kernel),
+                            .variant = spec.label,
+                            .ok = status == SMT_OK,
+                            .message = status == SMT_OK ? NULL : why.message,
+                            .compile_ms = stats.compile_ms,
+                            .vgprs = stats.vgprs,
+                            .spills = stats.spills,
+                            .lds = stats.lds,
+                            .occupancy = stats.occupancy,
+                            .inverse_throughput = stats.inverse_throughput};
+    if (report) report(user, &info);
+    smt_vk_kernel_destroy(device, kernel);
+    return status == SMT_OK;
+}
+
+static smt_status compile_all(smt_vk_device *device, const smt_device_options *options, const char *model_path, smt_kernel_fn report,
+                              void *user, smt_error *err) {
+    key_list list = {0};
+    smt_status status = model_path ? model_keys(&list, model_path, smt_vk_device_caps(device), err) : catalogue_keys(&list, err);
+    size_t failed = 0;
+    const smt_callbacks *c = &options->callbacks;
+    for (size_t i = 0; i < list.n && status == SMT_OK; i++) {
+        failed += !compile_key(device, &list.keys[i], report, user);
+        if (c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, i + 1, list.n))
+            status = SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu kernels", i + 1, list.n);
+    }
+    if (status == SMT_OK && failed)
+        status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n, smt_vk_device_caps(device)->name);
+    smt_free(list.keys);
+    return status;
+}
+
+smt_status smt_kernels_compile(const smt_device_options *options, const char *model_path, smt_kernel_fn report, void *user,
+                               smt_error *err) {
+    smt_device_options o;
+    SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_device_options", err));
+    smt_vk *vk;
+    SMT_TRY(smt_vk_open(&(smt_vk_options){.validation = o.validation, .callbacks = o.callbacks}, &vk, err));
+    uint32_t index;
+    smt_vk_device *device = NULL;
+    smt_status status = smt_api_pick_device(vk, &o, &index, err);
+    const smt_vk_device_options device_options = {.minimum = o.minimum, .cache_dir = o.cache_dir, .shader_dir = o.shader_dir};
+    if (status == SMT_OK) status = smt_vk_device_create(vk, index, &device_options, &device, err);
+    if (status == SMT_OK) status = compile_all(device, &o, model_path, report, user, err);
+    smt_vk_device_destroy(device);
+    smt_vk_close(vk);
+    return status;
+}

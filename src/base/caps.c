@@ -1,0 +1,56 @@
+/* caps.c: questions about a device snapshot that need no device. */
+#include "caps.h"
+
+#include <stdio.h>
+
+/* What the plainest form of every kernel needs; see the binding model in vk/vk.h. */
+#define NEED_PUSH_BYTES 128
+#define NEED_INVOCATIONS 128
+#define NEED_SHARED_BYTES 16384
+#define NEED_STAGE_BUFFERS 24 /* 16 windows + 8 buffers */
+#define NEED_STORAGE_RANGE (128ull << 20)
+
+const char *smt_caps_lacks(const smt_caps *caps, char *text, size_t capacity) {
+    const struct {
+        const char *name;
+        uint64_t have, need;
+    } limits[] = {
+        {"API version (as major * 1000 + minor)", (caps->api_version >> 22 & 127) * 1000 + (caps->api_version >> 12 & 1023), 1002},
+        {"timelineSemaphore", caps->timeline, 1},
+        {"shaderStorageBufferArrayDynamicIndexing", caps->buffer_array_dynamic, 1},
+        {"maxPushConstantsSize", caps->max_push_bytes, NEED_PUSH_BYTES},
+        {"maxComputeWorkGroupInvocations", caps->max_invocations, NEED_INVOCATIONS},
+        {"maxComputeSharedMemorySize", caps->max_shared_bytes, NEED_SHARED_BYTES},
+        {"maxPerStageDescriptorStorageBuffers", caps->max_stage_buffers, NEED_STAGE_BUFFERS},
+        {"maxStorageBufferRange", caps->max_storage_range, NEED_STORAGE_RANGE},
+        {"memory heaps", caps->n_heaps, 1},
+    };
+    for (size_t i = 0; i < SMT_COUNT(limits); i++)
+        if (limits[i].have < limits[i].need) {
+            snprintf(text, capacity, "%s is %llu, the engine needs %llu", limits[i].name, (unsigned long long)limits[i].have,
+                     (unsigned long long)limits[i].need);
+            return text;
+        }
+    return NULL;
+}
+
+void smt_caps_reduce(smt_caps *caps) {
+    caps->subgroup_basic = caps->subgroup_ballot = caps->subgroup_shuffle = caps->subgroup_arithmetic = false;
+    caps->fp16 = caps->int8 = caps->int16 = caps->int64 = caps->storage16 = caps->storage8 = false;
+    caps->int_dot_accelerated = caps->coop_matrix = caps->subgroup_size_control = caps->external_memory_host = false;
+}
+
+const char *smt_caps_kind_name(smt_device_kind kind) {
+    static const char *const names[] = {"discrete", "integrated", "virtual", "cpu", "other"};
+    return (unsigned)kind < SMT_COUNT(names) ? names[kind] : "other";
+}
+
+uint32_t smt_caps_find_memory(const smt_caps *caps, uint32_t want, uint32_t avoid) {
+    for (uint32_t i = 0; i < caps->n_types; i++) {
+        const smt_caps_memory_type *type = &caps->types[i];
+        uint32_t has = (type->device_local ? SMT_MEM_DEVICE : 0u) | (type->host_visible ? SMT_MEM_HOST : 0u) |
+                       (type->host_cached ? SMT_MEM_CACHED : 0u);
+        if ((has & want) == want && !(has & avoid)) return i;
+    }
+    return UINT32_MAX;
+}

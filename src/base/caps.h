@@ -1,0 +1,70 @@
+/* caps.h: an immutable snapshot of one Vulkan device as plain numbers.
+ *
+ * vk_caps.c fills it (or a test invents it); the kernel catalogue, the graph and the planner decide from it alone, so that
+ * every decision can be tested without a device. No Vulkan type appears here. */
+#ifndef SMT_CAPS_H
+#define SMT_CAPS_H
+
+#include "base.h"
+
+#define SMT_CAPS_MAX_HEAPS 16
+#define SMT_CAPS_MAX_TYPES 32
+
+typedef enum smt_device_kind {
+    SMT_KIND_DISCRETE,
+    SMT_KIND_INTEGRATED,
+    SMT_KIND_VIRTUAL,
+    SMT_KIND_CPU,
+    SMT_KIND_OTHER
+} smt_device_kind;
+
+typedef struct smt_caps_heap {
+    uint64_t bytes, budget; /* budget = bytes where VK_EXT_memory_budget is absent */
+    bool device_local;
+} smt_caps_heap;
+
+typedef struct smt_caps_memory_type {
+    uint32_t heap;
+    bool device_local, host_visible, host_coherent, host_cached;
+} smt_caps_memory_type;
+
+typedef struct smt_caps {
+    char id[16]; /* "vk0": order of enumeration */
+    char name[256], driver_name[256], driver_info[256];
+    char uuid_text[33];
+    uint8_t device_uuid[16], driver_uuid[16], pipeline_cache_uuid[16];
+    smt_device_kind kind;
+    uint32_t vendor_id, device_id, driver_id, api_version, driver_version;
+
+    uint64_t max_allocation;    /* bytes of one VkDeviceMemory, and of one VkBuffer: the lesser */
+    uint64_t max_storage_range; /* bytes one storage-buffer descriptor may span */
+    uint32_t storage_align;     /* minStorageBufferOffsetAlignment */
+    uint32_t atom_size;         /* nonCoherentAtomSize */
+    uint32_t max_push_bytes, max_shared_bytes, max_invocations, max_stage_buffers;
+    uint32_t max_group_count[3];
+    double timestamp_ns; /* per tick; 0: no timestamps on the compute queue */
+
+    uint32_t subgroup_size, subgroup_min, subgroup_max;
+    bool subgroup_basic, subgroup_ballot, subgroup_shuffle, subgroup_arithmetic; /* in compute shaders */
+    bool buffer_array_dynamic; /* shaderStorageBufferArrayDynamicIndexing */
+    bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot_accelerated, coop_matrix, memory_budget,
+        executable_properties, subgroup_size_control, external_memory_host;
+
+    uint32_t n_heaps, n_types;
+    smt_caps_heap heaps[SMT_CAPS_MAX_HEAPS];
+    smt_caps_memory_type types[SMT_CAPS_MAX_TYPES];
+
+    uint32_t queue_family; /* the compute family chosen; transfer_family equals it where there is no separate one */
+    uint32_t transfer_family;
+} smt_caps;
+
+/* NULL, or a text naming the first thing the engine needs and the device lacks, with numbers. `text` receives it. */
+const char *smt_caps_lacks(const smt_caps *caps, char *text, size_t capacity);
+/* Takes away every optional feature and all subgroup operations: what the minimum device mode tests with. */
+void smt_caps_reduce(smt_caps *caps);
+const char *smt_caps_kind_name(smt_device_kind kind);
+/* First memory type with all of `want` (device_local, host_visible, host_cached as flags below); UINT32_MAX: none. */
+enum { SMT_MEM_DEVICE = 1, SMT_MEM_HOST = 2, SMT_MEM_CACHED = 4 };
+uint32_t smt_caps_find_memory(const smt_caps *caps, uint32_t want, uint32_t avoid);
+
+#endif

@@ -1,0 +1,157 @@
+/* graph.h: what a step computes, as data: items of weights, values with shapes, nodes with declared reads and writes, segments.
+ *
+ *   model + caps + shape --graph_items.c--> items: every piece of weight memory, with its device layout and bytes
+ *                        --graph_build.c--> nodes (graph_deepseek2.c and graph_llama.c hold what differs: the attention)
+ *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
+ *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
+ *
+ * Everything here is pure: no handle, no device. Barriers are derived later from the values that nodes name, never placed by kernels.
+ *
+ * Invariants
+ *   1. No item is larger than the window limit, so one descriptor always covers it. Tall matrices are cut into parts by rows.
+ *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert together.
+ *   3. A node names every value it reads or writes; scratch is reused only between values whose node ranges do not overlap. */
+#ifndef SMT_GRAPH_H
+#define SMT_GRAPH_H
+
+#include "kernel/kernel.h"
+#include "model/model.h"
+#include "quant/quant.h"
+
+#include <params.h>
+
+/* ---- items (graph_items.c) ---- */
+
+/* Device bytes of one piece: matrix rows in device layout; for experts gate, up and down one after another. */
+typedef struct smt_item {
+    const smt_matrix *matrix; /* NULL for an expert */
+    uint32_t layer;           /* UINT32_MAX: outside the layers */
+    uint32_t expert;          /* UINT32_MAX: not an expert */
+    uint32_t row0, rows, part; /* rows of this part, over all planes together; part counts from 0 */
+    uint32_t row_bytes;
+    uint64_t bytes;
+} smt_item;
+
+/* The experts of one layer. Offsets are bytes inside one expert. */
+typedef struct smt_expert_layout {
+    uint32_t first_item; /* expert e is item first_item + e */
+    uint64_t gate, up, down, stride;
+    uint32_t per_window, n_windows;
+} smt_expert_layout;
+
+typedef struct smt_items {
+    smt_item *items; /* owned */
+    uint32_t n_items;
+    smt_expert_layout *layers; /* owned, [n_layers]; n_windows 0 for dense layers */
+    uint64_t window_limit;     /* bytes a window may span */
+} smt_items;
+
+/* SMT_UNSUPPORTED: a type without kernels, or a layer whose experts need more than 16 windows. */
+smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err);
+void smt_items_free(smt_items *items);
+/* First item of a matrix; its parts follow. UINT32_MAX: none. */
+uint32_t smt_items_find(const smt_items *items, const smt_matrix *matrix);
+
+/* ---- shape of a step ---- */
+
+typedef struct smt_graph_shape {
+    uint32_t rows;     /* bucket: 1, 2, 4, ... */
+    uint32_t out_rows; /* rows of logits at most; 0: no output head */
+    uint32_t n_ctx;    /* positions a session may hold */
+    uint32_t n_blocks; /* physical cache blocks of SMT_BLOCK positions, over all sessions */
+    bool cache_f16;
+    bool split;        /* split attention: one workgroup per chunk */
+    bool keep_hidden, keep_routing; /* copy hidden states and routing into capture values */
+} smt_graph_shape;
+
+/* ---- values and nodes ---- */
+
+typedef enum smt_value_kind {
+    SMT_VALUE_SCRATCH,
+    SMT_VALUE_STEP,    /* the step buffer */
+    SMT_VALUE_ROPE,    /* rotary tables */
+    SMT_VALUE_BLOCKS,  /* block table */
+    SMT_VALUE_EXPERTS, /* expert table of `layer` */
+    SMT_VALUE_CACHE,   /* cache of `layer`: bound as windows */
+    SMT_VALUE_WEIGHT,  /* item `layer`, bound as a plain buffer (small vectors) */
+    SMT_VALUE_LOGITS,  /* [out_rows, n_vocab] in host-visible memory */
+    SMT_VALUE_CAPTURE  /* hidden states and routing in host-visible memory */
+} smt_value_kind;
+
+typedef struct smt_value {
+    smt_value_kind kind;
+    uint32_t layer;
+    uint64_t bytes;
+    uint32_t first_node, last_node; /* scratch: lifetime */
+    uint64_t offset;                /* scratch: bytes from the start of the scratch range */
+} smt_value;
+
+#define SMT_NO_VALUE UINT32_MAX
+
+typedef enum smt_node_windows { SMT_WINDOWS_NONE, SMT_WINDOWS_ITEMS, SMT_WINDOWS_EXPERTS, SMT_WINDOWS_CACHE } smt_node_windows;
+
+typedef struct smt_node {
+    bool copy; /* buffers[0] -> buffers[1] at byte copy_to, copy_bytes */
+    uint64_t copy_to, copy_bytes;
+    smt_kernel_key key;
+    smt_node_windows windows;
+    uint32_t items[2];       /* SMT_WINDOWS_ITEMS: window 0 and, when not SMT_NO_VALUE, window 1 */
+    uint32_t layer;          /* SMT_WINDOWS_EXPERTS, _CACHE; and for reports */
+    uint32_t buffers[8];     /* value of binding 1 + i, or SMT_NO_VALUE */
+    uint8_t writes;          /* bit i: buffers[i] is written */
+    bool writes_windows;     /* the cache kernels */
+    uint32_t n_buffers;
+    union {
+        struct embed_params embed;
+        struct norm_params norm;
+        struct matmul_params matmul;
+        struct cache_params cache;
+        struct attend_params attend;
+        struct route_params route;
+        struct group_params group;
+        struct combine_params combine;
+        struct swiglu_params swiglu;
+    } push;
+    uint32_t groups[3];
+    uint32_t indirect;       /* value that holds the grid, or SMT_NO_VALUE */
+    uint32_t indirect_word;
+    double work;             /* estimated multiply-adds, for segments */
+    const char *label;       /* static */
+} smt_node;
+
+/* A run of nodes [first, last). */
+typedef struct smt_segment {
+    uint32_t first, last;
+} smt_segment;
+
+typedef struct smt_graph {
+    smt_graph_shape shape;
+    smt_node *nodes; /* owned */
+    size_t n_nodes, nodes_capacity;
+    smt_value *values; /* owned */
+    size_t n_values, values_capacity;
+    smt_segment *segments; /* owned */
+    size_t n_segments, segments_capacity;
+    uint64_t scratch_bytes; /* of the range that all scratch values share */
+    uint32_t cache_row_words, blocks_per_window, n_cache_windows, table_stride, coarse_words, max_chunks;
+} smt_graph;
+
+/* caps is the device the graph is for. Scratch is laid out and segments are cut on return. */
+smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
+                            smt_graph **out, smt_error *err);
+void smt_graph_free(smt_graph *graph);
+
+/* ---- sizes that graph, plan and cache must agree on (graph_sizes.c) ---- */
+uint32_t smt_graph_row_words(const smt_model *model, bool f16);       /* u32 words of one cached row, 16-byte multiple */
+uint64_t smt_graph_block_bytes(const smt_model *model, bool f16);     /* one cache block of one layer */
+uint32_t smt_graph_blocks_per_window(const smt_model *model, bool f16, uint64_t window_limit);
+uint32_t smt_graph_coarse_words(const smt_model *model, uint32_t n_ctx);
+uint64_t smt_graph_rope_bytes(const smt_model *model, uint32_t n_ctx);
+uint64_t smt_graph_step_bytes(uint32_t max_rows);
+/* Bytes of the capture value for `rows` rows: hidden states, then routing ids and weights of every MoE layer. */
+uint64_t smt_graph_capture_bytes(const smt_model *model, uint32_t rows);
+uint64_t smt_graph_capture_hidden(const smt_model *model, uint32_t rows, uint32_t slot);    /* offset; slot < n_layers + 2 */
+uint64_t smt_graph_capture_ids(const smt_model *model, uint32_t rows, uint32_t moe_layer);  /* offset */
+uint64_t smt_graph_capture_weights(const smt_model *model, uint32_t rows, uint32_t moe_layer);
+
+#endif

@@ -1,0 +1,230 @@
+/* graph_build.c: the common parts of a step: embedding, norms, matrix products, the layer loop, the output head. */
+#include "graph/graph_internal.h"
+
+uint32_t smt_build_value(smt_builder *b, smt_value_kind kind, uint32_t layer, uint64_t bytes) {
+    smt_graph *g = b->graph;
+    if (b->status != SMT_OK) return SMT_NO_VALUE;
+    b->status = smt_grow((void **)&g->values, &g->values_capacity, g->n_values + 1, sizeof(smt_value), b->err);
+    if (b->status != SMT_OK) return SMT_NO_VALUE;
+    g->values[g->n_values] =
+        (smt_value){.kind = kind, .layer = layer, .bytes = smt_align_up(bytes, 16), .first_node = UINT32_MAX};
+    return (uint32_t)g->n_values++;
+}
+
+uint32_t smt_build_scratch(smt_builder *b, uint32_t rows, uint32_t n) {
+    return smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, (uint64_t)rows * smt_stride(n) * 4);
+}
+
+static void touch(smt_graph *g, uint32_t value, uint32_t node) {
+    if (value == SMT_NO_VALUE) return;
+    smt_value *v = &g->values[value];
+    if (v->first_node == UINT32_MAX) v->first_node = node;
+    v->last_node = node;
+}
+
+void smt_build_node(smt_builder *b, const smt_node *node) {
+    smt_graph *g = b->graph;
+    if (b->status != SMT_OK) return;
+    b->status = smt_grow((void **)&g->nodes, &g->nodes_capacity, g->n_nodes + 1, sizeof(smt_node), b->err);
+    if (b->status != SMT_OK) return;
+    uint32_t index = (uint32_t)g->n_nodes++;
+    g->nodes[index] = *node;
+    for (uint32_t i = 0; i < node->n_buffers; i++) touch(g, node->buffers[i], index);
+    touch(g, node->indirect, index);
+}
+
+void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture) {
+    smt_build_node(b, &(smt_node){.copy = true,
+                                  .copy_to = to,
+                                  .copy_bytes = bytes,
+                                  .buffers = {value, capture},
+                                  .n_buffers = 2,
+                                  .writes = 1 << 1,
+                                  .indirect = SMT_NO_VALUE,
+                                  .layer = b->layer,
+                                  .label = "capture"});
+}
+
+static uint32_t find_item(smt_builder *b, const smt_matrix *matrix) {
+    uint32_t item = smt_items_find(b->items, matrix);
+    if (item == UINT32_MAX && b->status == SMT_OK)
+        b->status = SMT_FAIL(b->err, SMT_INTERNAL, "layer %u: a matrix of the graph is not among the items", b->layer);
+    return item;
+}
+
+uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bool out_list, const char *label) {
+    uint32_t rows = out_list ? b->graph->shape.out_rows : b->graph->shape.rows;
+    uint32_t y = smt_build_scratch(b, rows, weight->k), item = find_item(b, weight);
+    if (b->status != SMT_OK) return SMT_NO_VALUE;
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_NORM, .windows = 1},
+                                  .windows = SMT_WINDOWS_ITEMS,
+                                  .items = {item, SMT_NO_VALUE},
+                                  .layer = b->layer,
+                                  .buffers = {x, y, b->step},
+                                  .n_buffers = 3,
+                                  .writes = 1 << 1,
+                                  .push.norm = {.k = weight->k,
+                                                .x_stride = smt_stride(weight->k),
+                                                .y_stride = smt_stride(weight->k),
+                                                .use_list = out_list,
+                                                .count_word = out_list ? STEP_N_OUT : STEP_N_ROWS,
+                                                .eps = b->model->norm_eps},
+                                  .groups = {rows, 1, 1},
+                                  .indirect = SMT_NO_VALUE,
+                                  .label = label});
+    return y;
+}
+
+void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
+    uint32_t columns_max = a->out_rows ? b->graph->shape.out_rows : b->graph->shape.rows;
+    uint32_t columns = smt_kernel_columns(columns_max), rows_per_group = smt_kernel_matmul_rows(b->caps);
+    uint32_t first = find_item(b, a->w), second = a->w2 ? find_item(b, a->w2) : SMT_NO_VALUE;
+    if (b->status != SMT_OK) return;
+    const smt_item *items = b->items->items;
+    for (uint32_t i = first; i < b->items->n_items && items[i].matrix == items[first].matrix; i++) {
+        uint32_t rows = a->w->n_planes > 1 ? a->w->rows : items[i].rows;
+        smt_node node = {.key = {.kernel = SMT_KERNEL_MATMUL,
+                                 .windows = a->w2 ? 4 : 1,
+                                 .type = (uint32_t)smt_matrix_dtype(a->w),
+                                 .columns = columns,
+                                 .gated = a->w2 != NULL},
+                         .windows = SMT_WINDOWS_ITEMS,
+                         .items = {i, a->w2 ? second + (i - first) : SMT_NO_VALUE},
+                         .layer = b->layer,
+                         .buffers = {a->x, a->y, a->residual, b->step},
+                         .n_buffers = 4,
+                         .writes = 1 << 1,
+                         .push.matmul = {.row_bytes = items[i].row_bytes,
+                                         .k = a->w->k,
+                                         .rows = rows,
+                                         .w_batch_off16 = a->w->n_planes > 1 ? rows * items[i].row_bytes / 16 : 0,
+                                         .x_stride = a->x_stride,
+                                         .x_batch = a->x_batch,
+                                         .y_stride = a->y_stride,
+                                         .y_batch = a->y_batch,
+                                         .y_row = a->w->n_planes > 1 ? 0 : items[i].row0,
+                                         .residual = a->residual != SMT_NO_VALUE,
+                                         .res_stride = a->y_stride,
+                                         .count_word = a->out_rows ? STEP_N_OUT : STEP_N_ROWS,
+                                         .x_div = 1},
+                         .groups = {smt_div_up(rows, rows_per_group), smt_div_up(columns_max, columns), a->w->n_planes},
+                         .indirect = SMT_NO_VALUE,
+                         .work = (double)rows * a->w->k * a->w->n_planes * columns_max * (a->w2 ? 2 : 1),
+                         .label = a->label};
+        smt_build_node(b, &node);
+    }
+}
+
+uint32_t smt_build_linear(smt_builder *b, const smt_matrix *w, uint32_t x, uint32_t residual, const char *label) {
+    uint32_t y = smt_build_scratch(b, b->graph->shape.rows, w->rows);
+    smt_build_matmul(b, &(smt_matmul_args){.w = w,
+                                           .x = x,
+                                           .y = y,
+                                           .x_stride = smt_stride(w->k),
+                                           .y_stride = smt_stride(w->rows),
+                                           .residual = residual,
+                                           .label = label});
+    return y;
+}
+
+static uint32_t build_embed(smt_builder *b) {
+    const smt_matrix *w = &b->model->token_embd;
+    uint32_t y = smt_build_scratch(b, b->graph->shape.rows, w->k), first = find_item(b, w);
+    if (b->status != SMT_OK) return SMT_NO_VALUE;
+    const smt_item *items = b->items->items;
+    for (uint32_t i = first; i < b->items->n_items && items[i].matrix == w; i++)
+        smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_EMBED, .windows = 1, .type = (uint32_t)smt_matrix_dtype(w)},
+                                      .windows = SMT_WINDOWS_ITEMS,
+                                      .items = {i, SMT_NO_VALUE},
+                                      .layer = UINT32_MAX,
+                                      .buffers = {y, b->step},
+                                      .n_buffers = 2,
+                                      .writes = 1 << 0,
+                                      .push.embed = {.row_bytes = items[i].row_bytes,
+                                                     .row0 = items[i].row0,
+                                                     .rows = items[i].rows,
+                                                     .k = w->k,
+                                                     .y_stride = smt_stride(w->k)},
+                                      .groups = {b->graph->shape.rows, 1, 1},
+                                      .indirect = SMT_NO_VALUE,
+                                      .label = "embed"});
+    return y;
+}
+
+static void build_head(smt_builder *b, uint32_t x) {
+    const smt_model *m = b->model;
+    uint32_t logits = smt_build_value(b, SMT_VALUE_LOGITS, UINT32_MAX, (uint64_t)b->graph->shape.out_rows * m->n_vocab * 4);
+    uint32_t normed = smt_build_norm(b, &m->output_norm, x, true, "output norm");
+    smt_build_matmul(b, &(smt_matmul_args){.w = &m->output,
+                                           .x = normed,
+                                           .y = logits,
+                                           .x_stride = smt_stride(m->n_embd),
+                                           .y_stride = m->n_vocab,
+                                           .residual = SMT_NO_VALUE,
+                                           .out_rows = true,
+                                           .label = "output head"});
+}
+
+static void build(smt_builder *b) {
+    const smt_model *m = b->model;
+    const smt_graph_shape *shape = &b->graph->shape;
+    uint64_t hidden_bytes = (uint64_t)shape->rows * m->n_embd * 4;
+    uint32_t capture = SMT_NO_VALUE;
+    b->layer = UINT32_MAX;
+    b->step = smt_build_value(b, SMT_VALUE_STEP, UINT32_MAX, smt_graph_step_bytes(shape->rows));
+    b->rope = smt_build_value(b, SMT_VALUE_ROPE, UINT32_MAX, smt_graph_rope_bytes(m, shape->n_ctx));
+    b->blocks = smt_build_value(b, SMT_VALUE_BLOCKS, UINT32_MAX, 4 * (uint64_t)shape->n_blocks);
+    if (shape->keep_hidden || shape->keep_routing)
+        capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
+
+    uint32_t x = build_embed(b);
+    if (shape->keep_hidden) smt_build_capture(b, x, smt_graph_capture_hidden(m, shape->rows, 0), hidden_bytes, capture);
+    for (uint32_t i = 0; i < m->n_layers && b->status == SMT_OK; i++) {
+        const smt_model_layer *layer = &m->layers[i];
+        b->layer = i;
+        uint32_t normed = smt_build_norm(b, &layer->attn_norm, x, false, "attention norm");
+        x = m->mla ? smt_build_mla(b, layer, normed, x) : smt_build_gqa(b, layer, normed, x);
+        normed = smt_build_norm(b, &layer->ffn_norm, x, false, "ffn norm");
+        x = layer->moe ? smt_build_moe(b, layer, normed, x) : smt_build_ffn(b, layer, normed, x);
+        if (shape->keep_hidden) smt_build_capture(b, x, smt_graph_capture_hidden(m, shape->rows, i + 1), hidden_bytes, capture);
+    }
+    b->layer = UINT32_MAX;
+    if (shape->keep_hidden) {
+        uint32_t normed = smt_build_norm(b, &m->output_norm, x, false, "output norm");
+        smt_build_capture(b, normed, smt_graph_capture_hidden(m, shape->rows, m->n_layers + 1), hidden_bytes, capture);
+    }
+    if (shape->out_rows) build_head(b, x);
+}
+
+smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
+                            smt_graph **out, smt_error *err) {
+    *out = NULL;
+    smt_graph *g = smt_alloc(1, sizeof *g);
+    if (!g) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a graph");
+    g->shape = *shape;
+    g->cache_row_words = smt_graph_row_words(model, shape->cache_f16);
+    g->blocks_per_window = smt_graph_blocks_per_window(model, shape->cache_f16, items->window_limit);
+    g->n_cache_windows = smt_div_up(shape->n_blocks, smt_max_u32(g->blocks_per_window, 1));
+    g->table_stride = smt_div_up(shape->n_ctx, SMT_BLOCK);
+    g->coarse_words = smt_graph_coarse_words(model, shape->n_ctx);
+    g->max_chunks = g->table_stride;
+    smt_builder b = {.model = model, .items = items, .caps = caps, .graph = g, .err = err};
+    if (g->blocks_per_window == 0 || smt_kernel_windows(g->n_cache_windows) == 0)
+        b.status = SMT_FAIL(err, SMT_UNSUPPORTED, "a cache of %u blocks of %llu bytes a layer exceeds 16 windows of %llu bytes",
+                            shape->n_blocks, (unsigned long long)smt_graph_block_bytes(model, shape->cache_f16),
+                            (unsigned long long)items->window_limit);
+    if (b.status == SMT_OK) build(&b);
+    if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
+    if (b.status == SMT_OK) b.status = smt_graph_cut(g, caps, err);
+    if (b.status != SMT_OK) smt_graph_free(g);
+    else *out = g;
+    return b.status;
+}
+
+void smt_graph_free(smt_graph *graph) {
+    if (!graph) return;
+    smt_free(graph->nodes);
+    smt_free(graph->values);
+    smt_free(graph->segments);
+    smt_free(graph);
+}

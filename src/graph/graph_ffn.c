@@ -1,0 +1,190 @@
+/* graph_ffn.c: the feed-forward half of a layer: dense, or router, expert lists, grouped expert products and the ordered sum.
+ * Gate and up run in one kernel where their types agree; a mixed file takes two products and a swiglu. */
+#include "graph/graph_internal.h"
+
+/* silu(gate x) * (up x) of one dense pair. */
+static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_matrix *up, uint32_t x, const char *label) {
+    uint32_t y = smt_build_scratch(b, b->graph->shape.rows, gate->rows);
+    smt_matmul_args args = {.w = gate,
+                            .w2 = up,
+                            .x = x,
+                            .y = y,
+                            .x_stride = smt_stride(gate->k),
+                            .y_stride = smt_stride(gate->rows),
+                            .residual = SMT_NO_VALUE,
+                            .label = label};
+    if (smt_matrix_dtype(gate) == smt_matrix_dtype(up)) {
+        smt_build_matmul(b, &args);
+        return y;
+    }
+    uint32_t g = smt_build_linear(b, gate, x, SMT_NO_VALUE, label), u = smt_build_linear(b, up, x, SMT_NO_VALUE, label);
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
+                                  .layer = b->layer,
+                                  .buffers = {g, u, y, b->step},
+                                  .n_buffers = 4,
+                                  .writes = 1 << 2,
+                                  .push.swiglu = {.n = gate->rows, .stride = smt_stride(gate->rows), .per_entry = 1},
+                                  .groups = {smt_div_up(gate->rows, 64), b->graph->shape.rows, 1},
+                                  .indirect = SMT_NO_VALUE,
+                                  .label = "swiglu"});
+    return y;
+}
+
+uint32_t smt_build_ffn(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
+    uint32_t hidden = build_gated(b, &layer->gate, &layer->up, normed, "ffn gate/up");
+    return smt_build_linear(b, &layer->down, hidden, residual, "ffn down");
+}
+
+/* What the expert kernels of one layer share. */
+typedef struct expert_work {
+    uint32_t ids, weights, list, table, columns, entries;
+    uint32_t entries_word, up_blocks, down_blocks;
+} expert_work;
+
+static expert_work build_routing(smt_builder *b, const smt_model_layer *layer, uint32_t normed) {
+    const smt_model *m = b->model;
+    uint32_t rows = b->graph->shape.rows, logits = smt_build_linear(b, &layer->router, normed, SMT_NO_VALUE, "router");
+    uint32_t bias = layer->router_bias.tensor ? smt_items_find(b->items, &layer->router_bias) : SMT_NO_VALUE;
+    uint32_t experts = 64;
+    while (experts < m->n_experts) experts *= 2;
+    expert_work w = {.ids = smt_build_scratch(b, 1, rows * m->n_used), .weights = smt_build_scratch(b, 1, rows * m->n_used)};
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_ROUTE,
+                                          .windows = 1,
+                                          .sigmoid = m->gate == SMT_GATE_SIGMOID,
+                                          .top2 = m->group_rule == SMT_GROUP_TOP2,
+                                          .experts = experts},
+                                  .windows = SMT_WINDOWS_ITEMS,
+                                  .items = {bias != SMT_NO_VALUE ? bias : smt_items_find(b->items, &layer->ffn_norm), SMT_NO_VALUE},
+                                  .layer = b->layer,
+                                  .buffers = {logits, w.ids, w.weights, b->step},
+                                  .n_buffers = 4,
+                                  .writes = 1 << 1 | 1 << 2,
+                                  .push.route = {.n_experts = m->n_experts,
+                                                 .n_used = m->n_used,
+                                                 .n_groups = m->n_groups,
+                                                 .n_groups_used = m->n_groups_used,
+                                                 .norm_weights = m->norm_weights,
+                                                 .has_bias = bias != SMT_NO_VALUE,
+                                                 .logit_stride = smt_stride(m->n_experts),
+                                                 .weight_scale = m->weight_scale},
+                                  .groups = {rows, 1, 1},
+                                  .indirect = SMT_NO_VALUE,
+                                  .label = "route"});
+    uint32_t rows_per_group = smt_kernel_matmul_rows(b->caps);
+    w.entries = rows * m->n_used;
+    w.columns = smt_kernel_expert_columns(rows, m->n_used, m->n_experts);
+    w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
+    w.up_blocks = smt_div_up(layer->gate_exps.rows, rows_per_group);
+    w.down_blocks = smt_div_up(layer->down_exps.rows, rows_per_group);
+    w.list = smt_build_scratch(b, 1, w.entries_word + w.entries);
+    w.table = smt_build_value(b, SMT_VALUE_EXPERTS, b->layer, 4ull * EXPERT_WORDS * m->n_experts);
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = experts},
+                                  .layer = b->layer,
+                                  .buffers = {w.ids, w.list, b->step},
+                                  .n_buffers = 3,
+                                  .writes = 1 << 1,
+                                  .push.group = {.n_experts = m->n_experts,
+                                                 .n_used = m->n_used,
+                                                 .columns = w.columns,
+                                                 .up_blocks = w.up_blocks,
+                                                 .down_blocks = w.down_blocks,
+                                                 .entries_word = w.entries_word,
+                                                 .max_entries = w.entries},
+                                  .groups = {1, 1, 1},
+                                  .indirect = SMT_NO_VALUE,
+                                  .label = "expert lists"});
+    return w;
+}
+
+/* One product of all chosen experts. x_div: entries per row of x. */
+static void build_expert_matmul(smt_builder *b, const expert_work *w, const smt_matrix *matrix, bool gated, uint32_t table_word,
+                                uint32_t x, uint32_t x_div, uint32_t y, const char *label) {
+    const smt_expert_layout *layout = &b->items->layers[b->layer];
+    bool down = table_word == EXPERT_DOWN;
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_MATMUL,
+                                          .windows = smt_kernel_windows(layout->n_windows),
+                                          .type = (uint32_t)smt_matrix_dtype(matrix),
+                                          .columns = w->columns,
+                                          .gated = gated,
+                                          .expert = 1},
+                                  .windows = SMT_WINDOWS_EXPERTS,
+                                  .layer = b->layer,
+                                  .buffers = {x, y, SMT_NO_VALUE, SMT_NO_VALUE, w->table, w->list},
+                                  .n_buffers = 6,
+                                  .writes = 1 << 1,
+                                  .push.matmul = {.row_bytes = (uint32_t)smt_quant_device_row_bytes(smt_matrix_dtype(matrix), matrix->k),
+                                                  .k = matrix->k,
+                                                  .rows = matrix->rows,
+                                                  .x_stride = smt_stride(matrix->k),
+                                                  .y_stride = smt_stride(matrix->rows),
+                                                  .table_word = table_word,
+                                                  .entries_word = w->entries_word,
+                                                  .x_div = x_div},
+                                  .indirect = w->list,
+                                  .indirect_word = down ? WORK_GRID_DOWN : WORK_GRID_UP,
+                                  .work = (double)w->entries * matrix->rows * matrix->k * (gated ? 2 : 1),
+                                  .label = label});
+}
+
+static uint32_t build_experts(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t normed) {
+    const smt_model *m = b->model;
+    uint32_t n_ff = layer->gate_exps.rows, hidden = smt_build_scratch(b, w->entries, n_ff);
+    if (smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps)) {
+        build_expert_matmul(b, w, &layer->gate_exps, true, EXPERT_GATE, normed, m->n_used, hidden, "experts gate/up");
+    } else {
+        uint32_t gate = smt_build_scratch(b, w->entries, n_ff), up = smt_build_scratch(b, w->entries, n_ff);
+        build_expert_matmul(b, w, &layer->gate_exps, false, EXPERT_GATE, normed, m->n_used, gate, "experts gate");
+        build_expert_matmul(b, w, &layer->up_exps, false, EXPERT_UP, normed, m->n_used, up, "experts up");
+        smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
+                                      .layer = b->layer,
+                                      .buffers = {gate, up, hidden, b->step},
+                                      .n_buffers = 4,
+                                      .writes = 1 << 2,
+                                      .push.swiglu = {.n = n_ff, .stride = smt_stride(n_ff), .per_entry = m->n_used},
+                                      .groups = {smt_div_up(n_ff, 64), w->entries, 1},
+                                      .indirect = SMT_NO_VALUE,
+                                      .label = "experts swiglu"});
+    }
+    uint32_t y = smt_build_scratch(b, w->entries, m->n_embd);
+    build_expert_matmul(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, y, "experts down");
+    return y;
+}
+
+uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
+    const smt_model *m = b->model;
+    const smt_graph_shape *shape = &b->graph->shape;
+    expert_work w = build_routing(b, layer, normed);
+    uint32_t y = build_experts(b, layer, &w, normed), shared_y = SMT_NO_VALUE;
+    if (layer->gate_shexp.tensor) {
+        uint32_t hidden = build_gated(b, &layer->gate_shexp, &layer->up_shexp, normed, "shared gate/up");
+        shared_y = smt_build_linear(b, &layer->down_shexp, hidden, SMT_NO_VALUE, "shared down");
+    }
+    uint32_t out = smt_build_scratch(b, shape->rows, m->n_embd), stride = smt_stride(m->n_embd);
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
+                                  .layer = b->layer,
+                                  .buffers = {y, shared_y, residual, out, w.ids, w.weights, b->step},
+                                  .n_buffers = 7,
+                                  .writes = 1 << 3,
+                                  .push.combine = {.n_embd = m->n_embd,
+                                                   .n_used = m->n_used,
+                                                   .n_experts = m->n_experts,
+                                                   .n_ranges = m->n_groups > 1 ? m->n_groups : 8,
+                                                   .y_stride = stride,
+                                                   .shared_stride = stride,
+                                                   .res_stride = stride,
+                                                   .out_stride = stride,
+                                                   .has_shared = shared_y != SMT_NO_VALUE},
+                                  .groups = {smt_div_up(m->n_embd, 64), shape->rows, 1},
+                                  .indirect = SMT_NO_VALUE,
+                                  .label = "combine"});
+    if (shape->keep_routing && b->status == SMT_OK) {
+        uint32_t moe_layer = 0, capture = SMT_NO_VALUE;
+        for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
+        for (uint32_t i = 0; i < b->graph->n_values; i++)
+            if (b->graph->values[i].kind == SMT_VALUE_CAPTURE) capture = i;
+        uint64_t bytes = 4ull * shape->rows * m->n_used;
+        smt_build_capture(b, w.ids, smt_graph_capture_ids(m, shape->rows, moe_layer), bytes, capture);
+        smt_build_capture(b, w.weights, smt_graph_capture_weights(m, shape->rows, moe_layer), bytes, capture);
+    }
+    return out;
+}

@@ -1,0 +1,63 @@
+/* graph_internal.h: the builder that the family files share. Every function adds nodes and returns the value it wrote; after a failure the
+ * builder's status is set and later calls do nothing, so that a family file reads as the equations do. */
+#ifndef SMT_GRAPH_INTERNAL_H
+#define SMT_GRAPH_INTERNAL_H
+
+#include "graph/graph.h"
+
+typedef struct smt_builder {
+    const smt_model *model;
+    const smt_items *items;
+    const smt_caps *caps;
+    smt_graph *graph;
+    smt_error *err;
+    smt_status status;
+    uint32_t layer;
+    uint32_t step, rope, blocks; /* values every graph has */
+} smt_builder;
+
+/* Floats from row to row of an activation of n values. */
+static inline uint32_t smt_stride(uint32_t n) { return (n + 3) & ~3u; }
+
+uint32_t smt_build_value(smt_builder *b, smt_value_kind kind, uint32_t layer, uint64_t bytes);
+/* Scratch of `rows` rows of `n` floats. */
+uint32_t smt_build_scratch(smt_builder *b, uint32_t rows, uint32_t n);
+/* Adds a copy of the node and extends lifetimes. */
+void smt_build_node(smt_builder *b, const smt_node *node);
+
+uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bool out_list, const char *label);
+
+typedef struct smt_matmul_args {
+    const smt_matrix *w, *w2; /* w2: the up matrix of a gated pair */
+    uint32_t x, y;            /* values */
+    uint32_t x_stride, y_stride;
+    uint32_t x_batch, y_batch; /* for matrices of several planes */
+    uint32_t residual;         /* value or SMT_NO_VALUE */
+    bool out_rows;             /* columns are the wanted output rows */
+    const char *label;
+} smt_matmul_args;
+void smt_build_matmul(smt_builder *b, const smt_matmul_args *args);
+/* y = W x with plain strides, one plane. */
+uint32_t smt_build_linear(smt_builder *b, const smt_matrix *w, uint32_t x, uint32_t residual, const char *label);
+
+/* Attention of one layer: normed input and residual to the new residual stream. */
+uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
+uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
+/* Scores and values over the cache, whole or split and merged: q [rows, n_heads * key_dim] -> [rows, n_heads * value_dim]. */
+typedef struct smt_attend_args {
+    uint32_t q, key_dim, value_dim, heads_per_kv;
+    uint32_t key_step, value_off, value_step; /* in values of the cached row */
+} smt_attend_args;
+uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *args);
+
+/* Feed-forward of one layer, dense or mixture of experts: normed input and residual to the new residual stream. */
+uint32_t smt_build_ffn(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
+uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
+
+/* Copies the first bytes of a value into the capture value. */
+void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture);
+
+smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_limit, smt_error *err);
+smt_status smt_graph_cut(smt_graph *graph, const smt_caps *caps, smt_error *err);
+
+#endif

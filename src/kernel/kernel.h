@@ -1,0 +1,76 @@
+/* kernel.h: the catalogue: every kernel there is, and how a key (kernel + variant numbers) becomes source, defines and group size
+ * for a device. Pure: it reads caps, holds no handle, and knows no model.
+ *
+ * A key is plain data, compared field by field, so that a runner compiles each key once. Numbers that change per model and cost nothing as
+ * push constants stay there; a key carries only what changes the code (types, columns, vector counts). */
+#ifndef SMT_KERNEL_H
+#define SMT_KERNEL_H
+
+#include "base/caps.h"
+#include "base/dtype.h"
+
+/* X(NAME, source file, its push constants in shaders/shared/params.h) */
+#define SMT_KERNEL_LIST(X)                                                     \
+    X(EMBED, "embed.comp", embed_params)                                       \
+    X(NORM, "rmsnorm.comp", norm_params)                                       \
+    X(MATMUL, "matmul.comp", matmul_params)                                    \
+    X(MLA_CACHE, "mla_cache.comp", cache_params)                               \
+    X(GQA_CACHE, "gqa_cache.comp", cache_params)                               \
+    X(ATTEND, "attend.comp", attend_params)                                    \
+    X(ATTEND_MERGE, "attend_merge.comp", attend_params)                        \
+    X(ROUTE, "moe_route.comp", route_params)                                   \
+    X(GROUP, "moe_group.comp", group_params)                                   \
+    X(COMBINE, "moe_combine.comp", combine_params)                             \
+    X(SWIGLU, "swiglu.comp", swiglu_params)
+
+typedef enum smt_kernel_id {
+#define X(name, source, params) SMT_KERNEL_##name,
+    SMT_KERNEL_LIST(X)
+#undef X
+        SMT_KERNEL_COUNT
+} smt_kernel_id;
+
+typedef struct smt_kernel_key {
+    uint32_t kernel;  /* smt_kernel_id */
+    uint32_t windows; /* 1, 4 or 16 */
+    uint32_t type;    /* EMBED, MATMUL: smt_dtype */
+    uint32_t columns; /* MATMUL: 1, 2, 4 or 8 */
+    uint32_t gated, expert;              /* MATMUL */
+    uint32_t cache_f16;                  /* *_CACHE, ATTEND */
+    uint32_t heads, split, key4, value4; /* ATTEND: heads per workgroup; ATTEND_MERGE: value4 */
+    uint32_t sigmoid, top2;              /* ROUTE */
+    uint32_t experts;                    /* ROUTE, GROUP: upper bound, a power of two */
+} smt_kernel_key;
+
+#define SMT_KERNEL_MAX_DEFINES 16
+#define SMT_KERNEL_MAX_COLUMNS 8
+
+/* A key made concrete for a device. The strings live in the struct. */
+typedef struct smt_kernel_spec {
+    const char *source;
+    char label[96]; /* "matmul Q4_K x8 gated expert" */
+    struct {
+        const char *name;
+        char value[16];
+    } defines[SMT_KERNEL_MAX_DEFINES];
+    uint32_t n_defines, windows, group, push_bytes;
+} smt_kernel_spec;
+
+void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out);
+bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b);
+const char *smt_kernel_name(uint32_t kernel);
+
+/* Rows of the weight matrix that one workgroup of MATMUL covers on this device. */
+uint32_t smt_kernel_matmul_rows(const smt_caps *caps);
+/* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
+uint32_t smt_kernel_columns(uint32_t rows);
+uint32_t smt_kernel_expert_columns(uint32_t rows, uint32_t n_used, uint32_t n_experts);
+/* Heads per workgroup of ATTEND that fit the shared memory and divide heads_per_kv. */
+uint32_t smt_kernel_attend_heads(const smt_caps *caps, uint32_t heads_per_kv, uint32_t key_dim);
+/* The window-array size for n windows: 1, 4, 16; 0: more than any kernel binds. */
+uint32_t smt_kernel_windows(uint32_t n);
+
+/* Every row worth compiling without a model: the catalogue test and `kernels --all`. Index past the last returns false. */
+bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out);
+
+#endif

@@ -1,0 +1,159 @@
+/* kernel_table.c: keys to sources and defines, and the few choices that depend on the device.
+ *
+ * Group sizes. On CPU-like devices a workgroup is one task of one thread, and matmul wants several subgroups of it to amortise the
+ * dispatch (measured on lavapipe); elsewhere 64 invocations fill a wave. All other kernels use 64. */
+#include "kernel/kernel.h"
+
+#include <params.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *source;
+    uint32_t push_bytes;
+} rows[] = {
+#define X(name, source, params) {#name, source, sizeof(struct params)},
+    SMT_KERNEL_LIST(X)
+#undef X
+};
+
+#define GROUP 64
+#define GROUP_MATMUL_CPU 32
+
+const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
+
+bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b) { return memcmp(a, b, sizeof *a) == 0; }
+
+uint32_t smt_kernel_matmul_rows(const smt_caps *caps) { return caps->kind == SMT_KIND_CPU ? GROUP_MATMUL_CPU : GROUP; }
+
+uint32_t smt_kernel_windows(uint32_t n) { return n <= 1 ? 1 : n <= 4 ? 4 : n <= 16 ? 16 : 0; }
+
+uint32_t smt_kernel_columns(uint32_t n_rows) { return n_rows >= 8 ? 8 : n_rows >= 4 ? 4 : n_rows >= 2 ? 2 : 1; }
+
+uint32_t smt_kernel_expert_columns(uint32_t n_rows, uint32_t n_used, uint32_t n_experts) {
+    if (n_rows <= 1) return 1;
+    uint32_t mean = n_rows * n_used / smt_max_u32(n_experts, 1);
+    return mean >= 4 ? 8 : 2; /* few variants: each is a pipeline to compile */
+}
+
+uint32_t smt_kernel_attend_heads(const smt_caps *caps, uint32_t heads_per_kv, uint32_t key_dim) {
+    uint32_t heads = 4;
+    while (heads > 1 && (heads_per_kv % heads || heads * (key_dim + SMT_BLOCK + 8) * 4 > caps->max_shared_bytes)) heads /= 2;
+    return heads;
+}
+
+static void define(smt_kernel_spec *spec, const char *name, uint32_t value) {
+    spec->defines[spec->n_defines].name = name;
+    snprintf(spec->defines[spec->n_defines].value, sizeof spec->defines[0].value, "%u", value);
+    spec->n_defines++;
+}
+
+static void add_label(smt_kernel_spec *spec, const char *format, ...) {
+    size_t used = strlen(spec->label);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(spec->label + used, sizeof spec->label - used, format, args);
+    va_end(args);
+}
+
+static void describe_matmul(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
+    spec->group = smt_kernel_matmul_rows(caps);
+    define(spec, "SMT_COLUMNS", key->columns);
+    define(spec, "SMT_GATED", key->gated);
+    define(spec, "SMT_EXPERT", key->expert);
+    add_label(spec, " x%u%s%s", key->columns, key->gated ? " gated" : "", key->expert ? " expert" : "");
+}
+
+void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out) {
+    *out = (smt_kernel_spec){.source = rows[key->kernel].source,
+                             .windows = key->windows,
+                             .group = GROUP,
+                             .push_bytes = rows[key->kernel].push_bytes};
+    snprintf(out->label, sizeof out->label, "%.*s", (int)(strlen(out->source) - strlen(".comp")), out->source);
+    switch (key->kernel) {
+    case SMT_KERNEL_EMBED:
+    case SMT_KERNEL_MATMUL:
+        define(out, "SMT_TYPE", key->type);
+        add_label(out, " %s", smt_dtype_get(key->type)->name);
+        if (key->kernel == SMT_KERNEL_MATMUL) describe_matmul(caps, key, out);
+        break;
+    case SMT_KERNEL_ATTEND:
+        define(out, "SMT_HEADS", key->heads);
+        define(out, "SMT_SPLIT", key->split);
+        define(out, "SMT_KEY4", key->key4);
+        define(out, "SMT_VALUE4", key->value4);
+        add_label(out, " %ux%u heads %u%s", key->key4 * 4, key->value4 * 4, key->heads, key->split ? " split" : "");
+        break;
+    case SMT_KERNEL_ATTEND_MERGE:
+        define(out, "SMT_VALUE4", key->value4);
+        break;
+    case SMT_KERNEL_ROUTE:
+        define(out, "SMT_SIGMOID", key->sigmoid);
+        define(out, "SMT_TOP2", key->top2);
+        add_label(out, "%s%s", key->sigmoid ? " sigmoid" : " softmax", key->top2 ? " top2" : "");
+        break;
+    default: break;
+    }
+    if (key->kernel == SMT_KERNEL_MLA_CACHE || key->kernel == SMT_KERNEL_GQA_CACHE || key->kernel == SMT_KERNEL_ATTEND) {
+        define(out, "SMT_CACHE", key->cache_f16);
+        add_label(out, "%s", key->cache_f16 ? " f16" : " f32");
+    }
+    if (key->kernel == SMT_KERNEL_ROUTE || key->kernel == SMT_KERNEL_GROUP) define(out, "SMT_EXPERTS", key->experts);
+    if (key->windows > 1) add_label(out, " w%u", key->windows);
+}
+
+/* ---- the catalogue without a model ---- */
+
+static const uint32_t types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
+                                 SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
+static const uint32_t columns[] = {1, 2, 4, 8};
+
+/* matmul variants of one type and column count */
+static const struct {
+    uint32_t gated, expert, windows;
+} matmul_forms[] = {{0, 0, 1}, {1, 0, 4}, {1, 1, 1}, {1, 1, 4}, {1, 1, 16}, {0, 1, 1}, {0, 1, 4}, {0, 1, 16}};
+
+static const smt_kernel_key singles[] = {
+    {.kernel = SMT_KERNEL_NORM, .windows = 1},
+    {.kernel = SMT_KERNEL_MLA_CACHE, .windows = 1, .cache_f16 = 0},
+    {.kernel = SMT_KERNEL_MLA_CACHE, .windows = 1, .cache_f16 = 1},
+    {.kernel = SMT_KERNEL_MLA_CACHE, .windows = 4, .cache_f16 = 1},
+    {.kernel = SMT_KERNEL_GQA_CACHE, .windows = 1, .cache_f16 = 0},
+    {.kernel = SMT_KERNEL_GQA_CACHE, .windows = 1, .cache_f16 = 1},
+    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 4, .split = 0, .key4 = 144, .value4 = 128},
+    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 4, .split = 1, .key4 = 144, .value4 = 128},
+    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 0, .heads = 4, .split = 0, .key4 = 144, .value4 = 128},
+    {.kernel = SMT_KERNEL_ATTEND, .windows = 4, .cache_f16 = 1, .heads = 1, .split = 0, .key4 = 32, .value4 = 32},
+    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 1, .split = 1, .key4 = 32, .value4 = 32},
+    {.kernel = SMT_KERNEL_ATTEND_MERGE, .windows = 1, .value4 = 128},
+    {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 64},
+    {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 256, .sigmoid = 1, .top2 = 1},
+    {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 256},
+    {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
+    {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
+};
+
+bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out) {
+    const uint32_t n_columns = SMT_COUNT(columns), n_forms = SMT_COUNT(matmul_forms), n_types = SMT_COUNT(types);
+    const uint32_t n_singles = SMT_COUNT(singles);
+    *out = (smt_kernel_key){0};
+    if (index < n_singles) {
+        *out = singles[index];
+        return true;
+    }
+    index -= n_singles;
+    if (index < n_types) {
+        *out = (smt_kernel_key){.kernel = SMT_KERNEL_EMBED, .windows = 1, .type = types[index]};
+        return true;
+    }
+    index -= n_types;
+    if (index >= n_types * n_columns * n_forms) return false;
+    uint32_t form = index % n_forms;
+    *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,
+                            .windows = matmul_forms[form].windows,
+                            .gated = matmul_forms[form].gated,
+                            .expert = matmul_forms[form].expert,
+                            .columns = columns[index / n_forms % n_columns],
+                            .type = types[index / n_forms / n_columns]};
+    return true;
+}

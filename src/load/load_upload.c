@@ -1,0 +1,68 @@
+/* load_upload.c: mapped memory is written in place; everything else passes through two halves of a staging buffer, so that the host fills
+ * one while the device copies the other. */
+#include "load/load_upload.h"
+
+#define WAIT_NS ((uint64_t)60 * 1000000000)
+
+static bool direct(const smt_upload *upload, const smt_vk_buffer *buffer) { return !upload->force_staging && smt_vk_buffer_map(buffer); }
+
+static smt_status release_half(smt_upload *upload, uint32_t half, smt_error *err) {
+    if (!upload->halves[half].recording) return SMT_OK;
+    smt_status status = smt_vk_wait(upload->device, upload->halves[half].value, WAIT_NS, err);
+    if (status != SMT_OK) return status;
+    smt_vk_recording_destroy(upload->device, upload->halves[half].recording);
+    upload->halves[half].recording = NULL;
+    return SMT_OK;
+}
+
+static smt_status make_ring(smt_upload *upload, smt_error *err) {
+    const smt_caps *caps = smt_vk_device_caps(upload->device);
+    uint32_t type = smt_caps_find_memory(caps, SMT_MEM_HOST, SMT_MEM_DEVICE);
+    if (type == UINT32_MAX) type = smt_caps_find_memory(caps, SMT_MEM_HOST, 0);
+    if (type == UINT32_MAX) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no host-visible memory", caps->name);
+    return smt_vk_buffer_create(upload->device, type, SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK, "staging ring", &upload->ring, err);
+}
+
+smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out, smt_error *err) {
+    *out = NULL;
+    if (bytes > SMT_UPLOAD_CHUNK)
+        return SMT_FAIL(err, SMT_INTERNAL, "an upload of %llu bytes in one chunk", (unsigned long long)bytes);
+    if (direct(upload, buffer)) {
+        *out = (uint8_t *)smt_vk_buffer_map(buffer) + offset;
+        return SMT_OK;
+    }
+    if (!upload->ring) SMT_TRY(make_ring(upload, err));
+    upload->half = (upload->half + 1) % SMT_UPLOAD_HALVES;
+    SMT_TRY(release_half(upload, upload->half, err));
+    *out = (uint8_t *)smt_vk_buffer_map(upload->ring) + upload->half * SMT_UPLOAD_CHUNK;
+    return SMT_OK;
+}
+
+smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err) {
+    if (direct(upload, buffer)) return smt_vk_buffer_flush(upload->device, buffer, offset, bytes, err);
+    uint64_t from = upload->half * SMT_UPLOAD_CHUNK;
+    SMT_TRY(smt_vk_buffer_flush(upload->device, upload->ring, from, bytes, err));
+    smt_vk_recording *recording;
+    SMT_TRY(smt_vk_recording_begin(upload->device, "upload", &recording, err));
+    smt_vk_record_copy(recording, &(smt_vk_range){.buffer = upload->ring, .offset = from, .bytes = bytes},
+                       &(smt_vk_range){.buffer = buffer, .offset = offset, .bytes = bytes});
+    smt_vk_record_barrier(recording);
+    smt_status status = smt_vk_recording_end(recording, err);
+    if (status == SMT_OK) status = smt_vk_submit(upload->device, recording, &upload->halves[upload->half].value, err);
+    if (status != SMT_OK) smt_vk_recording_destroy(upload->device, recording);
+    else upload->halves[upload->half].recording = recording;
+    return status;
+}
+
+smt_status smt_upload_finish(smt_upload *upload, smt_error *err) {
+    smt_status status = SMT_OK;
+    for (uint32_t i = 0; i < SMT_UPLOAD_HALVES; i++) {
+        smt_status one = release_half(upload, i, status == SMT_OK ? err : NULL);
+        if (status == SMT_OK) status = one;
+        if (one != SMT_OK) smt_vk_recording_destroy(upload->device, upload->halves[i].recording); /* the device is lost */
+        upload->halves[i].recording = NULL;
+    }
+    smt_vk_buffer_destroy(upload->device, upload->ring);
+    upload->ring = NULL;
+    return status;
+}

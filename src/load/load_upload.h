@@ -1,0 +1,27 @@
+/* load_upload.h: the way of bytes to a device buffer: a pointer to write to, now or through a ring of staging halves. */
+#ifndef SMT_LOAD_UPLOAD_H
+#define SMT_LOAD_UPLOAD_H
+
+#include "load/load.h"
+
+#define SMT_UPLOAD_HALVES 2
+#define SMT_UPLOAD_CHUNK ((uint64_t)16 << 20)
+
+typedef struct smt_upload {
+    smt_vk_device *device;
+    smt_vk_buffer *ring; /* NULL until the first unmapped target */
+    bool force_staging;
+    uint32_t half;
+    struct {
+        smt_vk_recording *recording;
+        uint64_t value; /* timeline value after which this half is free */
+    } halves[SMT_UPLOAD_HALVES];
+} smt_upload;
+
+/* Space for `bytes` (at most SMT_UPLOAD_CHUNK) bound for buffer + offset; fill it, then commit. */
+smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out, smt_error *err);
+smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err);
+/* Waits for everything and releases the ring; also after a failure. */
+smt_status smt_upload_finish(smt_upload *upload, smt_error *err);
+
+#endif

@@ -1,0 +1,38 @@
+/* os.h: the operating system behind a few calls: file mapping, clock, threads, dynamic libraries, files and folders.
+ * os_posix.c and os_win32.c are the only places with platform conditions. */
+#ifndef SMT_OS_H
+#define SMT_OS_H
+
+#include "base/base.h"
+
+typedef struct smt_os_map { /* a read-only file mapping */
+    const uint8_t *bytes;
+    uint64_t n_bytes;
+    void *handle;
+} smt_os_map;
+smt_status smt_os_map_file(const char *path, smt_os_map *out, smt_error *err); /* SMT_IO names path and cause; empty files are SMT_FORMAT */
+void smt_os_unmap(smt_os_map *map);
+
+double smt_os_seconds(void); /* monotonic */
+
+void *smt_os_library_open(const char *name); /* NULL: not there */
+void *smt_os_library_symbol(void *library, const char *name);
+void smt_os_library_close(void *library);
+
+/* Whole small files. *out belongs to the caller (smt_free), NUL-terminated. */
+smt_status smt_os_read_file(const char *path, char **out, size_t *out_bytes, smt_error *err);
+/* Writes beside the target and renames: readers see the old file or the new one. Creates missing folders. */
+smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err);
+
+typedef struct smt_os_mutex smt_os_mutex;
+smt_os_mutex *smt_os_mutex_create(void); /* NULL: out of memory */
+void smt_os_mutex_free(smt_os_mutex *mutex);
+void smt_os_mutex_lock(smt_os_mutex *mutex);
+void smt_os_mutex_unlock(smt_os_mutex *mutex);
+
+uint32_t smt_os_cores(void);
+typedef struct smt_os_thread smt_os_thread;
+smt_status smt_os_thread_start(void (*run)(void *), void *argument, smt_os_thread **out, smt_error *err);
+void smt_os_thread_join(smt_os_thread *thread);
+
+#endif

@@ -1,0 +1,256 @@
+/* os_posix.c: os.h for Linux, the BSDs and macOS.
+ *
+ * Invariants
+ *   1. A mapping is read-only and private: another process that writes the file cannot make us write it. If the file shrinks
+ *      while it is mapped, reading the lost pages raises SIGBUS: that is the price of mapping, and the caller's to know.
+ *   2. Every descriptor is closed on exec, and closed before its function returns: a mapping keeps its file without one.
+ *   3. errno is turned into words at the place of the failure, with the path. */
+#ifndef _WIN32
+#include "os.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- files ---- */
+
+static smt_status fail_io(smt_error *err, const char *what, const char *path) {
+    int cause = errno;
+    char text[128];
+    /* strerror is not thread-safe, and strerror_r comes in two forms. */
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+    const char *words = strerror_r(cause, text, sizeof text);
+#else
+    const char *words = strerror_r(cause, text, sizeof text) == 0 ? text : "unknown cause";
+#endif
+    return SMT_FAIL(err, SMT_IO, "cannot %s %s: %s", what, path, words);
+}
+
+/* Opens a regular file for reading and finds its size. *out_fd is -1 on failure. */
+static smt_status open_regular(const char *path, int *out_fd, uint64_t *out_bytes, smt_error *err) {
+    *out_fd = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hang us */
+    if (fd < 0) return fail_io(err, "open", path);
+    struct stat info;
+    smt_status status = SMT_OK;
+    if (fstat(fd, &info) != 0)
+        status = fail_io(err, "examine", path);
+    else if (!S_ISREG(info.st_mode))
+        status = SMT_FAIL(err, SMT_IO, "cannot read %s: not a regular file", path);
+    if (status != SMT_OK) {
+        close(fd);
+        return status;
+    }
+    *out_fd = fd;
+    *out_bytes = (uint64_t)info.st_size;
+    return SMT_OK;
+}
+
+smt_status smt_os_map_file(const char *path, smt_os_map *out, smt_error *err) {
+    *out = (smt_os_map){0};
+    int fd;
+    uint64_t bytes;
+    SMT_TRY(open_regular(path, &fd, &bytes, err));
+    smt_status status = SMT_OK;
+    void *memory = MAP_FAILED;
+    if (bytes == 0)
+        status = SMT_FAIL(err, SMT_FORMAT, "%s is empty", path);
+    else if (bytes > SIZE_MAX)
+        status = SMT_FAIL(err, SMT_IO, "cannot map %s: %llu bytes exceed the address space", path, (unsigned long long)bytes);
+    else {
+        memory = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (memory == MAP_FAILED) status = fail_io(err, "map", path);
+    }
+    close(fd);
+    if (status == SMT_OK) *out = (smt_os_map){.bytes = memory, .n_bytes = bytes, .handle = memory};
+    return status;
+}
+
+void smt_os_unmap(smt_os_map *map) {
+    if (map->handle) munmap(map->handle, (size_t)map->n_bytes);
+    *map = (smt_os_map){0};
+}
+
+/* Reads exactly `bytes`, or fewer when the file ends early; returns the count, or -1 with errno. */
+static ssize_t read_all(int fd, char *into, size_t bytes) {
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t n = read(fd, into + done, bytes - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -1;
+        if (n == 0) break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+smt_status smt_os_read_file(const char *path, char **out, size_t *out_bytes, smt_error *err) {
+    *out = NULL;
+    *out_bytes = 0;
+    int fd;
+    uint64_t bytes;
+    SMT_TRY(open_regular(path, &fd, &bytes, err));
+    smt_status status = SMT_OK;
+    char *text = bytes < SIZE_MAX / 2 ? smt_alloc((size_t)bytes + 1, 1) : NULL;
+    ssize_t got = 0;
+    if (!text)
+        status = SMT_FAIL(err, SMT_MEMORY, "out of memory reading %s (%llu bytes)", path, (unsigned long long)bytes);
+    else if ((got = read_all(fd, text, (size_t)bytes)) < 0)
+        status = fail_io(err, "read", path);
+    close(fd);
+    if (status != SMT_OK) {
+        smt_free(text);
+        return status;
+    }
+    text[got] = 0;
+    *out = text;
+    *out_bytes = (size_t)got;
+    return SMT_OK;
+}
+
+/* Makes every folder above `path`, which is changed and restored on the way. */
+static smt_status make_folders(char *path, smt_error *err) {
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        bool failed = mkdir(path, 0777) != 0 && errno != EEXIST;
+        smt_status status = failed ? fail_io(err, "create folder", path) : SMT_OK;
+        *slash = '/';
+        if (failed) return status;
+    }
+    return SMT_OK;
+}
+
+static bool write_all(int fd, const char *bytes, size_t count) {
+    while (count > 0) {
+        ssize_t n = write(fd, bytes, count);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        bytes += n;
+        count -= (size_t)n;
+    }
+    return true;
+}
+
+/* Creates a file that nobody else has, beside `path`; the clock and the process number make its name, O_EXCL makes it sure.
+ * The caller owns *name and the descriptor. */
+static smt_status create_beside(const char *path, smt_str *name, int *out_fd, smt_error *err) {
+    for (unsigned attempt = 0;; attempt++) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        name->bytes = 0;
+        SMT_TRY(smt_str_printf(name, err, "%s.%lx-%lx-%x.new", path, (long)getpid(), (long)now.tv_nsec, attempt));
+        if (attempt == 0) SMT_TRY(make_folders(name->text, err));
+        *out_fd = open(name->text, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (*out_fd >= 0) return SMT_OK;
+        if (errno != EEXIST || attempt == 100) return fail_io(err, "create", name->text);
+    }
+}
+
+static smt_status write_and_rename(int fd, const char *name, const char *path, const void *bytes, size_t n_bytes,
+                                   smt_error *err) {
+    smt_status status = SMT_OK;
+    if (!write_all(fd, bytes, n_bytes)) status = fail_io(err, "write", name);
+    if (close(fd) != 0 && status == SMT_OK) status = fail_io(err, "write", name);
+    if (status == SMT_OK && rename(name, path) != 0) status = fail_io(err, "rename a new file to", path);
+    if (status != SMT_OK) unlink(name);
+    return status;
+}
+
+smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err) {
+    smt_str name = {0};
+    int fd = -1;
+    smt_status status = create_beside(path, &name, &fd, err);
+    if (status == SMT_OK) status = write_and_rename(fd, name.text, path, bytes, n_bytes, err);
+    smt_str_free(&name);
+    return status;
+}
+
+/* ---- clock and libraries ---- */
+
+double smt_os_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void *smt_os_library_open(const char *name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
+
+void *smt_os_library_symbol(void *library, const char *name) { return dlsym(library, name); }
+
+void smt_os_library_close(void *library) {
+    if (library) dlclose(library);
+}
+
+/* ---- threads ---- */
+
+struct smt_os_mutex {
+    pthread_mutex_t mutex;
+};
+
+smt_os_mutex *smt_os_mutex_create(void) {
+    smt_os_mutex *mutex = smt_alloc(1, sizeof *mutex);
+    if (!mutex) return NULL;
+    if (pthread_mutex_init(&mutex->mutex, NULL) != 0) {
+        smt_free(mutex);
+        return NULL;
+    }
+    return mutex;
+}
+
+void smt_os_mutex_free(smt_os_mutex *mutex) {
+    if (!mutex) return;
+    pthread_mutex_destroy(&mutex->mutex);
+    smt_free(mutex);
+}
+
+void smt_os_mutex_lock(smt_os_mutex *mutex) { pthread_mutex_lock(&mutex->mutex); }
+
+void smt_os_mutex_unlock(smt_os_mutex *mutex) { pthread_mutex_unlock(&mutex->mutex); }
+
+uint32_t smt_os_cores(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+struct smt_os_thread {
+    pthread_t thread;
+    void (*run)(void *);
+    void *argument;
+};
+
+static void *thread_main(void *user) {
+    smt_os_thread *thread = user;
+    thread->run(thread->argument);
+    return NULL;
+}
+
+smt_status smt_os_thread_start(void (*run)(void *), void *argument, smt_os_thread **out, smt_error *err) {
+    *out = NULL;
+    smt_os_thread *thread = smt_alloc(1, sizeof *thread);
+    if (!thread) return SMT_FAIL(err, SMT_MEMORY, "out of memory starting a thread");
+    thread->run = run;
+    thread->argument = argument;
+    int code = pthread_create(&thread->thread, NULL, thread_main, thread);
+    if (code != 0) {
+        smt_free(thread);
+        return SMT_FAIL(err, SMT_MEMORY, "cannot start a thread (pthread_create says %d)", code);
+    }
+    *out = thread;
+    return SMT_OK;
+}
+
+void smt_os_thread_join(smt_os_thread *thread) {
+    if (!thread) return;
+    pthread_join(thread->thread, NULL);
+    smt_free(thread);
+}
+#else
+typedef int smt_os_posix_unused; /* ISO C wants one declaration in a file */
+#endif

@@ -1,0 +1,30 @@
+/* quant.h: what the bytes of each tensor type mean, and the layout in which a device holds them.
+ *
+ * The C functions are the truth that shaders are tested against: values are computed in float32 in the order that
+ * the format defines (scale times small integer first, then times code, then minus the min), so a shader that does the same is
+ * equal to the bit.
+ *
+ * Layouts. A device keeps each matrix as rows of equal stride; kernels walk a row in chunks of 32 elements.
+ *   SMT_LAYOUT_ROWS   the file's bytes, unchanged (block types; a row is a whole number of blocks).
+ *   SMT_LAYOUT_PAD32  F32, F16, BF16: each row padded with zeros to a multiple of 32 elements, so that a kernel may read whole
+ *                     chunks; the same bytes as the file where 32 divides the row, as it does in every real model. */
+#ifndef SMT_QUANT_H
+#define SMT_QUANT_H
+
+#include "base/dtype.h"
+
+typedef enum smt_layout { SMT_LAYOUT_ROWS, SMT_LAYOUT_PAD32 } smt_layout;
+
+/* The layout the plain in-place kernels want. */
+smt_layout smt_quant_layout(smt_dtype type);
+/* Bytes of one device row of n elements in that layout; 0 when the type's block does not divide n. */
+uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n);
+/* File rows to device rows: `rows` rows of n elements. dst holds rows * smt_quant_device_row_bytes(type, n). */
+void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n);
+
+/* n elements (a multiple of the block) to float32. False for a type without a C decoder. src need not be aligned. */
+bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n);
+/* Plain nearest encoding (no importance matrix): enough for tests and small models. n as above. False: no encoder. */
+bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n);
+
+#endif

@@ -1,0 +1,45 @@
+/* quant_internal.h: the codecs behind quant.h, one row of quant_table.c each. Private to this room.
+ *
+ * A codec works on whole blocks. Bytes come from files at any alignment, so each block is copied into its struct before a
+ * field is read; the structs hold half floats as raw bits, little-endian as in the file (so is every host we build for).
+ * A further type is one decoder (and maybe an encoder) in its family's file, two lines here, and one row of the table. */
+#ifndef SMT_QUANT_INTERNAL_H
+#define SMT_QUANT_INTERNAL_H
+
+#include "quant.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are read as they lie in the file");
+
+typedef void (*smt_quant_decode_fn)(const uint8_t *src, float *dst, uint64_t n_blocks);
+typedef void (*smt_quant_encode_fn)(const float *src, uint8_t *dst, uint64_t n_blocks);
+
+/* quant_simple.c: one element a block */
+void smt_quant_decode_f32(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_f32(const float *src, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_decode_f16(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_f16(const float *src, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_decode_bf16(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_bf16(const float *src, uint8_t *dst, uint64_t n_blocks);
+
+/* quant_block32.c: 32 elements a block, one scale */
+void smt_quant_decode_q4_0(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_q4_0(const float *src, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_decode_q5_0(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_q5_0(const float *src, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_decode_q8_0(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_q8_0(const float *src, uint8_t *dst, uint64_t n_blocks);
+
+/* quant_k.c: 256 elements a block, scales of sub-blocks quantised themselves */
+void smt_quant_decode_q4_k(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_q4_k(const float *src, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_decode_q6_k(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_encode_q6_k(const float *src, uint8_t *dst, uint64_t n_blocks);
+
+/* The integer nearest to x, halves away from zero, held between low and high. NaN gives low: no input makes it undefined. */
+static inline int smt_quant_nearest(float x, int low, int high) {
+    if (!(x > (float)low)) return low;
+    if (x >= (float)high) return high;
+    return (int)(x < 0 ? x - 0.5f : x + 0.5f);
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* quant_table.c: the table of codecs: one row per type that the engine computes with.
+ *
+ * A type absent from it has no decoder and no encoder, and the two calls say so by returning false; so they do when the
+ * type's block does not divide the count, and nothing is written then. */
+#include "quant_internal.h"
+
+static const struct {
+    smt_quant_decode_fn decode;
+    smt_quant_encode_fn encode;
+} codecs[SMT_DTYPE_LIMIT] = {
+    [SMT_DTYPE_F32] = {smt_quant_decode_f32, smt_quant_encode_f32},
+    [SMT_DTYPE_F16] = {smt_quant_decode_f16, smt_quant_encode_f16},
+    [SMT_DTYPE_BF16] = {smt_quant_decode_bf16, smt_quant_encode_bf16},
+    [SMT_DTYPE_Q4_0] = {smt_quant_decode_q4_0, smt_quant_encode_q4_0},
+    [SMT_DTYPE_Q5_0] = {smt_quant_decode_q5_0, smt_quant_encode_q5_0},
+    [SMT_DTYPE_Q8_0] = {smt_quant_decode_q8_0, smt_quant_encode_q8_0},
+    [SMT_DTYPE_Q4_K] = {smt_quant_decode_q4_k, smt_quant_encode_q4_k},
+    [SMT_DTYPE_Q6_K] = {smt_quant_decode_q6_k, smt_quant_encode_q6_k},
+};
+
+/* True when the type has a codec and its block divides n; then *blocks is n in blocks. */
+static bool blocks_of(smt_dtype type, uint64_t n, uint64_t *blocks) {
+    const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
+    if (!info || !codecs[type].decode || n % info->elems) return false;
+    *blocks = n / info->elems;
+    return true;
+}
+
+bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n) {
+    uint64_t blocks;
+    if (!blocks_of(type, n, &blocks)) return false;
+    codecs[type].decode(src, dst, blocks);
+    return true;
+}
+
+bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n) {
+    uint64_t blocks;
+    if (!blocks_of(type, n, &blocks) || !codecs[type].encode) return false;
+    codecs[type].encode(src, dst, blocks);
+    return true;
+}

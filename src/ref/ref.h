@@ -1,0 +1,60 @@
+/* ref.h: the forward pass in slow, obvious C: the truth that kernels are tested against. One token row at a time, float32
+ * weights decoded row by row, absorbed latent attention, the published routing rules.
+ *
+ * The numeric contract, shared with the shaders:
+ *   - A dot product of length K runs in four interleaved chains (chain j takes elements i = j mod 4, ascending) of fmaf,
+ *     each starting at 0; the result is (c0 + c1) + (c2 + c3). Elements beyond K count as zero products.
+ *   - Attention goes over the positions in chunks of 256: per chunk maximum, weights, sum and weighted values; chunks are
+ *     merged in ascending order.
+ *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then over
+ *     the ranges, then the shared expert, then the residual.
+ * In detail, with every float32 operation as written (no contraction, no reassociation):
+ *   exp       smt_ref_exp below, everywhere; silu(x) = x / (1 + exp(-x)).
+ *   rmsnorm   s = 1 / sqrt(dot(x, x) / n + eps); y = (x * s) * w.
+ *   rope      c, s: cosine and sine in double, times the magnitude, rounded to float; x' = x*c - y*s, y' = x*s + y*c, plain.
+ *   attention per chunk: s_t = scale * dot(q, k_t); m = max s_t; p_t = exp(s_t - m); l = sum of p_t; o_d = chain of
+ *             fmaf(p_t, v_t[d], o_d) from 0; both over ascending t. Chunks (m, l, o) merge into (M, L, O): M' = max(M, m),
+ *             a = exp(M - M'), b = exp(m - M'), L' = L*a + l*b, O' = O*a + o*b, plain. The result is O / L.
+ *   router    softmax: m = max, e = exp(x - m), z = sum of e over ascending id, e / z. Sigmoid: 1 / (1 + exp(-x)).
+ *             Ties go to the lower id. Normalised weights: w / (sum of w in order of choice + 1e-20). Then w * weight_scale.
+ *   experts   y = down(silu(gate) * up); a range sums as the chain fmaf(w_e, y_e, sum) from 0; ranges add up from 0. */
+#ifndef SMT_REF_H
+#define SMT_REF_H
+
+#include "model/model.h"
+
+/* ---- operations; every pointer caller-owned, sizes in elements ---- */
+float smt_ref_dot(const float *a, const float *b, uint32_t k);
+/* y[rows] = W[plane] x[k] */
+smt_status smt_ref_matvec(const smt_matrix *w, uint32_t plane, const float *x, float *y, smt_error *err);
+void smt_ref_rmsnorm(const float *x, const float *weight, float eps, float *y, uint32_t n);
+/* Rotates pairs (2i, 2i+1) of x[rope_dim] by position * freq[i]. */
+void smt_ref_rope(const double *freq, double magnitude, int32_t position, float *x, uint32_t rope_dim);
+/* exp(x) within 1 ulp, by operations that GLSL can repeat to the bit; 0 below -87.3, exp(88.7) above 88.7, NaN for NaN:
+ *   n = floor(fma(x, LOG2E, 0.5)); r = fma(n, -LN2_HIGH, x); r = fma(n, LN2_LOW, r);
+ *   p = fma(... fma(fma(C6, r, C5), r, C4) ..., r, C2), then twice p = fma(p, r, 1); n is added to the exponent bits of p.
+ * LOG2E 1.44269502, LN2_HIGH 0.693147182, LN2_LOW 1.90465421e-09 (ln 2 = LN2_HIGH - LN2_LOW),
+ * C2 0.49999994, C3 0.166665211, C4 0.0416682623, C5 0.00836867373, C6 0.00138210389. */
+float smt_ref_exp(float x);
+float smt_ref_silu(float x);
+/* logits[n_experts] -> the chosen ids (largest selection score first) and weights, by the model's rule. */
+void smt_ref_route(const smt_model *model, const float *bias, const float *logits, int32_t *ids, float *weights);
+/* Experts in each of the id ranges that are summed apart: range of expert e = e / this. */
+uint32_t smt_ref_range_size(const smt_model *model);
+/* One head over n cached rows: key row t is keys + t * stride, value row t is values + t * stride. out[value_dim]. */
+smt_status smt_ref_attend(const float *q, const float *keys, const float *values, size_t stride, uint32_t n, uint32_t key_dim,
+                          uint32_t value_dim, float scale, float *out, smt_error *err);
+
+/* ---- the whole model ---- */
+typedef struct smt_ref smt_ref;
+smt_status smt_ref_create(const smt_model *model, uint32_t n_ctx, smt_ref **out, smt_error *err);
+/* The same with a say in what the weights may take: decoded once when they fit decoded_max bytes as float32 (above: 256 MiB),
+ * else row by row in each step. Changes the speed and no bit. */
+smt_status smt_ref_create_within(const smt_model *model, uint32_t n_ctx, uint64_t decoded_max, smt_ref **out, smt_error *err);
+void smt_ref_free(smt_ref *ref);
+/* Appends one token at rotary position `position`. Outputs may be NULL: logits [n_vocab], hidden [n_layers + 2, n_embd],
+ * ids and weights [n_moe_layers, n_used]. */
+smt_status smt_ref_step(smt_ref *ref, int32_t token, int32_t position, float *logits, float *hidden, int32_t *ids,
+                        float *weights, smt_error *err);
+
+#endif

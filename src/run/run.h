@@ -1,0 +1,112 @@
+/* run.h: a model on a device (smt_run_model), and what advances rows of tokens over it (smt_run).
+ *
+ *   run_model.c    weights on the device + compiled kernels, shared by every runner
+ *   run_hazard.c   pure: where a barrier must stand, from the nodes' declared reads and writes
+ *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
+ *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
+ *   run_step.c     fill the step buffer, submit the segments, wait, read back
+ *
+ * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
+#ifndef SMT_RUN_H
+#define SMT_RUN_H
+
+#include "kv/kv.h"
+#include "load/load.h"
+#include "os/os.h"
+
+#include <stdatomic.h>
+
+/* ---- kernels of one device, compiled once per key ---- */
+typedef struct smt_run_kernel {
+    smt_kernel_key key;
+    smt_vk_kernel *kernel;
+} smt_run_kernel;
+
+typedef struct smt_run_model {
+    smt_vk_device *device;  /* borrowed */
+    const smt_model *model; /* borrowed */
+    smt_items items;
+    smt_plan_weights plan;
+    smt_weights weights;
+    smt_run_kernel *kernels; /* owned */
+    size_t n_kernels, kernels_capacity;
+    smt_os_mutex *lock;      /* owned: kernel list and submissions, when runners live on several threads */
+    smt_callbacks callbacks;
+} smt_run_model;
+
+smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_callbacks *callbacks, bool force_staging,
+                                smt_run_model **out, smt_error *err);
+void smt_run_model_free(smt_run_model *model);
+/* Compiles what is missing of the graph's kernels, with progress. */
+smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph, smt_error *err);
+const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_kernel_key *key);
+
+/* ---- hazards (pure) ---- */
+typedef struct smt_run_access {
+    uint32_t space;          /* values of one space may overlap; different spaces never do */
+    uint64_t offset, bytes;
+    bool write;
+} smt_run_access;
+typedef struct smt_run_hazards {
+    smt_run_access *seen; /* owned: accesses since the last barrier */
+    size_t n, capacity;
+} smt_run_hazards;
+/* True when the new accesses need a barrier before them; the list then starts afresh. The accesses are added either way. */
+smt_status smt_run_hazard_step(smt_run_hazards *hazards, const smt_run_access *accesses, size_t n, bool *out_barrier, smt_error *err);
+void smt_run_hazards_free(smt_run_hazards *hazards);
+
+/* ---- the runner ---- */
+typedef struct smt_run_options {
+    uint32_t n_ctx, n_batch, n_sessions;
+    bool cache_f16;
+} smt_run_options;
+
+typedef struct smt_run_plan_entry { /* one recorded shape */
+    smt_graph *graph;
+    smt_vk_recording **segments;
+} smt_run_plan_entry;
+
+typedef struct smt_run {
+    smt_run_model *model; /* borrowed */
+    smt_run_options options;
+    smt_kv kv;
+    smt_plan_runner plan;
+    smt_vk_buffer **buffers; /* owned */
+    smt_run_plan_entry *shapes; /* owned */
+    size_t n_shapes, shapes_capacity;
+    uint32_t logits_rows;  /* rows of logits one step may return */
+    uint32_t capture_rows; /* rows of one step that captures hidden states or routing */
+    bool split;            /* partial results of the split attention fit its scratch */
+    atomic_bool cancel;
+} smt_run;
+
+/* Resolves defaults in options (0: default) against the model. */
+void smt_run_resolve(const smt_model *model, smt_run_options *options);
+smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err);
+void smt_run_free(smt_run *run);
+
+/* Rows of one step; the caller keeps n <= smt_run_rows_limit. */
+typedef struct smt_run_rows {
+    uint32_t n;
+    const int32_t *tokens, *positions; /* [n] */
+    uint32_t slot, index;              /* session slot; timeline index of the first row */
+    uint32_t n_out;                    /* the last n_out rows give logits (0: none) */
+    float *logits;                     /* [n_out, n_vocab] */
+    /* Captures, strided by the caller's token count so that batches land in one array; NULL: not wanted. */
+    float *hidden;                     /* slot s of row r: hidden + (s * total + at + r) * n_embd */
+    int32_t *ids;                      /* MoE layer l of row r: ids + (l * total + at + r) * n_used */
+    float *weights;
+    uint32_t total, at;
+} smt_run_rows;
+smt_status smt_run_step(smt_run *run, const smt_run_rows *rows, smt_error *err);
+/* Most rows of a step that wants all logits and/or captures. */
+uint32_t smt_run_rows_limit(const smt_run *run, bool all_logits, bool capture);
+/* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
+uint32_t smt_run_bucket(uint32_t n);
+
+/* Shared by the files of this room. */
+smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err);
+smt_status smt_run_memory_create(smt_run *run, smt_error *err);
+smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);
+
+#endif

@@ -1,0 +1,206 @@
+/* run_record.c: a graph and its places become command buffers, one per segment, kept for as long as the runner lives. */
+#include "run/run.h"
+
+#include <string.h>
+
+/* Where a value lies. Weights and tables belong to the model, the rest to the runner. */
+static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint32_t id) {
+    const smt_value *v = &graph->values[id];
+    const smt_plan_weights *weights = &run->model->plan;
+    const smt_plan_runner *own = &run->plan;
+    smt_plan_place place = {0};
+    smt_vk_buffer **buffers = run->buffers;
+    switch (v->kind) {
+    case SMT_VALUE_SCRATCH:
+        return (smt_vk_range){buffers[own->scratch.buffer], own->scratch.offset + v->offset, v->bytes};
+    case SMT_VALUE_STEP: place = own->step; break;
+    case SMT_VALUE_ROPE: place = own->rope; break;
+    case SMT_VALUE_BLOCKS: place = own->blocks; break;
+    case SMT_VALUE_LOGITS: place = own->logits; break;
+    case SMT_VALUE_CAPTURE: place = own->capture; break;
+    case SMT_VALUE_EXPERTS:
+        place = weights->tables[v->layer];
+        buffers = run->model->weights.buffers;
+        break;
+    case SMT_VALUE_WEIGHT:
+        place = weights->items[v->layer];
+        buffers = run->model->weights.buffers;
+        break;
+    case SMT_VALUE_CACHE: break; /* bound as windows only */
+    }
+    return (smt_vk_range){buffers[place.buffer], place.offset, place.bytes};
+}
+
+static smt_vk_range place_range(smt_vk_buffer *const *buffers, const smt_plan_place *place) {
+    return (smt_vk_range){buffers[place->buffer], place->offset, place->bytes};
+}
+
+static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const smt_node *node, smt_vk_range out[SMT_MAX_WINDOWS]) {
+    const smt_run_model *m = run->model;
+    uint32_t n = 0;
+    switch (node->windows) {
+    case SMT_WINDOWS_NONE: break;
+    case SMT_WINDOWS_ITEMS:
+        for (uint32_t i = 0; i < 2; i++)
+            if (node->items[i] != SMT_NO_VALUE) out[n++] = place_range(m->weights.buffers, &m->plan.items[node->items[i]]);
+        break;
+    case SMT_WINDOWS_EXPERTS:
+        for (; n < m->items.layers[node->layer].n_windows; n++)
+            out[n] = place_range(m->weights.buffers, &m->plan.windows[node->layer * SMT_MAX_WINDOWS + n]);
+        break;
+    case SMT_WINDOWS_CACHE:
+        for (; n < graph->n_cache_windows; n++)
+            out[n] = place_range(run->buffers, &run->plan.cache[node->layer * graph->n_cache_windows + n]);
+        break;
+    }
+    return n;
+}
+
+/* Spaces for the hazard search: all scratch is one (its values share bytes), other values are one each, caches one per layer. */
+static size_t node_accesses(const smt_graph *graph, const smt_node *node, smt_run_access *out) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < node->n_buffers; i++) {
+        if (node->buffers[i] == SMT_NO_VALUE) continue;
+        const smt_value *v = &graph->values[node->buffers[i]];
+        bool scratch = v->kind == SMT_VALUE_SCRATCH;
+        out[n++] = (smt_run_access){.space = scratch ? 0 : 1 + node->buffers[i],
+                                    .offset = scratch ? v->offset : 0,
+                                    .bytes = v->bytes ? v->bytes : 1,
+                                    .write = node->writes >> i & 1};
+        if (node->copy && i == 1) { /* copies to different parts of the capture value do not meet */
+            out[n - 1].offset = node->copy_to;
+            out[n - 1].bytes = node->copy_bytes;
+        }
+    }
+    if (node->indirect != SMT_NO_VALUE) {
+        const smt_value *v = &graph->values[node->indirect];
+        bool scratch = v->kind == SMT_VALUE_SCRATCH;
+        out[n++] = (smt_run_access){.space = scratch ? 0 : 1 + node->indirect, .offset = scratch ? v->offset : 0, .bytes = v->bytes};
+    }
+    if (node->windows == SMT_WINDOWS_CACHE)
+        out[n++] = (smt_run_access){.space = UINT32_MAX - node->layer, .bytes = 1, .write = node->writes_windows};
+    return n;
+}
+
+static smt_status record_node(const smt_run *run, const smt_graph *graph, const smt_node *node, smt_vk_recording *recording,
+                              smt_error *err) {
+    smt_vk_range buffers[SMT_VK_MAX_BUFFERS] = {0}, windows[SMT_MAX_WINDOWS];
+    for (uint32_t i = 0; i < node->n_buffers; i++)
+        if (node->buffers[i] != SMT_NO_VALUE) buffers[i] = value_range(run, graph, node->buffers[i]);
+    if (node->copy) {
+        buffers[0].bytes = node->copy_bytes;
+        buffers[1].offset += node->copy_to;
+        buffers[1].bytes = node->copy_bytes;
+        smt_vk_record_copy(recording, &buffers[0], &buffers[1]);
+        return SMT_OK;
+    }
+    const smt_vk_kernel *kernel = smt_run_kernel_find(run->model, &node->key);
+    if (!kernel) return SMT_FAIL(err, SMT_INTERNAL, "layer %u: the kernel of \"%s\" was not compiled", node->layer, node->label);
+    smt_kernel_spec spec;
+    smt_kernel_describe(smt_vk_device_caps(run->model->device), &node->key, &spec);
+    smt_vk_dispatch dispatch = {.kernel = kernel,
+                                .windows = windows,
+                                .n_windows = node_windows(run, graph, node, windows),
+                                .buffers = buffers,
+                                .n_buffers = node->n_buffers,
+                                .push = &node->push,
+                                .push_bytes = spec.push_bytes,
+                                .groups = {node->groups[0], node->groups[1], node->groups[2]}};
+    if (node->indirect != SMT_NO_VALUE) {
+        dispatch.indirect = value_range(run, graph, node->indirect);
+        dispatch.indirect.offset += 4ull * node->indirect_word;
+        dispatch.indirect.bytes = 12;
+    }
+    return smt_vk_record_dispatch(recording, &dispatch, err);
+}
+
+static smt_status record_segment(const smt_run *run, const smt_graph *graph, const smt_segment *segment, smt_vk_recording **out,
+                                 smt_error *err) {
+    smt_run_hazards hazards = {0};
+    SMT_TRY(smt_vk_recording_begin(run->model->device, "step", out, err));
+    smt_vk_record_barrier(*out); /* after whatever ran before: the segment before this one, or an upload */
+    smt_status status = SMT_OK;
+    for (uint32_t i = segment->first; i < segment->last && status == SMT_OK; i++) {
+        smt_run_access accesses[SMT_VK_MAX_BUFFERS + 2];
+        bool barrier;
+        size_t n = node_accesses(graph, &graph->nodes[i], accesses);
+        status = smt_run_hazard_step(&hazards, accesses, n, &barrier, err);
+        if (status == SMT_OK && barrier) smt_vk_record_barrier(*out);
+        if (status == SMT_OK) status = record_node(run, graph, &graph->nodes[i], *out, err);
+    }
+    smt_run_hazards_free(&hazards);
+    smt_vk_record_barrier(*out); /* results become visible to the host */
+    if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
+    if (status != SMT_OK) {
+        smt_vk_recording_destroy(run->model->device, *out);
+        *out = NULL;
+    }
+    return status;
+}
+
+static void free_entry(smt_run *run, smt_run_plan_entry *entry) {
+    for (size_t i = 0; entry->segments && i < entry->graph->n_segments; i++)
+        smt_vk_recording_destroy(run->model->device, entry->segments[i]);
+    smt_free(entry->segments);
+    smt_graph_free(entry->graph);
+    *entry = (smt_run_plan_entry){0};
+}
+
+static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry *entry, smt_error *err) {
+    const smt_run_model *m = run->model;
+    SMT_TRY(smt_graph_create(m->model, &m->items, smt_vk_device_caps(m->device), shape, &entry->graph, err));
+    if (entry->graph->scratch_bytes > run->plan.scratch.bytes)
+        return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of scratch, %llu were planned", shape->rows,
+                        (unsigned long long)entry->graph->scratch_bytes, (unsigned long long)run->plan.scratch.bytes);
+    SMT_TRY(smt_run_kernels_prepare(run->model, entry->graph, err));
+    entry->segments = smt_alloc(entry->graph->n_segments, sizeof *entry->segments);
+    if (!entry->segments) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu segments", entry->graph->n_segments);
+    for (size_t i = 0; i < entry->graph->n_segments; i++)
+        SMT_TRY(record_segment(run, entry->graph, &entry->graph->segments[i], &entry->segments[i], err));
+    return SMT_OK;
+}
+
+smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err) {
+    *out = NULL;
+    for (size_t i = 0; i < run->n_shapes; i++)
+        if (memcmp(&run->shapes[i].graph->shape, shape, sizeof *shape) == 0) {
+            *out = &run->shapes[i];
+            return SMT_OK;
+        }
+    SMT_TRY(smt_grow((void **)&run->shapes, &run->shapes_capacity, run->n_shapes + 1, sizeof *run->shapes, err));
+    smt_run_plan_entry *entry = &run->shapes[run->n_shapes];
+    *entry = (smt_run_plan_entry){0};
+    smt_status status = make_entry(run, shape, entry, err);
+    if (status != SMT_OK) {
+        free_entry(run, entry);
+        return status;
+    }
+    run->n_shapes++;
+    *out = entry;
+    return SMT_OK;
+}
+
+smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err) {
+    *out = NULL;
+    smt_run *run = smt_alloc(1, sizeof *run);
+    if (!run) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a runner");
+    run->model = model;
+    run->options = *options;
+    smt_run_resolve(model->model, &run->options);
+    uint32_t per_slot = smt_div_up(run->options.n_ctx, SMT_BLOCK);
+    smt_status status = smt_kv_init(&run->kv, run->options.n_sessions, per_slot, run->options.n_sessions * per_slot, err);
+    if (status == SMT_OK) status = smt_run_memory_create(run, err);
+    if (status != SMT_OK) smt_run_free(run);
+    else *out = run;
+    return status;
+}
+
+void smt_run_free(smt_run *run) {
+    if (!run) return;
+    for (size_t i = 0; i < run->n_shapes; i++) free_entry(run, &run->shapes[i]);
+    smt_free(run->shapes);
+    smt_load_buffers_free(run->model->device, run->buffers, run->plan.plan.n_buffers);
+    smt_plan_runner_free(&run->plan);
+    smt_kv_free(&run->kv);
+    smt_free(run);
+}

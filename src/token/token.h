@@ -1,0 +1,47 @@
+/* token.h: text to token ids and back: byte-level BPE and SPM, exactly as the models were trained.
+ *
+ *   text --specials--> pieces --pre-split (BPE) / space escape (SPM)--> fragments --merges--> ids
+ *
+ * token_vocab.c  the vocabulary: texts, kinds, hashed look-up, special ids   token_encode.c  cuts out specials, calls the family
+ * token_split.c  the pre-tokenizer patterns (PCRE2)                          token_merge.c   the merge loop of both families
+ * token_bpe.c    bytes, merges by rank                                       token_spm.c     merges by score, byte fallback
+ * token_stream.c ids to bytes, UTF-8-safe streaming
+ * The vocabulary copies what it needs: the file may be freed. It is read-only once made, so any thread may use it. */
+#ifndef SMT_TOKEN_H
+#define SMT_TOKEN_H
+
+#include "gguf/gguf.h"
+
+typedef struct smt_vocab smt_vocab;
+
+smt_status smt_vocab_create(const smt_gguf *file, smt_vocab **out, smt_error *err);
+void smt_vocab_free(smt_vocab *vocab);
+uint32_t smt_vocab_size(const smt_vocab *vocab);
+bool smt_vocab_adds_bos(const smt_vocab *vocab);
+int32_t smt_vocab_bos(const smt_vocab *vocab); /* -1: none */
+bool smt_vocab_is_end(const smt_vocab *vocab, int32_t token);
+
+/* flags: SMT_TOKENIZE_*. *out_tokens belongs to the caller (smt_free). */
+smt_status smt_token_encode(const smt_vocab *vocab, const char *text, size_t bytes, uint32_t flags, int32_t **out_tokens,
+                            size_t *out_count, smt_error *err);
+/* Appends the bytes of one token. `first`: no token with text came before it (SPM then drops its space). */
+smt_status smt_token_bytes(const smt_vocab *vocab, int32_t token, bool first, smt_str *out, smt_error *err);
+/* False: control, unknown and unused tokens, which give nothing and do not count as the first of a text. */
+bool smt_token_has_text(const smt_vocab *vocab, int32_t token);
+/* Appends the bytes of a whole list; NUL-terminated also when empty. A token out of range is SMT_INVALID. */
+smt_status smt_token_decode(const smt_vocab *vocab, const int32_t *tokens, size_t count, smt_str *out, smt_error *err);
+
+/* Holds back incomplete UTF-8 (3 bytes at most); what can no longer become valid turns into U+FFFD. */
+typedef struct smt_token_stream {
+    const smt_vocab *vocab; /* borrowed */
+    smt_str out, raw;       /* owned; raw: tail and token before they are checked */
+    uint8_t tail[4];
+    uint32_t tail_bytes;
+    bool started; /* set it after init where the tokens continue a text: SPM then keeps the first space */
+} smt_token_stream;
+void smt_token_stream_init(smt_token_stream *stream, const smt_vocab *vocab);
+smt_status smt_token_stream_push(smt_token_stream *stream, int32_t token, smt_error *err); /* result in stream->out */
+smt_status smt_token_stream_flush(smt_token_stream *stream, smt_error *err);
+void smt_token_stream_free(smt_token_stream *stream);
+
+#endif

@@ -1,0 +1,114 @@
+/* token_encode.c: the way from a text to ids: cut out special tokens, make the rest valid UTF-8, hand it to the family.
+ *
+ * Special tokens are found as raw bytes, the longest ones first: every piece that is still raw is searched for tokens of one
+ * length, from left to right, before the next shorter length has its turn. Control and unknown tokens take part only when the
+ * caller says so, user-defined ones always. */
+#include "token_internal.h"
+
+#include <string.h>
+
+typedef struct piece {
+    size_t start, bytes;
+    int32_t id; /* -1: still raw */
+} piece;
+
+typedef struct piece_list {
+    piece *items; /* owned */
+    size_t count, capacity;
+} piece_list;
+
+static smt_status add_piece(piece_list *list, size_t start, size_t bytes, int32_t id, smt_error *err) {
+    if (bytes == 0) return SMT_OK;
+    SMT_TRY(smt_grow((void **)&list->items, &list->capacity, list->count + 1, sizeof *list->items, err));
+    list->items[list->count++] = (piece){start, bytes, id};
+    return SMT_OK;
+}
+
+static int32_t special_at(const smt_vocab *vocab, const smt_vocab_special *special, const char *text, bool control) {
+    uint8_t first = (uint8_t)text[0];
+    if (!(special->first[first / 32] >> first % 32 & 1)) return -1;
+    int32_t id = smt_vocab_find(vocab, text, special->bytes);
+    if (id < 0) return -1;
+    uint8_t kind = vocab->tokens[id].kind;
+    bool counts = kind == SMT_TOKEN_USER || (control && (kind == SMT_TOKEN_CONTROL || kind == SMT_TOKEN_UNKNOWN));
+    return counts ? id : -1;
+}
+
+/* Copies the pieces of `from` to `to`, the raw ones cut at the tokens of one length. */
+static smt_status cut_length(const smt_vocab *vocab, const smt_vocab_special *special, const char *text, bool control,
+                             const piece_list *from, piece_list *to, smt_error *err) {
+    to->count = 0;
+    for (size_t i = 0; i < from->count; i++) {
+        piece item = from->items[i];
+        size_t done = item.start, end = item.start + item.bytes;
+        for (size_t at = done; item.id < 0 && at < end && end - at >= special->bytes;) {
+            int32_t id = special_at(vocab, special, text + at, control);
+            if (id < 0) {
+                at++;
+                continue;
+            }
+            SMT_TRY(add_piece(to, done, at - done, -1, err));
+            SMT_TRY(add_piece(to, at, special->bytes, id, err));
+            done = at += special->bytes;
+        }
+        SMT_TRY(add_piece(to, done, end - done, item.id, err));
+    }
+    return SMT_OK;
+}
+
+static smt_status cut_specials(const smt_vocab *vocab, const char *text, size_t bytes, bool control, piece_list *out,
+                               smt_error *err) {
+    piece_list spare = {0};
+    smt_status status = add_piece(out, 0, bytes, -1, err);
+    for (size_t i = 0; i < vocab->n_specials && status == SMT_OK; i++) {
+        status = cut_length(vocab, &vocab->specials[i], text, control, out, &spare, err);
+        piece_list cut = spare;
+        spare = *out;
+        *out = cut;
+    }
+    smt_free(spare.items);
+    return status;
+}
+
+static smt_status encode_piece(smt_token_work *work, const char *text, piece item, smt_error *err) {
+    if (item.id >= 0) return smt_token_put(work, item.id, err);
+    work->clean.bytes = 0;
+    SMT_TRY(smt_token_clean(text + item.start, item.bytes, &work->clean, NULL, err));
+    uint32_t bytes = (uint32_t)work->clean.bytes;
+    return work->vocab->spm ? smt_spm_encode(work, work->clean.text, bytes, err)
+                            : smt_bpe_encode(work, work->clean.text, bytes, err);
+}
+
+static smt_status encode(smt_token_work *work, const char *text, size_t bytes, uint32_t flags, smt_error *err) {
+    const smt_vocab *vocab = work->vocab;
+    SMT_TRY(smt_grow((void **)&work->ids, &work->id_capacity, 1, sizeof *work->ids, err)); /* so that no ids is not NULL */
+    if (flags & SMT_TOKENIZE_BOS && vocab->adds_bos) SMT_TRY(smt_token_put(work, vocab->bos, err));
+    piece_list pieces = {0};
+    smt_status status = cut_specials(vocab, text, bytes, flags & SMT_TOKENIZE_SPECIAL, &pieces, err);
+    for (size_t i = 0; i < pieces.count && status == SMT_OK; i++) status = encode_piece(work, text, pieces.items[i], err);
+    smt_free(pieces.items);
+    return status;
+}
+
+smt_status smt_token_encode(const smt_vocab *vocab, const char *text, size_t bytes, uint32_t flags, int32_t **out_tokens,
+                            size_t *out_count, smt_error *err) {
+    *out_tokens = NULL;
+    *out_count = 0;
+    if (bytes > SMT_TOKEN_MAX_TEXT / 3) /* each bad byte becomes the three of U+FFFD */
+        return SMT_FAIL(err, SMT_INVALID, "a text of %zu bytes, at most %zu can be tokenized at once", bytes,
+                        SMT_TOKEN_MAX_TEXT / 3);
+    smt_token_work work = {.vocab = vocab};
+    smt_status status = encode(&work, text, bytes, flags, err);
+    if (status == SMT_OK) {
+        *out_tokens = work.ids;
+        *out_count = work.n_ids;
+        work.ids = NULL;
+    }
+    smt_free(work.ids);
+    smt_free(work.symbols);
+    smt_free(work.heap);
+    smt_split_scratch_free(&work.split);
+    smt_str_free(&work.clean);
+    smt_str_free(&work.scratch);
+    return status;
+}

@@ -1,0 +1,130 @@
+/* vk.h: Vulkan for the rooms above, knowing nothing of models.
+ *
+ *   snapshot (vk_caps.c) -> choice (vk_choose.c, pure) -> device (vk_device.c) -> buffers, kernels, recordings, submissions
+ *
+ * Invariants
+ *   1. The loader is opened at run time; without it smt_vk_open says so (SMT_NO_VULKAN). One function table per device.
+ *   2. A feature is enabled only because the choice says so; the choice reads only the snapshot.
+ *   3. One VkDeviceMemory and one VkBuffer make one smt_vk_buffer: a slab. Callers sub-allocate by offset, from their plan.
+ *   4. One owner per queue; one timeline semaphore per queue, +1 per submission. No vkDeviceWaitIdle outside teardown.
+ *   5. VkResult is translated in one place; a lost device is sticky: every later call fails with the first cause.
+ *   6. Kernels never place barriers: the recorder does, as the caller's declared reads and writes demand.
+ *
+ * Binding model, the same for every kernel: set 0, binding 0 is an array W[N] of storage-buffer windows, N = 1, 4 or 16 (unused
+ * slots repeat window 0); bindings 1 .. SMT_VK_MAX_BUFFERS are single storage buffers; push constants up to 128 bytes. */
+#ifndef SMT_VK_H
+#define SMT_VK_H
+
+#include "base/caps.h"
+
+#define SMT_VK_MAX_WINDOWS 16
+#define SMT_VK_MAX_BUFFERS 8
+#define SMT_VK_MAX_PUSH    128
+
+typedef struct smt_vk smt_vk;                     /* loader, instance, snapshots */
+typedef struct smt_vk_device smt_vk_device;       /* one logical device and its queue */
+typedef struct smt_vk_buffer smt_vk_buffer;       /* a slab */
+typedef struct smt_vk_kernel smt_vk_kernel;       /* a compute pipeline */
+typedef struct smt_vk_recording smt_vk_recording; /* a command buffer that may be submitted again and again */
+
+/* ---- instance and snapshots (vk_loader.c, vk_instance.c, vk_caps.c) ---- */
+typedef struct smt_vk_options {
+    bool
+        validation; /* Khronos layer with synchronisation validation, where installed; messages go to log at SMT_LOG_VALIDATION */
+    smt_callbacks callbacks;
+} smt_vk_options;
+smt_status smt_vk_open(const smt_vk_options *options, smt_vk **out, smt_error *err);
+void smt_vk_close(smt_vk *vk); /* every device must be gone */
+uint32_t smt_vk_count(const smt_vk *vk);
+const smt_caps *smt_vk_caps(const smt_vk *vk, uint32_t index);
+uint32_t smt_vk_message_count(const smt_vk *vk); /* validation warnings and errors so far */
+
+/* ---- device (vk_choose.c, vk_device.c) ---- */
+typedef struct smt_vk_device_options {
+    bool minimum;                       /* smt_caps_reduce: enable no optional feature */
+    const char *cache_dir, *shader_dir; /* see smt_device_options; copied */
+} smt_vk_device_options;
+smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_options *options, smt_vk_device **out,
+                                smt_error *err);
+void smt_vk_device_destroy(smt_vk_device *device); /* waits for its work; buffers, kernels, recordings must be gone. NULL ok */
+const smt_caps *smt_vk_device_caps(const smt_vk_device *device); /* as reduced, when so asked */
+
+/* ---- slabs (vk_buffer.c) ---- */
+/* `memory_type` indexes caps->types; a host-visible slab stays mapped. SMT_DEVICE_MEMORY names heap, bytes asked and budget. */
+smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
+                                smt_vk_buffer **out, smt_error *err);
+void smt_vk_buffer_destroy(smt_vk_device *device, smt_vk_buffer *buffer); /* caller knows that no submission uses it */
+uint64_t smt_vk_buffer_bytes(const smt_vk_buffer *buffer);
+void *smt_vk_buffer_map(const smt_vk_buffer *buffer); /* NULL when not host-visible */
+/* Needed around host access where the type is not coherent; no-ops where it is. */
+smt_status smt_vk_buffer_flush(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err);
+smt_status smt_vk_buffer_invalidate(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes,
+                                    smt_error *err);
+
+/* ---- kernels (vk_shader.c, vk_include.c, vk_pipeline.c, vk_cache.c) ---- */
+typedef struct smt_vk_define {
+    const char *name, *value;
+} smt_vk_define;
+typedef struct smt_vk_kernel_desc {
+    const char *source; /* "matmul.comp", found among the embedded shaders or in shader_dir */
+    const char *label;  /* for messages and debug names: "matmul Q4_K x8" */
+    const smt_vk_define *defines;
+    uint32_t n_defines;
+    uint32_t n_windows;     /* 1, 4 or 16: also defined for the shader as SMT_WINDOWS */
+    uint32_t group_size[3]; /* defined for the shader as SMT_GROUP_X, _Y, _Z */
+    uint32_t push_bytes;
+} smt_vk_kernel_desc;
+typedef struct smt_vk_kernel_stats { /* negative: unknown */
+    double compile_ms, vgprs, spills, lds, occupancy, inverse_throughput;
+    bool cached; /* the SPIR-V came from disk */
+} smt_vk_kernel_stats;
+/* GLSL -> SPIR-V (cached on disk) -> pipeline. SMT_COMPILE carries the compiler's words with the true file and line. Thread-safe.
+ */
+smt_status smt_vk_kernel_create(smt_vk_device *device, const smt_vk_kernel_desc *desc, bool want_stats, smt_vk_kernel **out,
+                                smt_error *err);
+void smt_vk_kernel_destroy(smt_vk_device *device, smt_vk_kernel *kernel);
+void smt_vk_kernel_get_stats(const smt_vk_kernel *kernel, smt_vk_kernel_stats *out);
+/* Writes the pipeline cache to disk (atomically). Called by device_destroy too. */
+smt_status smt_vk_cache_save(smt_vk_device *device, smt_error *err);
+/* GLSL to SPIR-V alone, for tests and tools: *out_words belongs to the caller (smt_free). */
+smt_status smt_vk_compile_glsl(const smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words,
+                               size_t *out_count, smt_error *err);
+
+/* ---- recordings and submissions (vk_cmd.c, vk_queue.c, vk_timer.c) ---- */
+typedef struct smt_vk_range {
+    smt_vk_buffer *buffer;
+    uint64_t offset, bytes; /* offset: a multiple of caps->storage_align for bindings; bytes <= caps->max_storage_range */
+} smt_vk_range;
+
+typedef struct smt_vk_dispatch {
+    const smt_vk_kernel *kernel;
+    const smt_vk_range *windows; /* [n_windows], n_windows <= the kernel's; 0: the kernel declares no W */
+    uint32_t n_windows;
+    const smt_vk_range *buffers; /* binding 1 + i; a range with buffer NULL is skipped */
+    uint32_t n_buffers;
+    const void *push;
+    uint32_t push_bytes;
+    uint32_t groups[3];
+    smt_vk_range indirect; /* buffer not NULL: three u32 at offset instead of groups */
+} smt_vk_dispatch;
+
+smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err);
+smt_status smt_vk_record_dispatch(smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err);
+/* Everything written before (shader, transfer or host) is visible to everything after (shader, indirect, transfer, host). */
+void smt_vk_record_barrier(smt_vk_recording *recording);
+void smt_vk_record_copy(smt_vk_recording *recording, const smt_vk_range *src, const smt_vk_range *dst); /* src->bytes */
+void smt_vk_record_fill(smt_vk_recording *recording, const smt_vk_range *dst, uint32_t word);
+void smt_vk_record_timestamp(smt_vk_recording *recording, uint32_t slot); /* slot < SMT_VK_MAX_STAMPS */
+#define SMT_VK_MAX_STAMPS 512
+smt_status smt_vk_recording_end(smt_vk_recording *recording, smt_error *err);
+void smt_vk_recording_destroy(smt_vk_device *device, smt_vk_recording *recording); /* not while submitted */
+/* Ticks as nanoseconds, valid after the submission finished. SMT_UNSUPPORTED without timestamps. */
+smt_status smt_vk_recording_stamps(smt_vk_recording *recording, uint32_t count, double *out_ns, smt_error *err);
+
+/* Submissions run in order. *out_value is the timeline value that this one signals. One thread at a time per device. */
+smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uint64_t *out_value, smt_error *err);
+/* Waits until `value` is reached; SMT_DEVICE_LOST, or SMT_VULKAN after `timeout_ns`. */
+smt_status smt_vk_wait(smt_vk_device *device, uint64_t value, uint64_t timeout_ns, smt_error *err);
+uint64_t smt_vk_reached(smt_vk_device *device);
+
+#endif

@@ -1,0 +1,239 @@
+/* vk_cmd.c: recordings: one command buffer, its descriptor sets, dispatches, copies and barriers.
+ *
+ *   begin -> barrier, [ dispatch | copy | fill | barrier | timestamp ]*, barrier -> end -> submitted any number of times
+ *
+ * Invariants
+ *   1. A recording owns its command pool and descriptor pools, so different threads may record different recordings.
+ *   2. The opening barrier orders it after every earlier submission, the closing one makes its results visible to the host.
+ *   3. Between them only the caller's barriers order anything.
+ *   4. The first failure of a call that returns nothing is kept, and returned by smt_vk_recording_end. */
+#include "vk_objects.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FIRST_POOL_SETS 64
+#define SET_DESCRIPTORS (SMT_VK_MAX_WINDOWS + SMT_VK_MAX_BUFFERS)
+
+smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err) {
+    *out = NULL;
+    SMT_TRY(smt_vk_check_lost(device, err));
+    if (!device->timeline)
+        return SMT_FAIL(err, SMT_UNSUPPORTED, "recording %s: %s has no memory, it can only compile kernels", name,
+                        device->caps.name);
+    smt_vk_recording *recording = smt_alloc(1, sizeof *recording);
+    if (!recording) return SMT_FAIL(err, SMT_MEMORY, "out of memory for recording %s", name);
+    recording->device = device;
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = device->choice.queue_family};
+    VkCommandBufferAllocateInfo buffer = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                          .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                          .commandBufferCount = 1};
+    /* Simultaneous: a step may be submitted again while the one before it still runs. */
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                      .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    smt_status status = SMT_OK;
+    recording->name = smt_strdup(name);
+    if (!recording->name) status = SMT_FAIL(err, SMT_MEMORY, "out of memory for recording %s", name);
+    VkResult result = VK_SUCCESS;
+    if (status == SMT_OK) result = device->fn.CreateCommandPool(device->handle, &pool, NULL, &recording->command_pool);
+    buffer.commandPool = recording->command_pool;
+    if (status == SMT_OK && !result) result = device->fn.AllocateCommandBuffers(device->handle, &buffer, &recording->commands);
+    if (status == SMT_OK && !result) result = device->fn.BeginCommandBuffer(recording->commands, &begin);
+    if (result) status = SMT_VK_FAIL(device, err, result, "recording %s cannot begin", name);
+    if (status != SMT_OK) {
+        smt_vk_recording_destroy(device, recording);
+        return status;
+    }
+    smt_vk_name(device, VK_OBJECT_TYPE_COMMAND_BUFFER, SMT_VK_HANDLE(recording->commands), name);
+    smt_vk_record_barrier(recording);
+    *out = recording;
+    return SMT_OK;
+}
+
+smt_status smt_vk_recording_end(smt_vk_recording *recording, smt_error *err) {
+    smt_vk_record_barrier(recording);
+    VkResult result = recording->device->fn.EndCommandBuffer(recording->commands);
+    if (recording->status != SMT_OK) {
+        if (err) *err = recording->failure;
+        return recording->status;
+    }
+    if (result) return SMT_VK_FAIL(recording->device, err, result, "recording %s cannot end", recording->name);
+    recording->ended = true;
+    return SMT_OK;
+}
+
+void smt_vk_recording_destroy(smt_vk_device *device, smt_vk_recording *recording) {
+    if (!recording) return;
+    smt_vk_stamps_destroy(recording);
+    for (size_t i = 0; i < recording->n_pools; i++)
+        device->fn.DestroyDescriptorPool(device->handle, recording->pools[i].handle, NULL);
+    smt_free(recording->pools);
+    device->fn.DestroyCommandPool(device->handle, recording->command_pool, NULL);
+    smt_free(recording->name);
+    smt_free(recording);
+}
+
+/* ---- descriptor sets ---- */
+
+/* Each set is counted at its largest, so a pool with sets left cannot be out of descriptors. */
+static smt_status add_pool(smt_vk_recording *recording, smt_error *err) {
+    smt_vk_device *device = recording->device;
+    SMT_TRY(
+        smt_grow((void **)&recording->pools, &recording->pools_capacity, recording->n_pools + 1, sizeof *recording->pools, err));
+    smt_vk_pool pool = {.n_sets = recording->n_pools ? recording->pools[recording->n_pools - 1].n_sets * 2 : FIRST_POOL_SETS};
+    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, pool.n_sets * SET_DESCRIPTORS};
+    VkDescriptorPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = pool.n_sets, .poolSizeCount = 1, .pPoolSizes = &size};
+    VkResult result = device->fn.CreateDescriptorPool(device->handle, &info, NULL, &pool.handle);
+    if (result)
+        return SMT_VK_FAIL(device, err, result, "recording %s: a descriptor pool of %u sets", recording->name, pool.n_sets);
+    recording->pools[recording->n_pools++] = pool;
+    return SMT_OK;
+}
+
+static smt_status allocate_set(smt_vk_recording *recording, const smt_vk_layout *layout, VkDescriptorSet *out, smt_error *err) {
+    smt_vk_device *device = recording->device;
+    smt_vk_pool *pool = recording->n_pools ? &recording->pools[recording->n_pools - 1] : NULL;
+    if (!pool || pool->used == pool->n_sets) {
+        SMT_TRY(add_pool(recording, err));
+        pool = &recording->pools[recording->n_pools - 1];
+    }
+    VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                        .descriptorPool = pool->handle,
+                                        .descriptorSetCount = 1,
+                                        .pSetLayouts = &layout->set};
+    VkResult result = device->fn.AllocateDescriptorSets(device->handle, &info, out);
+    if (result) return SMT_VK_FAIL(device, err, result, "recording %s: vkAllocateDescriptorSets", recording->name);
+    pool->used++;
+    return SMT_OK;
+}
+
+static bool inside(const smt_vk_range *range) {
+    return range->offset <= range->buffer->bytes && range->bytes <= range->buffer->bytes - range->offset;
+}
+
+static smt_status bind_range(const smt_vk_recording *recording, const smt_vk_kernel *kernel, const char *what, uint32_t index,
+                             const smt_vk_range *range, VkDescriptorBufferInfo *out, smt_error *err) {
+    const smt_caps *caps = &recording->device->caps;
+    if (!range->buffer) return SMT_FAIL(err, SMT_INVALID, "kernel %s: %s %u has no buffer", kernel->label, what, index);
+    if (range->bytes == 0 || !inside(range) || range->offset % caps->storage_align || range->bytes > caps->max_storage_range)
+        return SMT_FAIL(
+            err, SMT_INVALID, "kernel %s: %s %u is %llu bytes at %llu of a buffer of %llu (alignment %u, at most %llu bytes)",
+            kernel->label, what, index, (unsigned long long)range->bytes, (unsigned long long)range->offset,
+            (unsigned long long)range->buffer->bytes, caps->storage_align, (unsigned long long)caps->max_storage_range);
+    *out = (VkDescriptorBufferInfo){.buffer = range->buffer->handle, .offset = range->offset, .range = range->bytes};
+    return SMT_OK;
+}
+
+static smt_status bind_set(smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err) {
+    const smt_vk_kernel *kernel = dispatch->kernel;
+    VkDescriptorBufferInfo infos[SET_DESCRIPTORS];
+    VkWriteDescriptorSet writes[1 + SMT_VK_MAX_BUFFERS];
+    uint32_t n_writes = 0, slots = kernel->layout->n_windows;
+    for (uint32_t i = 0; i < dispatch->n_windows; i++)
+        SMT_TRY(bind_range(recording, kernel, "window", i, &dispatch->windows[i], &infos[i], err));
+    for (uint32_t i = dispatch->n_windows; dispatch->n_windows && i < slots; i++) infos[i] = infos[0];
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    SMT_TRY(allocate_set(recording, kernel->layout, &set, err));
+    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                        .dstSet = set,
+                                        .descriptorCount = 1,
+                                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER};
+    if (dispatch->n_windows) {
+        writes[n_writes] = write;
+        writes[n_writes].descriptorCount = slots;
+        writes[n_writes++].pBufferInfo = infos;
+    }
+    for (uint32_t i = 0; i < dispatch->n_buffers; i++) {
+        if (!dispatch->buffers[i].buffer) continue;
+        VkDescriptorBufferInfo *info = &infos[SMT_VK_MAX_WINDOWS + i];
+        SMT_TRY(bind_range(recording, kernel, "buffer", i, &dispatch->buffers[i], info, err));
+        writes[n_writes] = write;
+        writes[n_writes].dstBinding = 1 + i;
+        writes[n_writes++].pBufferInfo = info;
+    }
+    smt_vk_device *device = recording->device;
+    device->fn.UpdateDescriptorSets(device->handle, n_writes, writes, 0, NULL);
+    device->fn.CmdBindDescriptorSets(recording->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout->pipeline, 0, 1, &set, 0,
+                                     NULL);
+    return SMT_OK;
+}
+
+/* ---- commands ---- */
+
+static smt_status check_dispatch(const smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err) {
+    const smt_vk_kernel *kernel = dispatch->kernel;
+    const smt_caps *caps = &recording->device->caps;
+    if (dispatch->n_windows > kernel->layout->n_windows || dispatch->n_buffers > SMT_VK_MAX_BUFFERS)
+        return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u windows and %u buffers, it has room for %u and %d", kernel->label,
+                        dispatch->n_windows, dispatch->n_buffers, kernel->layout->n_windows, SMT_VK_MAX_BUFFERS);
+    if (dispatch->push_bytes != kernel->push_bytes)
+        return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u bytes of push constants given, it was made for %u", kernel->label,
+                        dispatch->push_bytes, kernel->push_bytes);
+    const smt_vk_range *indirect = &dispatch->indirect;
+    if (indirect->buffer) {
+        uint64_t bytes = indirect->buffer->bytes;
+        if (indirect->offset % 4 || bytes < 12 || indirect->offset > bytes - 12)
+            return SMT_FAIL(err, SMT_INVALID, "kernel %s: indirect grid at %llu of a buffer of %llu bytes", kernel->label,
+                            (unsigned long long)indirect->offset, (unsigned long long)bytes);
+        return SMT_OK;
+    }
+    for (int i = 0; i < 3; i++)
+        if (dispatch->groups[i] == 0 || dispatch->groups[i] > caps->max_group_count[i])
+            return SMT_FAIL(err, SMT_INVALID, "kernel %s: a grid of %u x %u x %u workgroups, %s allows 1 to %u x %u x %u",
+                            kernel->label, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2], caps->name,
+                            caps->max_group_count[0], caps->max_group_count[1], caps->max_group_count[2]);
+    return SMT_OK;
+}
+
+smt_status smt_vk_record_dispatch(smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err) {
+    const smt_vk_device_table *fn = &recording->device->fn;
+    const smt_vk_kernel *kernel = dispatch->kernel;
+    SMT_TRY(check_dispatch(recording, dispatch, err));
+    SMT_TRY(bind_set(recording, dispatch, err));
+    if (recording->bound != kernel->pipeline)
+        fn->CmdBindPipeline(recording->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->pipeline);
+    recording->bound = kernel->pipeline;
+    if (dispatch->push_bytes)
+        fn->CmdPushConstants(recording->commands, kernel->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch->push_bytes,
+                             dispatch->push);
+    if (dispatch->indirect.buffer)
+        fn->CmdDispatchIndirect(recording->commands, dispatch->indirect.buffer->handle, dispatch->indirect.offset);
+    else
+        fn->CmdDispatch(recording->commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+    return SMT_OK;
+}
+
+void smt_vk_record_barrier(smt_vk_recording *recording) {
+    VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
+                         VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_INDIRECT_COMMAND_READ_BIT | VK_ACCESS_HOST_READ_BIT};
+    /* Reads count as sources too: the indirect stage is among them so that a grid may be rewritten after its dispatch. */
+    VkPipelineStageFlags from = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT |
+                                VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+    recording->device->fn.CmdPipelineBarrier(recording->commands, from, from, 0, 1, &barrier, 0, NULL, 0, NULL);
+}
+
+static bool usable(smt_vk_recording *recording, const smt_vk_range *range, const char *what) {
+    if (recording->status != SMT_OK) return false;
+    if (range->buffer && inside(range) && range->offset % 4 == 0 && range->bytes % 4 == 0) return true;
+    recording->status = SMT_FAIL(&recording->failure, SMT_INVALID, "recording %s: %s of %llu bytes at %llu of a buffer of %llu",
+                                 recording->name, what, (unsigned long long)range->bytes, (unsigned long long)range->offset,
+                                 (unsigned long long)(range->buffer ? range->buffer->bytes : 0));
+    return false;
+}
+
+void smt_vk_record_copy(smt_vk_recording *recording, const smt_vk_range *src, const smt_vk_range *dst) {
+    smt_vk_range target = {dst->buffer, dst->offset, src->bytes};
+    if (!usable(recording, src, "copy from a range") || !usable(recording, &target, "copy to a range") || !src->bytes) return;
+    VkBufferCopy region = {.srcOffset = src->offset, .dstOffset = dst->offset, .size = src->bytes};
+    recording->device->fn.CmdCopyBuffer(recording->commands, src->buffer->handle, dst->buffer->handle, 1, &region);
+}
+
+void smt_vk_record_fill(smt_vk_recording *recording, const smt_vk_range *dst, uint32_t word) {
+    if (!usable(recording, dst, "fill") || !dst->bytes) return;
+    recording->device->fn.CmdFillBuffer(recording->commands, dst->buffer->handle, dst->offset, dst->bytes, word);
+}

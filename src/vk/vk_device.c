@@ -1,0 +1,122 @@
+/* vk_device.c: executes a choice: logical device, queue, timeline, layouts, pipeline cache and compiler.
+ *
+ * Creation zeroes the object and fills it step by step; on failure it calls its own destroy, which accepts a half-built
+ * device. A device without memory heaps (a driver that has no hardware under it) is made for compiling kernels alone: it gets
+ * no timeline, and recordings are refused. */
+#include "vk_objects.h"
+
+#include <string.h>
+
+static VkBool32 on(bool wanted) { return wanted ? VK_TRUE : VK_FALSE; }
+
+static smt_status create_device(smt_vk_device *device, VkPhysicalDevice physical, smt_error *err) {
+    const smt_vk_choice *choice = &device->choice;
+    smt_vk_coop_matrix_features coop_matrix = {.sType = SMT_VK_COOP_MATRIX_FEATURES_TYPE, .cooperativeMatrix = VK_TRUE};
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE};
+    VkPhysicalDeviceShaderIntegerDotProductFeatures int_dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, .shaderIntegerDotProduct = VK_TRUE};
+    VkPhysicalDeviceSubgroupSizeControlFeatures size_control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = on(choice->full_subgroups)};
+    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                                   .timelineSemaphore = VK_TRUE,
+                                                   .shaderFloat16 = on(choice->fp16),
+                                                   .shaderInt8 = on(choice->int8),
+                                                   .storageBuffer8BitAccess = on(choice->storage8),
+                                                   .vulkanMemoryModel = on(choice->coop_matrix)};
+    VkPhysicalDeviceVulkan11Features features11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                                   .pNext = &features12,
+                                                   .storageBuffer16BitAccess = on(choice->storage16)};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &features11,
+                                          .features = {.shaderStorageBufferArrayDynamicIndexing = VK_TRUE,
+                                                       .shaderInt16 = on(choice->int16),
+                                                       .shaderInt64 = on(choice->int64)}};
+    void **tail = &features12.pNext;
+    if (choice->require_subgroup_size || choice->full_subgroups) *tail = &size_control, tail = &size_control.pNext;
+    if (choice->int_dot) *tail = &int_dot, tail = &int_dot.pNext;
+    if (choice->executable_properties) *tail = &executable, tail = &executable.pNext;
+    if (choice->coop_matrix) *tail = &coop_matrix;
+
+    const char *extensions[SMT_VK_EXTENSION_COUNT];
+    uint32_t n_extensions = 0;
+    for (uint32_t i = 0; i < SMT_VK_EXTENSION_COUNT; i++)
+        if (choice->extensions & 1u << i) extensions[n_extensions++] = smt_vk_extension_names[i];
+    float priority = 1;
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                     .queueFamilyIndex = choice->queue_family,
+                                     .queueCount = 1,
+                                     .pQueuePriorities = &priority};
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = &features,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = n_extensions,
+                               .ppEnabledExtensionNames = extensions};
+    VkResult result = device->vk->fn.CreateDevice(physical, &info, NULL, &device->handle);
+    return result ? SMT_VK_FAIL(NULL, err, result, "vkCreateDevice for %s", device->caps.name) : SMT_OK;
+}
+
+static smt_status copy_option(char **out, const char *text, smt_error *err) {
+    if (!text) return SMT_OK;
+    *out = smt_strdup(text);
+    return *out ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for the path %s", text);
+}
+
+static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, const smt_vk_device_options *options,
+                        smt_error *err) {
+    smt_vk_facts facts = physical->facts;
+    if (options && options->minimum) smt_caps_reduce(&facts.caps);
+    device->caps = facts.caps;
+    SMT_TRY(smt_vk_choose(&facts, &device->choice, err));
+    device->loss_mutex = smt_os_mutex_create();
+    if (!device->loss_mutex) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
+    SMT_TRY(copy_option(&device->cache_dir, options ? options->cache_dir : NULL, err));
+    SMT_TRY(copy_option(&device->shader_dir, options ? options->shader_dir : NULL, err));
+    SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
+    SMT_TRY(create_device(device, physical->handle, err));
+    SMT_TRY(smt_vk_load_device(device, err));
+    device->loaded = true;
+    device->fn.GetDeviceQueue(device->handle, device->choice.queue_family, 0, &device->queue);
+    if (device->caps.n_heaps) SMT_TRY(smt_vk_timeline_create(device, err));
+    SMT_TRY(smt_vk_layouts_create(device, err));
+    return smt_vk_pipeline_cache_open(device, err);
+}
+
+smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_options *options, smt_vk_device **out,
+                                smt_error *err) {
+    *out = NULL;
+    if (index >= vk->n_physical) return SMT_FAIL(err, SMT_INVALID, "device %u of %u", index, vk->n_physical);
+    smt_vk_device *device = smt_alloc(1, sizeof *device);
+    if (!device) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
+    device->vk = vk;
+    smt_status status = build(device, &vk->physical[index], options, err);
+    if (status == SMT_OK)
+        *out = device;
+    else
+        smt_vk_device_destroy(device);
+    return status;
+}
+
+void smt_vk_device_destroy(smt_vk_device *device) {
+    if (!device) return;
+    const smt_vk_device_table *fn = &device->fn;
+    if (device->loaded) {
+        if (device->submitted) fn->DeviceWaitIdle(device->handle); /* a lost device has nothing left to wait for */
+        if (device->pipeline_cache) smt_vk_cache_save(device, NULL);
+        fn->DestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
+        fn->DestroySemaphore(device->handle, device->timeline, NULL);
+        smt_vk_layouts_destroy(device);
+    }
+    if (device->handle && fn->DestroyDevice) fn->DestroyDevice(device->handle, NULL);
+    smt_vk_glsl_free(device->glsl);
+    smt_free(device->cache_dir);
+    smt_free(device->shader_dir);
+    smt_os_mutex_free(device->loss_mutex);
+    smt_free(device);
+}
+
+const smt_caps *smt_vk_device_caps(const smt_vk_device *device) { return &device->caps; }

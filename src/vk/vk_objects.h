@@ -1,0 +1,137 @@
+/* vk_objects.h: the structs behind the handles of vk.h, for the files of src/vk/ alone.
+ *
+ * Ownership: smt_vk owns the library, the instance and the snapshots; a device borrows its smt_vk and owns its layouts, the
+ * pipeline cache, the timeline semaphore and the compiler. Buffers, kernels and recordings borrow their device. */
+#ifndef SMT_VK_OBJECTS_H
+#define SMT_VK_OBJECTS_H
+
+#include "vk_internal.h"
+#include "vk_table.h"
+
+#include <stdatomic.h>
+
+/* Headers before 1.3.255 lack VK_KHR_cooperative_matrix; drivers of the same system may have it. */
+#ifdef VK_KHR_cooperative_matrix
+typedef VkPhysicalDeviceCooperativeMatrixFeaturesKHR smt_vk_coop_matrix_features;
+#define SMT_VK_COOP_MATRIX_FEATURES_TYPE VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR
+#else
+typedef struct smt_vk_coop_matrix_features {
+    VkStructureType sType;
+    void *pNext;
+    VkBool32 cooperativeMatrix, cooperativeMatrixRobustBufferAccess;
+} smt_vk_coop_matrix_features;
+#define SMT_VK_COOP_MATRIX_FEATURES_TYPE ((VkStructureType)1000506000)
+#endif
+
+typedef struct smt_vk_physical {
+    VkPhysicalDevice handle;
+    smt_vk_facts facts;
+} smt_vk_physical;
+
+struct smt_vk {
+    void *library;
+    smt_vk_global_table global;
+    smt_vk_instance_table fn;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    smt_callbacks callbacks;
+    _Atomic uint32_t n_messages;
+    uint32_t layer_version; /* spec version of the validation layer we enabled; 0: none */
+    smt_vk_physical *physical;
+    uint32_t n_physical;
+};
+
+#define SMT_VK_N_LAYOUTS 3 /* N = 1, 4, 16 windows */
+typedef struct smt_vk_layout {
+    uint32_t n_windows;
+    VkDescriptorSetLayout set;
+    VkPipelineLayout pipeline;
+} smt_vk_layout;
+
+struct smt_vk_device {
+    smt_vk *vk; /* borrowed */
+    smt_caps caps;
+    smt_vk_choice choice;
+    VkDevice handle;
+    smt_vk_device_table fn;
+    bool loaded; /* fn is complete */
+    VkQueue queue;
+    VkSemaphore timeline; /* none on a device without memory heaps: it only compiles */
+    uint64_t submitted;   /* value that the latest submission signals */
+    smt_os_mutex *loss_mutex;
+    bool lost;
+    smt_error loss; /* the first cause */
+    smt_vk_layout layouts[SMT_VK_N_LAYOUTS];
+    VkPipelineCache pipeline_cache;
+    smt_vk_key cache_key;
+    uint64_t cache_hash;          /* of the data as last loaded or saved: an unchanged cache is not written again */
+    char *cache_dir, *shader_dir; /* owned, may be NULL */
+    smt_vk_glsl *glsl;
+};
+
+struct smt_vk_buffer {
+    VkBuffer handle;
+    VkDeviceMemory memory;
+    uint64_t bytes, allocated;
+    void *map;
+    bool coherent;
+};
+
+struct smt_vk_kernel {
+    VkPipeline pipeline;
+    const smt_vk_layout *layout; /* the device's */
+    uint32_t push_bytes;
+    char *label;
+    smt_vk_kernel_stats stats;
+};
+
+typedef struct smt_vk_pool {
+    VkDescriptorPool handle;
+    uint32_t n_sets, used;
+} smt_vk_pool;
+
+struct smt_vk_recording {
+    smt_vk_device *device;
+    char *name;
+    VkCommandPool command_pool;
+    VkCommandBuffer commands;
+    smt_vk_pool *pools; /* the last one is filled */
+    size_t n_pools, pools_capacity;
+    VkQueryPool stamps;
+    VkPipeline bound;
+    bool ended;
+    smt_status status; /* of the calls that return nothing; reported by smt_vk_recording_end */
+    smt_error failure;
+};
+
+/* vk_loader.c */
+smt_status smt_vk_load_global(smt_vk *vk, const char *library, smt_error *err);
+smt_status smt_vk_load_instance(smt_vk *vk, smt_error *err);
+smt_status smt_vk_load_device(smt_vk_device *device, smt_error *err);
+/* vk_caps.c */
+smt_status smt_vk_snapshot(const smt_vk *vk, VkPhysicalDevice physical, uint32_t index, smt_vk_facts *out, smt_error *err);
+/* vk_debug.c */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+void smt_vk_log(const smt_vk *vk, smt_log_level level, const char *format, ...);
+void smt_vk_messenger_info(smt_vk *vk, VkDebugUtilsMessengerCreateInfoEXT *out);
+void smt_vk_name(const smt_vk_device *device, VkObjectType type, uint64_t handle, const char *name);
+#if UINTPTR_MAX > 0xffffffffu
+#define SMT_VK_HANDLE(handle) ((uint64_t)(uintptr_t)(handle))
+#else
+#define SMT_VK_HANDLE(handle) ((uint64_t)(handle))
+#endif
+/* vk_queue.c */
+smt_status smt_vk_timeline_create(smt_vk_device *device, smt_error *err);
+/* vk_pipeline.c */
+smt_status smt_vk_layouts_create(smt_vk_device *device, smt_error *err);
+void smt_vk_layouts_destroy(smt_vk_device *device);
+/* vk_stats.c */
+void smt_vk_stats_query(smt_vk_device *device, VkPipeline pipeline, smt_vk_kernel_stats *out);
+/* vk_cache.c */
+smt_status smt_vk_pipeline_cache_open(smt_vk_device *device, smt_error *err);
+/* vk_timer.c */
+void smt_vk_stamps_destroy(smt_vk_recording *recording);
+
+#endif

@@ -1,0 +1,109 @@
+/* vk_table.h: every Vulkan function we call, in lists that declare the table members and load them.
+ *
+ * Three tables: global (before an instance exists), instance, device. The device table is filled through
+ * vkGetDeviceProcAddr, so that several devices of different drivers can be used at once and calls skip the loader's
+ * trampoline. "Optional" members stay NULL where the extension is absent; all others are checked once, when loaded. */
+#ifndef SMT_VK_TABLE_H
+#define SMT_VK_TABLE_H
+
+#ifndef VK_NO_PROTOTYPES
+#define VK_NO_PROTOTYPES
+#endif
+#include <vulkan/vulkan.h>
+
+#define SMT_VK_GLOBAL_FUNCTIONS(X)                                                                                               \
+    X(EnumerateInstanceVersion)                                                                                                  \
+    X(EnumerateInstanceExtensionProperties)                                                                                      \
+    X(EnumerateInstanceLayerProperties)                                                                                          \
+    X(CreateInstance)
+
+#define SMT_VK_INSTANCE_FUNCTIONS(X)                                                                                             \
+    X(DestroyInstance)                                                                                                           \
+    X(EnumeratePhysicalDevices)                                                                                                  \
+    X(EnumerateDeviceExtensionProperties)                                                                                        \
+    X(GetPhysicalDeviceProperties)                                                                                               \
+    X(GetPhysicalDeviceProperties2)                                                                                              \
+    X(GetPhysicalDeviceFeatures2)                                                                                                \
+    X(GetPhysicalDeviceMemoryProperties)                                                                                         \
+    X(GetPhysicalDeviceMemoryProperties2)                                                                                        \
+    X(GetPhysicalDeviceQueueFamilyProperties)                                                                                    \
+    X(CreateDevice)                                                                                                              \
+    X(GetDeviceProcAddr)
+
+#define SMT_VK_OPTIONAL_INSTANCE_FUNCTIONS(X)                                                                                    \
+    X(CreateDebugUtilsMessengerEXT)                                                                                              \
+    X(DestroyDebugUtilsMessengerEXT)                                                                                             \
+    X(SetDebugUtilsObjectNameEXT)
+
+#define SMT_VK_DEVICE_FUNCTIONS(X)                                                                                               \
+    X(DestroyDevice)                                                                                                             \
+    X(DeviceWaitIdle)                                                                                                            \
+    X(GetDeviceQueue)                                                                                                            \
+    X(CreateSemaphore)                                                                                                           \
+    X(DestroySemaphore)                                                                                                          \
+    X(WaitSemaphores)                                                                                                            \
+    X(GetSemaphoreCounterValue)                                                                                                  \
+    X(QueueSubmit)                                                                                                               \
+    X(AllocateMemory)                                                                                                            \
+    X(FreeMemory)                                                                                                                \
+    X(MapMemory)                                                                                                                 \
+    X(FlushMappedMemoryRanges)                                                                                                   \
+    X(InvalidateMappedMemoryRanges)                                                                                              \
+    X(CreateBuffer)                                                                                                              \
+    X(DestroyBuffer)                                                                                                             \
+    X(GetBufferMemoryRequirements)                                                                                               \
+    X(BindBufferMemory)                                                                                                          \
+    X(CreateShaderModule)                                                                                                        \
+    X(DestroyShaderModule)                                                                                                       \
+    X(CreateDescriptorSetLayout)                                                                                                 \
+    X(DestroyDescriptorSetLayout)                                                                                                \
+    X(CreatePipelineLayout)                                                                                                      \
+    X(DestroyPipelineLayout)                                                                                                     \
+    X(CreatePipelineCache)                                                                                                       \
+    X(DestroyPipelineCache)                                                                                                      \
+    X(GetPipelineCacheData)                                                                                                      \
+    X(CreateComputePipelines)                                                                                                    \
+    X(DestroyPipeline)                                                                                                           \
+    X(CreateDescriptorPool)                                                                                                      \
+    X(DestroyDescriptorPool)                                                                                                     \
+    X(AllocateDescriptorSets)                                                                                                    \
+    X(UpdateDescriptorSets)                                                                                                      \
+    X(CreateCommandPool)                                                                                                         \
+    X(DestroyCommandPool)                                                                                                        \
+    X(AllocateCommandBuffers)                                                                                                    \
+    X(BeginCommandBuffer)                                                                                                        \
+    X(EndCommandBuffer)                                                                                                          \
+    X(CreateQueryPool)                                                                                                           \
+    X(DestroyQueryPool)                                                                                                          \
+    X(GetQueryPoolResults)                                                                                                       \
+    X(CmdBindPipeline)                                                                                                           \
+    X(CmdBindDescriptorSets)                                                                                                     \
+    X(CmdPushConstants)                                                                                                          \
+    X(CmdDispatch)                                                                                                               \
+    X(CmdDispatchIndirect)                                                                                                       \
+    X(CmdPipelineBarrier)                                                                                                        \
+    X(CmdCopyBuffer)                                                                                                             \
+    X(CmdFillBuffer)                                                                                                             \
+    X(CmdResetQueryPool)                                                                                                         \
+    X(CmdWriteTimestamp)
+
+#define SMT_VK_OPTIONAL_DEVICE_FUNCTIONS(X)                                                                                      \
+    X(GetPipelineExecutablePropertiesKHR)                                                                                        \
+    X(GetPipelineExecutableStatisticsKHR)
+
+#define SMT_VK_MEMBER(name) PFN_vk##name name;
+typedef struct smt_vk_global_table {
+    PFN_vkGetInstanceProcAddr GetInstanceProcAddr;
+    SMT_VK_GLOBAL_FUNCTIONS(SMT_VK_MEMBER)
+} smt_vk_global_table;
+typedef struct smt_vk_instance_table {
+    SMT_VK_INSTANCE_FUNCTIONS(SMT_VK_MEMBER)
+    SMT_VK_OPTIONAL_INSTANCE_FUNCTIONS(SMT_VK_MEMBER)
+} smt_vk_instance_table;
+typedef struct smt_vk_device_table {
+    SMT_VK_DEVICE_FUNCTIONS(SMT_VK_MEMBER)
+    SMT_VK_OPTIONAL_DEVICE_FUNCTIONS(SMT_VK_MEMBER)
+} smt_vk_device_table;
+#undef SMT_VK_MEMBER
+
+#endif

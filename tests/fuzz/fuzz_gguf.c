@@ -1,0 +1,63 @@
+/* fuzz_gguf.c: any bytes as a file: parse it, describe its model, touch what the result points to.
+ *
+ * With libFuzzer (SEAMOUNT_FUZZ), this is its target. Compiled with SMT_FUZZ_CORPUS it is a program that runs the target over
+ * the files named on its command line, so that a corpus can be replayed with any compiler. */
+#include "model/model.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* The results land here, so that no compiler drops the reads. */
+static volatile float sink;
+
+/* One row of every matrix kind that has its own way of being read. */
+static void touch_model(const smt_model *model) {
+    const smt_model_layer *last = &model->layers[model->n_layers - 1];
+    const smt_matrix *const matrices[] = {&model->token_embd, &model->output, &last->attn_norm,
+                                          &last->k_b,         &last->v_b,     &last->down_exps};
+    for (size_t i = 0; i < SMT_COUNT(matrices); i++) {
+        const smt_matrix *matrix = matrices[i];
+        if (!matrix->tensor || matrix->k > 1u << 20) continue;
+        float *row = malloc(matrix->k * sizeof *row);
+        if (row && smt_matrix_row(matrix, matrix->n_planes - 1, matrix->rows - 1, row)) sink = row[matrix->k - 1];
+        free(row);
+    }
+    sink = (float)smt_model_check_types(model, NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    smt_error err = {0};
+    smt_gguf *gguf;
+    smt_model *model;
+    if (smt_gguf_parse(data, size, "fuzz", &gguf, &err) != SMT_OK) return 0;
+    for (uint64_t i = 0; i < smt_gguf_tensor_count(gguf); i++) {
+        const smt_gguf_tensor *tensor = smt_gguf_tensor_at(gguf, i);
+        sink = tensor->data[tensor->bytes - 1];
+    }
+    if (smt_model_create(gguf, &model, &err) == SMT_OK) touch_model(model);
+    smt_model_free(model);
+    smt_gguf_free(gguf);
+    return 0;
+}
+
+#ifdef SMT_FUZZ_CORPUS
+#include "os/os.h"
+
+#include <stdio.h>
+
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        smt_error err = {0};
+        char *bytes;
+        size_t n;
+        if (smt_os_read_file(argv[i], &bytes, &n, &err) != SMT_OK) {
+            fprintf(stderr, "%s\n", err.message);
+            return 1;
+        }
+        LLVMFuzzerTestOneInput((const uint8_t *)bytes, n);
+        smt_free(bytes);
+    }
+    return 0;
+}
+#endif

@@ -1,0 +1,220 @@
+/* test_model_read.c: the golden files, a downloaded model and the tiny models open with the numbers that they are known to
+ * have, and both file generations of latent attention give the same matrices. */
+#include "model/model.h"
+#include "support.h"
+#include "tiny_model.h"
+
+#include <math.h>
+
+typedef struct opened {
+    smt_gguf *file;
+    smt_model *model;
+} opened;
+
+static opened open_model(const char *path) {
+    smt_error err = {0};
+    opened o;
+    SMT_ASSERT_OK(smt_gguf_open(path, &o.file, &err), &err);
+    SMT_ASSERT_OK(smt_model_create(o.file, &o.model, &err), &err);
+    return o;
+}
+
+static void close_model(opened *o) {
+    smt_model_free(o->model);
+    smt_gguf_free(o->file);
+}
+
+static bool assumes(const smt_model *model, const char *line) {
+    for (uint32_t i = 0; i < model->n_assumed; i++)
+        if (strcmp(model->assumed[i], line) == 0) return true;
+    return false;
+}
+
+static void check_golden_v2(const smt_model *m) {
+    assert_string_equal(m->architecture, "deepseek2");
+    assert_string_equal(m->name, "g-v2");
+    assert_true(m->mla);
+    assert_int_equal(m->n_layers, 4);
+    assert_int_equal(m->n_embd, 128);
+    assert_int_equal(m->n_vocab, 512);
+    assert_int_equal(m->n_heads, 4);
+    assert_int_equal(m->n_kv_heads, 1);
+    assert_int_equal(m->n_ctx_train, 163840);
+    assert_int_equal(m->q_rank, 48);
+    assert_int_equal(m->kv_rank, 64);
+    assert_int_equal(m->nope_dim, 32);
+    assert_int_equal(m->rope_dim, 16);
+    assert_int_equal(m->value_dim, 24);
+    assert_int_equal(m->n_dense_layers, 1);
+    assert_int_equal(m->n_ff, 176);
+    assert_int_equal(m->n_ff_expert, 48);
+    assert_int_equal(m->n_ff_shared, 96);
+    assert_int_equal(m->n_experts, 16);
+    assert_int_equal(m->n_used, 4);
+    assert_int_equal(m->n_shared, 2);
+    assert_int_equal(m->n_groups, 4);
+    assert_int_equal(m->n_groups_used, 2);
+    assert_int_equal(m->gate, SMT_GATE_SOFTMAX);
+    assert_int_equal(m->group_rule, SMT_GROUP_BEST);
+    assert_false(m->norm_weights);
+    assert_true(m->weight_scale == 16);
+    assert_true(m->norm_eps == 1e-6f);
+    double scale = pow(1 + (double)0.0707f * log(40), 2) / sqrt(48);
+    assert_true(fabs((double)m->attn_scale - scale) < 1e-8); /* half a unit of float */
+    assert_true(m->rope_magnitude == 1);
+    assert_true(m->rope_freq[0] == 1);
+    assert_int_equal(smt_model_cache_row(m), 80);
+    assert_int_equal(smt_model_moe_layers(m), 3);
+    assert_int_equal(m->cache_values_per_token, 320);
+    assert_false(m->layers[0].moe);
+    assert_true(m->layers[3].moe);
+    assert_int_equal(m->layers[1].down_exps.n_planes, 16);
+    assert_int_equal(m->layers[1].down_exps.k, 48);
+    assert_int_equal(m->layers[1].down_exps.rows, 128);
+    assert_null(m->layers[1].router_bias.tensor);
+    assert_null(m->layers[1].q.tensor);
+    /* embedding and head, norms, then per layer attention 40032, dense 67584 + norm, MoE 16 * 18432 + 36864 + 2048 */
+    assert_int_equal(m->n_params, 1410624);
+    assert_int_equal(m->n_params_active, 1410624 - 65536 - 3 * 12 * 18432);
+}
+
+static void test_golden_v2(void **state) {
+    (void)state;
+    smt_error err = {0};
+    opened o = open_model(smt_test_data("g-v2.f16.gguf"));
+    check_golden_v2(o.model);
+    assert_false(assumes(o.model, "expert_gating_func: softmax"));
+    SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
+    close_model(&o);
+}
+
+/* The file of 2024's layout: same numbers, and k_b and v_b as views equal the tensors of the new layout. */
+static void test_golden_old_layout(void **state) {
+    (void)state;
+    const char *path = smt_test_shared("golden/g-v2.f16-kvb.gguf");
+    if (!path) skip();
+    opened old = open_model(path), new = open_model(smt_test_data("g-v2.f16.gguf"));
+    check_golden_v2(old.model);
+    assert_true(assumes(old.model, "expert_gating_func: softmax"));
+    assert_true(assumes(old.model, "rope.scaling.yarn_beta_fast: 32"));
+    float a[64], b[64];
+    for (uint32_t layer = 0; layer < 4; layer++) {
+        const smt_matrix *pairs[2][2] = {{&old.model->layers[layer].k_b, &new.model->layers[layer].k_b},
+                                         {&old.model->layers[layer].v_b, &new.model->layers[layer].v_b}};
+        assert_true(pairs[0][0]->transposed);
+        assert_false(pairs[1][0]->transposed);
+        assert_int_equal(smt_matrix_dtype(pairs[0][0]), SMT_DTYPE_F16);
+        for (int p = 0; p < 2; p++) {
+            assert_int_equal(pairs[p][0]->k, pairs[p][1]->k);
+            assert_int_equal(pairs[p][0]->rows, pairs[p][1]->rows);
+            for (uint32_t plane = 0; plane < 4; plane++)
+                for (uint32_t row = 0; row < pairs[p][0]->rows; row++) {
+                    assert_true(smt_matrix_row(pairs[p][0], plane, row, a));
+                    assert_true(smt_matrix_row(pairs[p][1], plane, row, b));
+                    assert_memory_equal(a, b, pairs[p][0]->k * sizeof *a);
+                }
+        }
+        assert_false(smt_matrix_row(pairs[0][0], 4, 0, a));
+        assert_false(smt_matrix_row(pairs[0][0], 0, 64, a));
+    }
+    close_model(&old);
+    close_model(&new);
+}
+
+static void test_golden_lite(void **state) {
+    (void)state;
+    const char *path = smt_test_shared("golden/g-v2lite.f32.gguf");
+    if (!path) skip();
+    opened o = open_model(path);
+    assert_int_equal(o.model->q_rank, 0);
+    assert_non_null(o.model->layers[0].q.tensor);
+    assert_null(o.model->layers[0].q_a.tensor);
+    assert_int_equal(o.model->n_groups, 1);
+    assert_int_equal(o.model->n_params, 5003776);
+    assert_true(o.model->weight_scale == 1);
+    close_model(&o);
+}
+
+static void test_golden_llama(void **state) {
+    (void)state;
+    smt_error err = {0};
+    opened o = open_model(smt_test_data("g-llama2.f16.gguf"));
+    const smt_model *m = o.model;
+    assert_string_equal(m->architecture, "llama");
+    assert_false(m->mla);
+    assert_int_equal(m->n_layers, 3);
+    assert_int_equal(m->n_kv_heads, 4);
+    assert_int_equal(m->nope_dim, 0);
+    assert_int_equal(m->rope_dim, 32);
+    assert_int_equal(m->value_dim, 32);
+    assert_int_equal(m->n_ff, 344);
+    assert_int_equal(m->n_experts, 0);
+    assert_int_equal(m->n_dense_layers, 3);
+    assert_true(m->norm_eps == 1e-5f);
+    assert_true(fabs((double)m->attn_scale - 1 / sqrt(32)) < 1e-8);
+    assert_int_equal(m->cache_values_per_token, 3 * 2 * 128);
+    assert_int_equal(smt_model_moe_layers(m), 0);
+    assert_int_equal(m->n_params, 724864);
+    assert_int_equal(m->n_params_active, 724864 - 65536);
+    assert_ptr_not_equal(m->output.tensor, m->token_embd.tensor);
+    SMT_ASSERT_OK(smt_model_check_types(m, &err), &err);
+    close_model(&o);
+}
+
+static void test_stories(void **state) {
+    (void)state;
+    const char *path = smt_test_shared("models/stories260K.gguf");
+    if (!path) skip();
+    opened o = open_model(path);
+    assert_string_equal(o.model->name, "stories260K");
+    assert_int_equal(o.model->n_heads, 8);
+    assert_int_equal(o.model->n_kv_heads, 4);
+    assert_int_equal(o.model->rope_dim, 8);
+    assert_int_equal(o.model->cache_values_per_token, 5 * 4 * 16);
+    assert_true(assumes(o.model, "rope.freq_base: 10000"));
+    assert_true(assumes(o.model, "attention.key_length: 8 (embedding_length / head_count)"));
+    close_model(&o);
+}
+
+/* Every option of the tiny models gives a file that opens, with types that run. */
+static void test_tiny(void **state) {
+    (void)state;
+    const smt_tiny_options options[] = {
+        {.type = SMT_DTYPE_F32},
+        {.type = SMT_DTYPE_Q4_K, .q_lora = true},
+        {.type = SMT_DTYPE_Q8_0, .old_layout = true, .n_layers = 2},
+        {.type = SMT_DTYPE_F16, .sigmoid = true, .tied = true},
+        {.type = SMT_DTYPE_Q6_K, .n_experts = 2, .gqa = true},
+    };
+    const char *path = smt_test_work("test_model_read.gguf");
+    for (size_t i = 0; i < SMT_COUNT(options); i++) {
+        smt_error err = {0};
+        SMT_ASSERT_OK(smt_tiny_deepseek2(path, &options[i], &err), &err);
+        opened o = open_model(path);
+        SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
+        assert_int_equal(o.model->n_layers, options[i].n_layers ? options[i].n_layers : 3);
+        assert_int_equal(o.model->q_rank != 0, options[i].q_lora);
+        assert_int_equal(o.model->layers[0].k_b.transposed, options[i].old_layout);
+        assert_int_equal(o.model->output.tensor == o.model->token_embd.tensor, options[i].tied);
+        assert_int_equal(assumes(o.model, "output.weight: the embedding table (tied)"), options[i].tied);
+        assert_int_equal(o.model->group_rule, options[i].sigmoid ? SMT_GROUP_TOP2 : SMT_GROUP_BEST);
+        assert_int_equal(o.model->layers[1].router_bias.tensor != NULL, options[i].sigmoid);
+        assert_int_equal(o.model->norm_weights, options[i].sigmoid);
+        assert_int_equal(o.model->n_groups, options[i].sigmoid ? 4 : 1);
+        close_model(&o);
+        SMT_ASSERT_OK(smt_tiny_llama(path, &options[i], &err), &err);
+        o = open_model(path);
+        SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
+        assert_int_equal(o.model->n_kv_heads, options[i].gqa ? 2 : 8);
+        close_model(&o);
+    }
+    remove(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_v2),    cmocka_unit_test(test_golden_old_layout), cmocka_unit_test(test_golden_lite),
+        cmocka_unit_test(test_golden_llama), cmocka_unit_test(test_stories),           cmocka_unit_test(test_tiny),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

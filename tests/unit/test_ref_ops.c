@@ -1,0 +1,211 @@
+/* test_ref_ops.c: each operation of the reference against its formula in double, and, where the numeric contract fixes the
+ * order of float operations, against numbers that come out otherwise in any other order. */
+#include "support.h"
+
+#include "quant/quant.h"
+#include "ref/ref.h"
+
+#include <math.h>
+
+static void fill(float *x, size_t n, uint64_t seed) {
+    smt_test_random random = {.state = seed};
+    for (size_t i = 0; i < n; i++) x[i] = smt_test_normal(&random);
+}
+
+static void test_dot(void **state) {
+    (void)state;
+    float a[67], b[67];
+    fill(a, 67, 1);
+    fill(b, 67, 2);
+    for (uint32_t k = 0; k <= 67; k++) {
+        double want = 0, size = 0;
+        for (uint32_t i = 0; i < k; i++) {
+            want += (double)a[i] * b[i];
+            size += fabs((double)a[i] * b[i]);
+        }
+        assert_true(fabs(smt_ref_dot(a, b, k) - want) <= 1e-6 * size);
+    }
+    /* Chains: 1e8 swallows the fifth element, -1e8 meets it only at the end. One after another the sum would be 2. */
+    const float big[5] = {1e8f, 1, -1e8f, 1, 1}, ones[5] = {1, 1, 1, 1, 1};
+    assert_true(smt_ref_dot(big, ones, 5) == 0);
+    /* Fused: what is left is the rounding error of the first product. */
+    const float y = 1 + 0x1p-12f, product = y * y;
+    const float c[5] = {-product, 0, 0, 0, y}, d[5] = {1, 0, 0, 0, y};
+    assert_true(smt_ref_dot(c, d, 5) == 0x1p-24f);
+}
+
+static double ulp_of(double value) {
+    int exponent;
+    frexp(value, &exponent);
+    return ldexp(1, exponent < -125 ? -149 : exponent - 24);
+}
+
+static void test_exp(void **state) {
+    (void)state;
+    double worst = 0;
+    for (uint32_t bits = 0; bits < 0xff800000u; bits += 4099) {
+        float x;
+        memcpy(&x, &bits, sizeof x);
+        if (!(x >= -87.3f && x <= 88.7f)) continue;
+        double want = exp((double)x), off = fabs(smt_ref_exp(x) - want) / ulp_of(want);
+        if (off > worst) worst = off;
+    }
+    if (!(worst < 1)) fail_msg("off by %g ulp", worst);
+    assert_true(smt_ref_exp(0) == 1);
+    assert_true(smt_ref_exp(-0.0f) == 1);
+    assert_true(smt_ref_exp(-87.4f) == 0);
+    assert_true(smt_ref_exp(-INFINITY) == 0);
+    assert_true(smt_ref_exp(-87.3f) > 0);
+    assert_true(smt_ref_exp(100) == smt_ref_exp(88.7f));
+    assert_true(isfinite(smt_ref_exp(INFINITY)));
+    assert_true(isnan(smt_ref_exp(NAN)));
+}
+
+/* Bits that a shader must reproduce; they also catch a compiler that contracts or reorders. */
+static void test_exp_bits(void **state) {
+    (void)state;
+    static const struct {
+        float x;
+        uint32_t bits;
+    } rows[] = {{1, 0x402df854}, {-1, 0x3ebc5ab2}, {0.5f, 0x3fd3094c}, {-10, 0x383e6bce}, {88, 0x7ef882b7}, {-87, 0x00b33687}};
+    for (size_t i = 0; i < SMT_COUNT(rows); i++) {
+        float y = smt_ref_exp(rows[i].x);
+        uint32_t bits;
+        memcpy(&bits, &y, sizeof bits);
+        if (bits != rows[i].bits) fail_msg("exp(%g): %08x, expected %08x", (double)rows[i].x, bits, rows[i].bits);
+    }
+}
+
+static void test_silu(void **state) {
+    (void)state;
+    for (float x = -88; x < 90; x += 0.37f) {
+        double want = x / (1 + exp(-(double)x));
+        assert_true(fabs(smt_ref_silu(x) - want) <= 4e-7 * fabs(want));
+    }
+    assert_true(smt_ref_silu(-1000) <= 0 && smt_ref_silu(-1000) > -1e-35f);
+    assert_true(smt_ref_silu(0) == 0);
+}
+
+static void test_rmsnorm(void **state) {
+    (void)state;
+    float x[131], w[131], y[131];
+    fill(x, 131, 3);
+    fill(w, 131, 4);
+    const float eps = 0.25f;
+    double sum = 0;
+    for (int i = 0; i < 131; i++) sum += (double)x[i] * x[i];
+    smt_ref_rmsnorm(x, w, eps, y, 131);
+    for (int i = 0; i < 131; i++) assert_true(fabs(y[i] - x[i] / sqrt(sum / 131 + eps) * w[i]) <= 1e-6 * fabs(y[i]));
+    smt_ref_rmsnorm(x, w, eps, x, 131); /* in place */
+    assert_memory_equal(x, y, sizeof x);
+}
+
+static void test_rope(void **state) {
+    (void)state;
+    const double freq[3] = {1, 0.1, 0.003};
+    const int32_t positions[] = {0, 1, 77, 131071};
+    for (size_t p = 0; p < SMT_COUNT(positions); p++) {
+        float x[7], y[7]; /* the seventh is beyond the rotated part */
+        fill(x, 7, 5);
+        memcpy(y, x, sizeof x);
+        smt_ref_rope(freq, 1.5, positions[p], y, 6);
+        for (int i = 0; i < 3; i++) {
+            double angle = positions[p] * freq[i], c = 1.5 * cos(angle), s = 1.5 * sin(angle);
+            assert_true(fabs(y[2 * i] - (x[2 * i] * c - x[2 * i + 1] * s)) < 1e-6);
+            assert_true(fabs(y[2 * i + 1] - (x[2 * i] * s + x[2 * i + 1] * c)) < 1e-6);
+        }
+        assert_true(y[6] == x[6]);
+    }
+}
+
+static void attend_double(const float *q, const float *keys, const float *values, size_t stride, uint32_t n, uint32_t key_dim,
+                          uint32_t value_dim, double scale, double *out) {
+    double max = -INFINITY, sum = 0, *score = smt_alloc(n, sizeof *score);
+    for (uint32_t t = 0; t < n; t++) {
+        for (uint32_t d = 0; d < key_dim; d++) score[t] += scale * q[d] * keys[t * stride + d];
+        max = fmax(max, score[t]);
+    }
+    for (uint32_t d = 0; d < value_dim; d++) out[d] = 0;
+    for (uint32_t t = 0; t < n; t++) {
+        double p = exp(score[t] - max);
+        sum += p;
+        for (uint32_t d = 0; d < value_dim; d++) out[d] += p * values[t * stride + d];
+    }
+    for (uint32_t d = 0; d < value_dim; d++) out[d] /= sum;
+    smt_free(score);
+}
+
+static void test_attend(void **state) {
+    (void)state;
+    enum { KEY = 27, VALUE = 19, STRIDE = KEY + VALUE + 3, MOST = 1000 };
+    const uint32_t counts[] = {1, 2, 255, 256, 257, 512, 513, MOST};
+    smt_error err;
+    float *rows = smt_alloc(MOST * STRIDE, sizeof *rows), q[KEY], out[VALUE];
+    double want[VALUE];
+    fill(rows, MOST * STRIDE, 6);
+    fill(q, KEY, 7);
+    for (size_t i = 0; i < SMT_COUNT(counts); i++) {
+        SMT_ASSERT_OK(smt_ref_attend(q, rows, rows + KEY, STRIDE, counts[i], KEY, VALUE, 1.3f, out, &err), &err);
+        attend_double(q, rows, rows + KEY, STRIDE, counts[i], KEY, VALUE, 1.3f, want);
+        for (int d = 0; d < VALUE; d++) assert_true(fabs(out[d] - want[d]) < 2e-6);
+    }
+    /* Values may be the keys themselves, as in latent attention. */
+    SMT_ASSERT_OK(smt_ref_attend(q, rows, rows, STRIDE, 300, KEY, VALUE, 0.2f, out, &err), &err);
+    attend_double(q, rows, rows, STRIDE, 300, KEY, VALUE, 0.2f, want);
+    for (int d = 0; d < VALUE; d++) assert_true(fabs(out[d] - want[d]) < 2e-6);
+    assert_int_equal(smt_ref_attend(q, rows, rows, STRIDE, 0, KEY, VALUE, 1, out, &err), SMT_INVALID);
+    smt_mem_fail_after(1);
+    assert_int_equal(smt_ref_attend(q, rows, rows, STRIDE, 300, KEY, VALUE, 1, out, &err), SMT_MEMORY);
+    smt_mem_fail_after(0);
+    smt_free(rows);
+}
+
+/* The border between two chunks lies before position 256. All weights are 1 (q = 0); 1e8 swallows a 4, not an 8, so the sum
+ * tells whether the two fours met each other or 1e8 first. */
+static void test_attend_chunks(void **state) {
+    (void)state;
+    enum { N = 258 };
+    smt_error err;
+    float keys[N] = {0}, values[N] = {0}, q = 0, out;
+    values[255] = 1e8f;
+    values[256] = values[257] = 4;
+    SMT_ASSERT_OK(smt_ref_attend(&q, keys, values, 1, N, 1, 1, 1, &out, &err), &err);
+    assert_true(out == 100000008.0f / N);
+    values[254] = 1e8f;
+    values[255] = values[256] = 4;
+    values[257] = 0;
+    SMT_ASSERT_OK(smt_ref_attend(&q, keys, values, 1, N, 1, 1, 1, &out, &err), &err);
+    assert_true(out == 1e8f / N);
+    assert_true(1e8f / N != 100000008.0f / N);
+}
+
+static void test_matvec(void **state) {
+    (void)state;
+    enum { K = 64, ROWS = 5, PLANES = 3 };
+    smt_error err;
+    float w[PLANES * ROWS * K], x[K], y[ROWS];
+    uint8_t bytes[PLANES * ROWS * K / 32 * 34];
+    fill(w, PLANES * ROWS * K, 8);
+    fill(x, K, 9);
+    assert_true(smt_quant_encode(SMT_DTYPE_Q8_0, w, bytes, PLANES * ROWS * K));
+    assert_true(smt_quant_decode(SMT_DTYPE_Q8_0, bytes, w, PLANES * ROWS * K));
+    smt_gguf_tensor tensor = {
+        .name = "t", .type = SMT_DTYPE_Q8_0, .n_dims = 3, .ne = {K, ROWS, PLANES, 1}, .bytes = sizeof bytes, .data = bytes};
+    smt_matrix matrix = {.tensor = &tensor, .k = K, .rows = ROWS, .n_planes = PLANES, .plane_rows = ROWS};
+    for (uint32_t p = 0; p < PLANES; p++) {
+        SMT_ASSERT_OK(smt_ref_matvec(&matrix, p, x, y, &err), &err);
+        for (uint32_t r = 0; r < ROWS; r++) assert_true(y[r] == smt_ref_dot(w + (p * ROWS + r) * K, x, K));
+    }
+    tensor.type = SMT_DTYPE_I32; /* no decoder */
+    assert_int_equal(smt_ref_matvec(&matrix, 0, x, y, &err), SMT_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "t: row 0"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_dot),    cmocka_unit_test(test_exp),           cmocka_unit_test(test_exp_bits),
+        cmocka_unit_test(test_silu),   cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_attend), cmocka_unit_test(test_attend_chunks), cmocka_unit_test(test_matvec),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

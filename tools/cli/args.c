@@ -1,0 +1,358 @@
+/* args.c: the table of options and the parser over it (rules in args.h).
+ *
+ * Parsing goes over the words twice. The first round only finds the command, which needs nothing but to know which options take
+ * a value. The second knows the command and so the options that belong to it. */
+#include "args.h"
+#include "seamount.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum value_kind { FLAG, TEXT, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION } value_kind;
+
+typedef struct option_row {
+    const char *short_name, *name; /* name without the dashes */
+    value_kind kind;
+    double low, high, standard; /* bounds and default of numbers */
+    unsigned commands;          /* bits 1 << CMD_... */
+    const char *value, *help;
+} option_row;
+
+enum {
+    RUN = 1 << CMD_RUN,
+    EVAL = 1 << CMD_EVAL,
+    TOKENS = 1 << CMD_TOKENIZE | 1 << CMD_DETOKENIZE,
+    DEVICES = 1 << CMD_DEVICES,
+    INSPECT = 1 << CMD_INSPECT,
+    KERNELS = 1 << CMD_KERNELS,
+    COMPUTES = RUN | EVAL,
+    VULKAN = COMPUTES | DEVICES | KERNELS,
+    EVERY = VULKAN | TOKENS | INSPECT
+};
+
+static const option_row options[] = {
+    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | KERNELS, "FILE", "the model, a GGUF file"},
+    [OPT_PROMPT] = {"-p", "prompt", TEXT, 0, 0, 0, RUN, "TEXT", "the text to continue"},
+    [OPT_FILE] = {"-f", "file", TEXT, 0, 0, 0, RUN, "FILE", "read the text from a file, - for standard input"},
+    [OPT_PREDICT] = {"-n", "n-predict", INTEGER, -1, INT32_MAX, 128, RUN, "N",
+                     "tokens to generate at most; -1: to the end token or the end of the context"},
+    [OPT_IGNORE_EOS] = {NULL, "ignore-eos", FLAG, 0, 0, 0, RUN, NULL, "never choose an end token"},
+    [OPT_CTX_SIZE] = {"-c", "ctx-size", INTEGER, 0, INT32_MAX, 0, COMPUTES, "N",
+                      "positions the cache holds; 0: what the call needs, run: at least 4096 or the model's own"},
+    [OPT_SEED] = {"-s", "seed", SEED, 0, 0, -1, RUN, "N", "of the random choice; -1: a new one each time (-v prints it)"},
+    [OPT_TEMP] = {NULL, "temp", REAL, 0, 1e6, 0.8, RUN, "T", "temperature; 0: always the likeliest token"},
+    [OPT_TOP_K] = {NULL, "top-k", INTEGER, 0, INT32_MAX, 40, RUN, "K", "choose among the K likeliest; 0: off"},
+    [OPT_TOP_P] = {NULL, "top-p", REAL, 0, 1, 0.95, RUN, "P", "choose among the likeliest that together reach P; 1: off"},
+    [OPT_MIN_P] = {NULL, "min-p", REAL, 0, 1, 0.05, RUN, "P", "leave out what is less likely than P times the likeliest; 0: off"},
+    [OPT_REPEAT_PENALTY] = {NULL, "repeat-penalty", REAL, 0, 1e6, 1, RUN, "R", "weaken the last 64 tokens by R; 1: off"},
+    [OPT_TOKENS] = {NULL, "tokens", TEXT, 0, 0, 0, EVAL, "LIST", "token ids, separated by commas or blanks"},
+    [OPT_TOKENS_FILE] = {NULL, "tokens-file", TEXT, 0, 0, 0, EVAL, "FILE", "read the token ids from a file"},
+    [OPT_POSITIONS] = {NULL, "positions", TEXT, 0, 0, 0, EVAL, "LIST", "rotary positions: the first, or one for each token"},
+    [OPT_LOGITS] = {NULL, "logits", TEXT, 0, 0, 0, EVAL, "OUT", "write float32 [n_tokens, n_vocab]"},
+    [OPT_ROUTING] = {NULL, "routing", TEXT, 0, 0, 0, EVAL, "OUT", "write the experts chosen, as JSON"},
+    [OPT_HIDDEN] = {NULL, "hidden", TEXT, 0, 0, 0, EVAL, "OUT", "write float32 [n_layers + 2, n_tokens, n_embd]"},
+    [OPT_BOS] = {NULL, "bos", FLAG, 0, 0, 0, 1 << CMD_TOKENIZE, NULL, "put the beginning token in front, as the model asks"},
+    [OPT_SPECIAL] = {NULL, "special", FLAG, 0, 0, 0, RUN | 1 << CMD_TOKENIZE, NULL, "recognise special tokens in the text"},
+    [OPT_ALL] = {NULL, "all", FLAG, 0, 0, 0, KERNELS, NULL, "every kernel of the catalogue, whatever the model"},
+    [OPT_DEVICE] = {"-dev", "device", TEXT, 0, 0, 0, VULKAN, "LIST", "by id (vk0), start of the UUID, or part of the name"},
+    [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, COMPUTES, "TYPE",
+                        "element of the cache: f16 (default) or f32"},
+    [OPT_PRECISION] = {NULL, "precision", PRECISION, 0, 0, 0, COMPUTES, "exact", "arithmetic; exact is all there is so far"},
+    [OPT_CACHE_DIR] = {NULL, "cache-dir", TEXT, 0, 0, 0, VULKAN, "DIR",
+                       "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
+    [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},
+    [OPT_MINIMUM] = {NULL, "minimum", FLAG, 0, 0, 0, VULKAN, NULL, "use no optional feature of the device"},
+    [OPT_VALIDATION] = {NULL, "validation", FLAG, 0, 0, 0, VULKAN, NULL, "load the Vulkan validation layer where installed"},
+    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | DEVICES | INSPECT | KERNELS, NULL, "one JSON document on stdout"},
+    [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
+};
+_Static_assert(sizeof options / sizeof options[0] == OPT_COUNT, "one row per option");
+
+static const char *command_name; /* of this process: for messages */
+
+int cli_fail(int status, const char *format, ...) {
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    for (char *at = line; *at; at++)
+        if ((unsigned char)*at < 32 || *at == 127) *at = ' ';
+    fprintf(stderr, "seamount%s%s: %s\n", command_name ? " " : "", command_name ? command_name : "", line);
+    return status;
+}
+
+/* ---- help ---- */
+
+static void print_help(FILE *out) {
+    fputs("seamount runs models of the DeepSeek-V2 and Llama families on any Vulkan device.\n\n"
+          "usage: seamount COMMAND [options]     (seamount COMMAND --help for its options)\n\n",
+          out);
+    for (int i = 0; i < CMD_COUNT; i++) fprintf(out, "  %-11s %s\n", cli_commands[i].name, cli_commands[i].summary);
+    fputs("\n  --help      this list\n  --version   the version\n", out);
+}
+
+static void print_default(FILE *out, const option_row *row) {
+    if (row->kind == INTEGER || row->kind == REAL || row->kind == SEED) fprintf(out, " (default %g)", row->standard);
+}
+
+static void print_command_help(cli_command command) {
+    const cli_command_row *row = &cli_commands[command];
+    printf("seamount %s: %s\n\nusage: seamount %s\n\n", row->name, row->summary, row->usage);
+    for (int i = 0; i < OPT_COUNT; i++) {
+        if (!(options[i].commands & 1u << command)) continue;
+        char left[64];
+        snprintf(left, sizeof left, "%s%s--%s%s%s", options[i].short_name ? options[i].short_name : "",
+                 options[i].short_name ? ", " : "", options[i].name, options[i].value ? " " : "",
+                 options[i].value ? options[i].value : "");
+        printf("  %-28s %s", left, options[i].help);
+        print_default(stdout, &options[i]);
+        putchar('\n');
+    }
+    puts("\nEach option may also be set in the environment: --ctx-size as SEAMOUNT_CTX_SIZE, and so on; flags as 1 or 0.");
+}
+
+static void list_commands(char *text, size_t capacity) {
+    size_t used = 0;
+    for (int i = 0; i < CMD_COUNT && used < capacity; i++)
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s", i ? ", " : "", cli_commands[i].name);
+}
+
+/* ---- words ---- */
+
+/* One word of the command line taken apart. */
+typedef struct word {
+    const char *text;         /* as given */
+    const char *inline_value; /* after '=', or NULL */
+    int option;               /* index into options[], or -1 */
+    bool is_option;           /* it begins with a dash, and is more than one */
+} word;
+
+static word look_at(const char *text) {
+    word result = {.text = text, .option = -1, .is_option = text[0] == '-' && text[1]};
+    if (!result.is_option) return result;
+    bool is_long = text[1] == '-';
+    const char *equals = is_long ? strchr(text, '=') : NULL;
+    size_t length = equals ? (size_t)(equals - text) : strlen(text);
+    if (equals) result.inline_value = equals + 1;
+    for (int i = 0; i < OPT_COUNT && result.option < 0; i++) {
+        if (is_long && strlen(options[i].name) == length - 2 && !memcmp(options[i].name, text + 2, length - 2)) result.option = i;
+        if (!is_long && options[i].short_name && !strcmp(options[i].short_name, text)) result.option = i;
+    }
+    return result;
+}
+
+static bool takes_next(const word *w) { return w->option >= 0 && options[w->option].kind != FLAG && !w->inline_value; }
+static bool is_help(const char *text) { return !strcmp(text, "--help") || !strcmp(text, "-h"); }
+
+static bool stop(int *exit_status, int status) {
+    *exit_status = status;
+    return false;
+}
+#define WRONG(exit_status, ...) stop((exit_status), cli_fail(CLI_WRONG, __VA_ARGS__))
+
+/* Index in argv of the first word that is neither an option nor the value of one; 0: there is none. */
+static int find_command(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        word w = look_at(argv[i]);
+        if (!strcmp(w.text, "--")) return i + 1 < argc ? i + 1 : 0;
+        if (!w.is_option) return i;
+        if (takes_next(&w)) i++;
+    }
+    return 0;
+}
+
+/* ---- values ---- */
+
+static bool parse_flag(const char *text, int64_t *out) {
+    static const char *const words[] = {"0", "1", "no", "yes", "false", "true", "off", "on"};
+    for (int i = 0; i < (int)(sizeof words / sizeof words[0]); i++)
+        if (!strcmp(text, words[i])) {
+            *out = i % 2;
+            return true;
+        }
+    return false;
+}
+
+/* A whole word as a number: no blanks, no rest. */
+static bool parse_integer(const char *text, int64_t *out) {
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    *out = value;
+    return errno == 0 && *end == 0 && (*text == '-' || (*text >= '0' && *text <= '9')) && end > text;
+}
+
+static bool parse_real(const char *text, double *out) {
+    char *end;
+    *out = strtod(text, &end);
+    return end > text && *end == 0 && isfinite(*out) && strspn(text, "+-.0123456789eE") == strlen(text);
+}
+
+/* Any 64-bit number, or -1. */
+static bool parse_seed(const char *text, int64_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    *out = (int64_t)value;
+    return (!strcmp(text, "-1")) || (errno == 0 && *end == 0 && *text >= '0' && *text <= '9');
+}
+
+/* `label`: the option or variable as the user wrote it. */
+static bool set_value(cli_args *args, int option, const char *label, const char *text, cli_source source, int *exit_status) {
+    const option_row *row = &options[option];
+    cli_value *value = &args->values[option];
+    value->source = source;
+    value->text = text;
+    switch (row->kind) {
+    case TEXT:
+        return true;
+    case FLAG:
+        if (parse_flag(text, &value->integer)) return true;
+        return WRONG(exit_status, "%s is \"%s\"; a flag is 1 or 0", label, text);
+    case SEED:
+        if (parse_seed(text, &value->integer)) return true;
+        return WRONG(exit_status, "%s \"%s\" is not a seed: 0 to 18446744073709551614, or -1", label, text);
+    case INTEGER:
+        if (!parse_integer(text, &value->integer)) return WRONG(exit_status, "%s \"%s\" is not a whole number", label, text);
+        if ((double)value->integer >= row->low && (double)value->integer <= row->high) return true;
+        return WRONG(exit_status, "%s %s lies outside %.0f to %.0f", label, text, row->low, row->high);
+    case REAL:
+        if (!parse_real(text, &value->real)) return WRONG(exit_status, "%s \"%s\" is not a number", label, text);
+        if (value->real >= row->low && value->real <= row->high) return true;
+        return WRONG(exit_status, "%s %s lies outside %g to %g", label, text, row->low, row->high);
+    case CACHE_TYPE:
+        value->integer = !strcmp(text, "f32") ? SMT_CACHE_F32 : SMT_CACHE_F16;
+        if (!strcmp(text, "f32") || !strcmp(text, "f16")) return true;
+        return WRONG(exit_status, "%s: the cache type %s does not exist yet; there are f16 and f32", label, text);
+    case PRECISION:
+        if (!strcmp(text, "exact")) return true;
+        if (!strcmp(text, "fast")) return WRONG(exit_status, "%s: fast does not exist yet; there is exact", label);
+        return WRONG(exit_status, "%s \"%s\": neither exact nor fast", label, text);
+    }
+    return false;
+}
+
+/* SEAMOUNT_CTX_SIZE for ctx-size. */
+static void environment_name(const char *option, char *name, size_t capacity) {
+    snprintf(name, capacity, "SEAMOUNT_%s", option);
+    for (char *at = name; *at; at++) {
+        if (*at == '-') *at = '_';
+        if (*at >= 'a' && *at <= 'z') *at = (char)(*at - 'a' + 'A');
+    }
+}
+
+static bool read_environment(cli_args *args, int *exit_status) {
+    for (int i = 0; i < OPT_COUNT; i++) {
+        args->values[i] = (cli_value){.integer = (int64_t)options[i].standard, .real = options[i].standard};
+        if (!(options[i].commands & 1u << args->command)) continue;
+        char name[64];
+        environment_name(options[i].name, name, sizeof name);
+        const char *text = getenv(name);
+        if (text && *text && !set_value(args, i, name, text, FROM_ENVIRONMENT, exit_status)) return false;
+    }
+    return true;
+}
+
+/* ---- the parser ---- */
+
+/* An option word at argv[*i]; moves *i over its value. */
+static bool take_option(int argc, char **argv, int *i, cli_args *args, int *exit_status) {
+    word w = look_at(argv[*i]);
+    if (w.option < 0) return WRONG(exit_status, "unknown option %s", w.text);
+    const option_row *row = &options[w.option];
+    if (!(row->commands & 1u << args->command)) return WRONG(exit_status, "--%s is not an option of this command", row->name);
+    if (row->kind == FLAG) {
+        if (w.inline_value) return WRONG(exit_status, "--%s takes no value", row->name);
+        return set_value(args, w.option, w.text, "1", FROM_COMMAND_LINE, exit_status);
+    }
+    const char *value = w.inline_value;
+    if (!value && *i + 1 < argc) value = argv[++*i];
+    if (!value) return WRONG(exit_status, "%s needs a value (%s)", w.text, row->value);
+    char label[64];
+    snprintf(label, sizeof label, "--%s", row->name);
+    return set_value(args, w.option, w.inline_value ? label : w.text, value, FROM_COMMAND_LINE, exit_status);
+}
+
+static bool take_words(int argc, char **argv, int command_at, cli_args *args, int *exit_status) {
+    bool options_end = false;
+    for (int i = 1; i < argc; i++) {
+        if (i == command_at) continue;
+        word w = look_at(argv[i]);
+        if (!options_end && !strcmp(w.text, "--")) {
+            options_end = true;
+        } else if (!options_end && w.is_option) {
+            if (!take_option(argc, argv, &i, args, exit_status)) return false;
+        } else if (!cli_commands[args->command].takes_positional || args->positional) {
+            return WRONG(exit_status, "\"%s\" is one argument too many", w.text);
+        } else {
+            args->positional = w.text;
+        }
+    }
+    return true;
+}
+
+/* --help and --version, wherever they stand as options of their own. */
+static bool answered(int argc, char **argv, int command) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (is_help(argv[i])) {
+            if (command < CMD_COUNT)
+                print_command_help((cli_command)command);
+            else
+                print_help(stdout);
+            return true;
+        }
+        if (!strcmp(argv[i], "--version")) {
+            uint32_t version = smt_version();
+            printf("seamount %u.%u.%u\n", version / 10000, version / 100 % 100, version % 100);
+            return true;
+        }
+        word w = look_at(argv[i]);
+        if (takes_next(&w)) i++;
+    }
+    return false;
+}
+
+/* Says what is wrong with a command line without a known command: an unknown option in front, the word, or nothing there. */
+static bool no_command(int argc, char **argv, int command_at, int *exit_status) {
+    for (int i = 1; i < (command_at ? command_at : argc); i++) {
+        word w = look_at(argv[i]);
+        if (!strcmp(w.text, "--")) break;
+        if (w.is_option && w.option < 0) return WRONG(exit_status, "unknown option %s", w.text);
+        if (takes_next(&w)) i++;
+    }
+    char list[160];
+    list_commands(list, sizeof list);
+    if (command_at) return WRONG(exit_status, "unknown command \"%s\"; there are: %s", argv[command_at], list);
+    return WRONG(exit_status, "a command is needed, one of: %s (seamount --help says more)", list);
+}
+
+bool cli_args_parse(int argc, char **argv, cli_args *args, int *exit_status) {
+    *args = (cli_args){0};
+    *exit_status = CLI_DONE;
+    int command_at = find_command(argc, argv), command = CMD_COUNT;
+    for (int i = 0; i < CMD_COUNT && command_at; i++)
+        if (!strcmp(argv[command_at], cli_commands[i].name)) command = i;
+    if ((command < CMD_COUNT || !command_at) && answered(argc, argv, command)) return false;
+    if (command == CMD_COUNT) return no_command(argc, argv, command_at, exit_status);
+    args->command = (cli_command)command;
+    command_name = cli_commands[command].name;
+    return read_environment(args, exit_status) && take_words(argc, argv, command_at, args, exit_status);
+}
+
+bool cli_either(const cli_args *args, cli_option a, cli_option b, cli_option *out) {
+    cli_source from_a = args->values[a].source, from_b = args->values[b].source;
+    *out = OPT_COUNT;
+    if (from_a != FROM_NOWHERE && from_a == from_b) {
+        cli_fail(CLI_WRONG, "--%s and --%s exclude each other", options[a].name, options[b].name);
+        return false;
+    }
+    if (from_a > from_b) *out = a;
+    if (from_b > from_a) *out = b;
+    return true;
+}

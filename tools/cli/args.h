@@ -1,0 +1,106 @@
+/* args.h: the command line as data: one table of commands, one table of options, one parser.
+ *
+ * Rules
+ *   - Options may stand before or after the command and the positional arguments: `--name value`, `--name=value`, `-short value`.
+ *     An option always takes the next word, even one that begins with '-'; "--" ends the options.
+ *   - Every option has an environment mirror: SEAMOUNT_ and the long name in capitals (--ctx-size: SEAMOUNT_CTX_SIZE; flags take
+ *     1 or 0). It counts for the commands that have the option; the command line goes before it. This is the only place of the
+ *     project that reads the environment, apart from the cache folder's XDG_CACHE_HOME and HOME.
+ *   - Whatever is wrong is one line on stderr that names the word, and exit status 2. */
+#ifndef CLI_ARGS_H
+#define CLI_ARGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Exit statuses of the program. */
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
+
+typedef enum cli_command {
+    CMD_RUN,
+    CMD_EVAL,
+    CMD_TOKENIZE,
+    CMD_DETOKENIZE,
+    CMD_DEVICES,
+    CMD_INSPECT,
+    CMD_KERNELS,
+    CMD_COUNT
+} cli_command;
+
+typedef enum cli_option {
+    OPT_MODEL,
+    OPT_PROMPT,
+    OPT_FILE,
+    OPT_PREDICT,
+    OPT_IGNORE_EOS,
+    OPT_CTX_SIZE,
+    OPT_SEED,
+    OPT_TEMP,
+    OPT_TOP_K,
+    OPT_TOP_P,
+    OPT_MIN_P,
+    OPT_REPEAT_PENALTY,
+    OPT_TOKENS,
+    OPT_TOKENS_FILE,
+    OPT_POSITIONS,
+    OPT_LOGITS,
+    OPT_ROUTING,
+    OPT_HIDDEN,
+    OPT_BOS,
+    OPT_SPECIAL,
+    OPT_ALL,
+    OPT_DEVICE,
+    OPT_CACHE_TYPE,
+    OPT_PRECISION,
+    OPT_CACHE_DIR,
+    OPT_SHADER_DIR,
+    OPT_MINIMUM,
+    OPT_VALIDATION,
+    OPT_JSON,
+    OPT_VERBOSE,
+    OPT_COUNT
+} cli_option;
+
+typedef enum cli_source { FROM_NOWHERE, FROM_ENVIRONMENT, FROM_COMMAND_LINE } cli_source;
+
+typedef struct cli_value {
+    cli_source source;
+    const char *text; /* as given; NULL for flags and when not given */
+    int64_t integer;  /* integers, flags (0 or 1), and the default where none is given */
+    double real;
+} cli_value;
+
+typedef struct cli_args {
+    cli_command command;
+    cli_value values[OPT_COUNT];
+    const char *positional; /* at most one, for the commands that take one */
+} cli_args;
+
+typedef struct cli_command_row {
+    const char *name, *usage, *summary;
+    bool takes_positional;
+    int (*run)(const cli_args *args);
+} cli_command_row;
+extern const cli_command_row cli_commands[CMD_COUNT]; /* main.c */
+
+/* Fills *args, or deals with the whole call (help, version, anything wrong): then returns false and *exit_status says how. */
+bool cli_args_parse(int argc, char **argv, cli_args *args, int *exit_status);
+
+static inline bool cli_given(const cli_args *args, cli_option option) { return args->values[option].source != FROM_NOWHERE; }
+static inline const char *cli_text(const cli_args *args, cli_option option) { return args->values[option].text; }
+static inline int64_t cli_int(const cli_args *args, cli_option option) { return args->values[option].integer; }
+static inline double cli_real(const cli_args *args, cli_option option) { return args->values[option].real; }
+static inline bool cli_flag(const cli_args *args, cli_option option) { return args->values[option].integer != 0; }
+
+/* Settles two options that exclude each other: what the command line says beats the environment. False (with a message) when
+ * both come from the same source; *out is the one that holds, or OPT_COUNT when neither is given. */
+bool cli_either(const cli_args *args, cli_option a, cli_option b, cli_option *out);
+
+/* "seamount COMMAND: " and the formatted line on stderr; returns `status`, so that `return cli_fail(...)` is the idiom. Control
+ * characters become blanks: the line stays one line. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+int cli_fail(int status, const char *format, ...);
+
+#endif

@@ -1,0 +1,86 @@
+/* cli.h: what the commands share: output that notices failure, files in and out, the progress bar, device options, interruption.
+ *
+ * stdout carries the result and nothing else; everything for people who watch goes to stderr. A command ends with
+ * `return cli_finish(status)`, which turns a stdout that could not be written (closed pipe, full disk) into exit status 1. */
+#ifndef CLI_H
+#define CLI_H
+
+#include "args.h"
+#include "seamount.h"
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* The commands, each in cmd_<name>.c (detokenize in cmd_tokenize.c). */
+int cmd_run(const cli_args *args);
+int cmd_eval(const cli_args *args);
+int cmd_tokenize(const cli_args *args);
+int cmd_detokenize(const cli_args *args);
+int cmd_devices(const cli_args *args);
+int cmd_inspect(const cli_args *args);
+int cmd_kernels(const cli_args *args);
+
+/* ---- output.c ---- */
+
+/* To stdout; after the first failure the rest is dropped, cli_finish reports it. False: failed. */
+bool cli_write(const void *bytes, size_t count);
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+bool cli_print(const char *format, ...);
+/* Hands what was written to the reader now. False: failed. */
+bool cli_flush(void);
+/* The document and a newline; takes the reference. NULL (a value could not be built) fails. `compact`: on one line. */
+bool cli_write_json(json_t *document, bool compact);
+/* Flushes stdout; CLI_FAILED with a message when anything written did not arrive, else `status`. */
+int cli_finish(int status);
+
+/* Any text as a JSON string: bytes that are not UTF-8 become U+FFFD. */
+json_t *cli_json_text(const char *text);
+/* 64-bit counts as JSON integers; beyond the range of those as real numbers. */
+json_t *cli_json_count(uint64_t value);
+/* Text from a file for a terminal: control characters become '?'. */
+void cli_print_safe(const char *text, size_t bytes);
+
+/* A whole file, or stdin for "-", NUL-terminated; *out is freed by the caller. False with a message. */
+bool cli_read_file(const char *path, char **out, size_t *out_bytes);
+/* Creates or replaces a file. False with a message. */
+bool cli_write_file(const char *path, const void *bytes, size_t count);
+
+/* ---- progress.c ---- */
+
+/* A bar on stderr while it is a terminal, else silent; returns false (cancel) once the user interrupts. */
+bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total);
+/* Takes the bar away: call before writing to the terminal. */
+void cli_progress_clear(void);
+
+/* ---- support.c ---- */
+
+/* Prints the library's message as the failure of this command and returns CLI_FAILED. */
+int cli_fail_library(smt_status status, const smt_error *err);
+/* The same for calls that choose a device: CLI_WRONG where the user's words match no device or several. */
+int cli_fail_device(const cli_args *args, smt_status status, const smt_error *err);
+/* Fills the options that every Vulkan-using call shares; the strings live as long as the process. */
+void cli_device_options(const cli_args *args, smt_device_options *options);
+/* False with a message (exit status 2) when no model is given. */
+bool cli_need_model(const cli_args *args);
+
+/* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process. */
+void cli_watch_interrupts(smt_runner *runner);
+bool cli_interrupted(void);
+
+/* What run and eval need: the model on its device, and one session. */
+typedef struct cli_engine {
+    smt_engine *engine;
+    smt_runner *runner;
+    smt_session *session;
+} cli_engine;
+/* CLI_DONE or the exit status, with a message. cli_engine_close accepts whatever was made. */
+int cli_engine_load(const cli_args *args, cli_engine *out);
+int cli_engine_start(const cli_args *args, cli_engine *engine, uint32_t n_ctx);
+void cli_engine_close(cli_engine *engine);
+
+double cli_seconds(void); /* monotonic */
+
+#endif

@@ -1,0 +1,33 @@
+/* main.c: the program `seamount`: the list of commands, and the way from the command line to one of them.
+ *
+ *   args.c      command line and environment -> cli_args       output.c    stdout, JSON, files
+ *   cmd_*.c     one command each                               support.c   the library as commands use it
+ *   progress.c  the bar
+ *
+ * The program uses the library through seamount.h alone, as any other host does. */
+#include "cli.h"
+
+#include <signal.h>
+
+const cli_command_row cli_commands[CMD_COUNT] = {
+    [CMD_RUN] = {"run", "run -m FILE (-p TEXT | -f FILE) [options]", "continue a text", false, cmd_run},
+    [CMD_EVAL] = {"eval", "eval -m FILE (--tokens LIST | --tokens-file FILE) [options]",
+                  "forward pass over given token ids: logits, routing, hidden states", false, cmd_eval},
+    [CMD_TOKENIZE] = {"tokenize", "tokenize -m FILE [--bos] [--special]   (stdin: one JSON string per line)", "text to token ids",
+                      false, cmd_tokenize},
+    [CMD_DETOKENIZE] = {"detokenize", "detokenize -m FILE   (stdin: one JSON array of ids per line)", "token ids to text", false,
+                        cmd_detokenize},
+    [CMD_DEVICES] = {"devices", "devices [options]", "the Vulkan devices of this machine, and how fast they read", false,
+                     cmd_devices},
+    [CMD_INSPECT] = {"inspect", "inspect FILE [options]", "what a GGUF file holds", true, cmd_inspect},
+    [CMD_KERNELS] = {"kernels", "kernels (-m FILE | --all) [options]", "compile the kernels of a model and report on each", false,
+                     cmd_kernels},
+};
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, told like any other */
+    cli_args args;
+    int exit_status;
+    if (!cli_args_parse(argc, argv, &args, &exit_status)) return cli_finish(exit_status);
+    return cli_finish(cli_commands[args.command].run(&args));
+}

@@ -1,0 +1,135 @@
+/* support.c: the engine as the commands use it: options from the command line, messages, interruption. */
+#include "cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+double cli_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+int cli_fail_library(smt_status status, const smt_error *err) {
+    cli_progress_clear();
+    if (status == SMT_CANCELLED && cli_interrupted()) return cli_fail(CLI_FAILED, "interrupted");
+    return cli_fail(CLI_FAILED, "%s", err->message[0] ? err->message : smt_status_text(status));
+}
+
+int cli_fail_device(const cli_args *args, smt_status status, const smt_error *err) {
+    cli_fail_library(status, err);
+    bool words = cli_given(args, OPT_DEVICE) && (status == SMT_NOT_FOUND || status == SMT_INVALID);
+    return words ? CLI_WRONG : CLI_FAILED;
+}
+
+bool cli_need_model(const cli_args *args) {
+    if (cli_given(args, OPT_MODEL) && *cli_text(args, OPT_MODEL)) return true;
+    cli_fail(CLI_WRONG, "a model is needed: -m FILE");
+    return false;
+}
+
+/* ---- device options ---- */
+
+static void log_message(void *user, smt_log_level level, const char *text) {
+    const bool *verbose = user;
+    static const char *const names[] = {
+        [SMT_LOG_ERROR] = "error", [SMT_LOG_WARN] = "notice", [SMT_LOG_INFO] = "info", [SMT_LOG_DEBUG] = "debug"};
+    if (level == SMT_LOG_VALIDATION) {
+        cli_progress_clear();
+        fprintf(stderr, "%s\n", text);
+    } else if (level <= SMT_LOG_WARN || *verbose) {
+        cli_progress_clear();
+        fprintf(stderr, "%s: %s\n", names[level], text);
+    }
+}
+
+/* seamount in the user's cache folder; NULL where there is none. */
+static const char *default_cache_dir(void) {
+    static char path[4096];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int length = -1;
+    if (cache && cache[0] == '/')
+        length = snprintf(path, sizeof path, "%s/seamount", cache); /* relative ones are to be ignored */
+    else if (home && home[0] == '/')
+        length = snprintf(path, sizeof path, "%s/.cache/seamount", home);
+    return length > 0 && (size_t)length < sizeof path ? path : NULL;
+}
+
+void cli_device_options(const cli_args *args, smt_device_options *options) {
+    static bool verbose;
+    verbose = cli_flag(args, OPT_VERBOSE);
+    const char *cache_dir = cli_given(args, OPT_CACHE_DIR) ? cli_text(args, OPT_CACHE_DIR) : default_cache_dir();
+    *options = (smt_device_options){
+        .struct_size = sizeof *options,
+        .devices = cli_text(args, OPT_DEVICE),
+        .cache_dir = cache_dir && *cache_dir ? cache_dir : NULL,
+        .shader_dir = cli_text(args, OPT_SHADER_DIR),
+        .validation = cli_flag(args, OPT_VALIDATION),
+        .minimum = cli_flag(args, OPT_MINIMUM),
+        .callbacks = {.user = &verbose, .log = log_message, .progress = cli_progress},
+    };
+}
+
+/* ---- interruption ---- */
+
+static _Atomic(smt_runner *) watched;
+static atomic_bool interrupted;
+
+static void on_signal(int number) {
+    atomic_store(&interrupted, true);
+    smt_runner *runner = atomic_load(&watched);
+    if (runner) smt_runner_cancel(runner);
+    (void)number;
+}
+
+void cli_watch_interrupts(smt_runner *runner) {
+    static bool installed;
+    atomic_store(&watched, runner);
+    if (installed) return;
+    installed = true;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_interrupted(void) { return atomic_load(&interrupted); }
+
+/* ---- engine ---- */
+
+int cli_engine_load(const cli_args *args, cli_engine *out) {
+    *out = (cli_engine){0};
+    cli_watch_interrupts(NULL);
+    smt_engine_options options = {.struct_size = sizeof options, .model_path = cli_text(args, OPT_MODEL)};
+    cli_device_options(args, &options.device);
+    smt_error err = {0};
+    smt_status status = smt_engine_create(&options, &out->engine, &err);
+    return status == SMT_OK ? CLI_DONE : cli_fail_device(args, status, &err);
+}
+
+int cli_engine_start(const cli_args *args, cli_engine *engine, uint32_t n_ctx) {
+    smt_runner_options options = {.struct_size = sizeof options,
+                                  .n_ctx = n_ctx,
+                                  .n_sessions = 1,
+                                  .cache_type = (smt_cache_type)cli_int(args, OPT_CACHE_TYPE)};
+    smt_error err = {0};
+    smt_status status = smt_runner_create(engine->engine, &options, &engine->runner, &err);
+    if (status == SMT_OK) status = smt_session_create(engine->runner, &engine->session, &err);
+    if (status != SMT_OK) return cli_fail_library(status, &err);
+    cli_watch_interrupts(engine->runner);
+    cli_progress_clear();
+    return CLI_DONE;
+}
+
+void cli_engine_close(cli_engine *engine) {
+    cli_watch_interrupts(NULL);
+    smt_session_free(engine->session);
+    smt_runner_free(engine->runner);
+    smt_engine_free(engine->engine);
+    *engine = (cli_engine){0};
+}

@@ -1,0 +1,28 @@
+# Every library we link, each a target smt::NAME; a missing one is an error that names its Debian package.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+
+function(smt_pkg name module package)
+  pkg_check_modules(SMT_${name} QUIET IMPORTED_TARGET ${module})
+  if(NOT SMT_${name}_FOUND)
+    message(FATAL_ERROR "${module} not found: install the package ${package} (tools/deps.sh installs everything)")
+  endif()
+  add_library(smt::${name} ALIAS PkgConfig::SMT_${name})
+endfunction()
+
+smt_pkg(pcre2 libpcre2-8 libpcre2-dev)
+smt_pkg(utf8proc libutf8proc libutf8proc-dev)
+smt_pkg(jansson jansson libjansson-dev)
+smt_pkg(xxhash libxxhash libxxhash-dev)
+
+# Headers alone: the loader itself is opened at run time.
+find_path(SMT_VULKAN_INCLUDE vulkan/vulkan.h)
+if(NOT SMT_VULKAN_INCLUDE)
+  message(FATAL_ERROR "vulkan/vulkan.h not found: install the package libvulkan-dev")
+endif()
+add_library(smt_vulkan_headers INTERFACE)
+add_library(smt::vulkan_headers ALIAS smt_vulkan_headers)
+target_include_directories(smt_vulkan_headers SYSTEM INTERFACE ${SMT_VULKAN_INCLUDE})
+target_compile_definitions(smt_vulkan_headers INTERFACE VK_NO_PROTOTYPES)
+
+include(GlslCompiler)

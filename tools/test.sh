@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Runs the tests. Installs what is missing first.
+#
+#   tools/test.sh [quick]   gcc build, warnings are errors; the quick tests on every Vulkan driver found
+#   tools/test.sh full      all tests; then the same sources through clang, the unit tests under the address and undefined
+#                           behaviour sanitizers, and a short fuzz run
+#
+# Tests that use more than the tree holds take it from the folder that SEAMOUNT_SHARED names, and report "skipped" without.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+mode=${1:-quick}
+fuzz_seconds=30
+if [[ $# -gt 1 || ( "$mode" != quick && "$mode" != full ) ]]; then
+    echo "usage: tools/test.sh [quick|full]" >&2
+    exit 2
+fi
+
+"$root/tools/deps.sh" --tests
+
+# configure_and_build FOLDER COMPILER COMPILER++ [cmake options]
+configure_and_build() {
+    local folder=$1 cc=$2 cxx=$3
+    shift 3
+    echo "== $folder: $cc $*"
+    CC=$cc CXX=$cxx cmake -S "$root" -B "$root/$folder" -G Ninja -DCMAKE_C_FLAGS=-Werror "$@" >/dev/null
+    cmake --build "$root/$folder"
+}
+
+# run_tests FOLDER [ctest options]: the output also goes to FOLDER/ctest.log, for the summary.
+run_tests() {
+    local folder=$1
+    shift
+    ctest --test-dir "$root/$folder" -j2 --output-on-failure "$@" 2>&1 | tee "$root/$folder/ctest.log"
+}
+
+# What a folder's run came to: the lines from the verdict on.
+summary() {
+    echo "== $1"
+    sed -n '/tests passed/,$p' "$root/$1/ctest.log"
+}
+
+fuzz() {
+    local probe
+    probe=$(mktemp)
+    if ! echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n > 9; }' |
+        clang -x c -fsanitize=fuzzer -o "$probe" - 2>/dev/null; then
+        rm -f "$probe"
+        echo "== fuzzing: skipped, this clang has no libFuzzer"
+        return
+    fi
+    rm -f "$probe"
+    configure_and_build build-fuzz clang clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON -DSEAMOUNT_FUZZ=ON
+    local programs=()
+    mapfile -t programs < <(find "$root/build-fuzz" -maxdepth 3 -type f -executable -name 'fuzz_*')
+    for program in "${programs[@]}"; do
+        echo "== fuzzing: $(basename "$program")"
+        (cd "$root/build-fuzz" && "$program" -max_total_time=$((fuzz_seconds / ${#programs[@]})) -print_final_stats=0)
+    done
+}
+
+configure_and_build build-test gcc g++ -DCMAKE_BUILD_TYPE=Release
+status=0
+if [[ "$mode" == quick ]]; then
+    run_tests build-test -L quick || status=1
+    summary build-test
+    exit "$status"
+fi
+
+run_tests build-test || status=1
+configure_and_build build-clang clang clang++ -DCMAKE_BUILD_TYPE=Release
+configure_and_build build-asan gcc g++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON
+run_tests build-asan -L unit || status=1
+fuzz || status=1
+summary build-asan
+summary build-test
+exit "$status"
