@@ -33,6 +33,25 @@ layout(std430, binding = 3) writeonly buffer Sums { vec2 sums[]; };
 #include "lib/cache_funcs.glsl"
 
 #define OWN ((SMT_VALUE4 + SMT_GROUP_X - 1) / SMT_GROUP_X) // value vec4s of one invocation
+
+// Queries and weights are the same for all lanes: LANES of them are loaded at once, one a lane, and broadcast (measured on lavapipe: shared
+// memory read at one address by all lanes costs as much as eight different ones).
+#if SMT_SUBGROUP >= 8
+#define LANES 8
+#elif SMT_SUBGROUP > 0
+#define LANES 4
+#else
+#define LANES 1
+#endif
+#if SMT_SUBGROUP > 0
+#define LANE (gl_SubgroupInvocationID & uint(LANES - 1))
+#define FROM_LANE(x, j) subgroupBroadcast(x, j)
+#define SUBGROUP_FIRST (gl_LocalInvocationID.x - gl_SubgroupInvocationID)
+#else
+#define LANE 0u
+#define FROM_LANE(x, j) (x)
+#define SUBGROUP_FIRST gl_LocalInvocationID.x
+#endif
 shared vec4 q_shared[SMT_HEADS][SMT_KEY4];
 shared float weight[SMT_HEADS][SMT_BLOCK];
 
@@ -44,16 +63,22 @@ void chunk(uint win, uint first_vec, uint count, uint kv_head) {
     uint key_at = first_vec + VALUE_WORDS(p.key_off + kv_head * p.key_step) / WORD4;
     uint value_at = first_vec + VALUE_WORDS(p.value_off + kv_head * p.value_step) / WORD4;
     barrier(); // the weights of the chunk before are no longer read
-    for (uint t = lane; t < count; t += SMT_GROUP_X) {
+    for (uint t0 = 0; t0 < count; t0 += SMT_GROUP_X) {
+        uint t = min(t0 + lane, count - 1u); // no lane leaves: broadcasts need them all
         vec4 dots[SMT_HEADS];
         [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) dots[h] = vec4(0);
-        for (uint i = 0; i < SMT_KEY4; i++) {
-            vec4 key = cache4(win, key_at + t * row_vecs + i);
-            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) dots[h] = fma(q_shared[h][i], key, dots[h]);
+        for (uint i = 0; i < SMT_KEY4; i += LANES) {
+            vec4 mine[SMT_HEADS];
+            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) mine[h] = q_shared[h][min(i + LANE, SMT_KEY4 - 1u)];
+            [[unroll]] for (uint j = 0; j < LANES; j++) {
+                if (i + j >= SMT_KEY4) break;
+                vec4 key = cache4(win, key_at + t * row_vecs + i + j);
+                [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) dots[h] = fma(FROM_LANE(mine[h], j), key, dots[h]);
+            }
         }
         [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
             precise float s = p.scale * ((dots[h].x + dots[h].y) + (dots[h].z + dots[h].w));
-            weight[h][t] = s;
+            if (t0 + lane < count) weight[h][t] = s;
         }
     }
     barrier();
@@ -74,16 +99,20 @@ void chunk(uint win, uint first_vec, uint count, uint kv_head) {
     }
     barrier();
     [[unroll]] for (uint g = 0; g < OWN; g++) {
-        uint own = lane + g * SMT_GROUP_X;
-        if (own < SMT_VALUE4) {
-            vec4 part[SMT_HEADS];
-            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) part[h] = vec4(0);
-            for (uint t = 0; t < count; t++) {
-                vec4 value = cache4(win, value_at + t * row_vecs + own);
-                [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) part[h] = fma(vec4(weight[h][t]), value, part[h]);
+        uint own = min(lane + g * SMT_GROUP_X, SMT_VALUE4 - 1u);
+        if (SUBGROUP_FIRST + g * SMT_GROUP_X >= SMT_VALUE4) break; // whole subgroups leave together
+        vec4 part[SMT_HEADS];
+        [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) part[h] = vec4(0);
+        for (uint t0 = 0; t0 < count; t0 += LANES) {
+            float mine[SMT_HEADS];
+            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) mine[h] = weight[h][min(t0 + LANE, count - 1u)];
+            [[unroll]] for (uint j = 0; j < LANES; j++) {
+                if (t0 + j >= count) break;
+                vec4 value = cache4(win, value_at + (t0 + j) * row_vecs + own);
+                [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) part[h] = fma(vec4(FROM_LANE(mine[h], j)), value, part[h]);
             }
-            [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) total[h][g] = attend_join(total[h][g], part[h], factors[h]);
         }
+        [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) total[h][g] = attend_join(total[h][g], part[h], factors[h]);
     }
 }
 

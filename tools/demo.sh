@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/tools/deps.sh"
 
 cmake -S "$root" -B "$root/build" -G Ninja -DCMAKE_BUILD_TYPE=Release
-cmake --build "$root/build" --target seamount make_tiny_model
+cmake --build "$root/build" --parallel "$(nproc)" --target seamount make_tiny_model
 
 stories="${SEAMOUNT_SHARED:-}/models/stories260K.gguf"
 if [[ -n "${SEAMOUNT_SHARED:-}" && -f "$stories" ]]; then

@@ -23,8 +23,8 @@ configure_and_build() {
     local folder=$1 cc=$2 cxx=$3
     shift 3
     echo "== $folder: $cc $*"
-    CC=$cc CXX=$cxx cmake -S "$root" -B "$root/$folder" -G Ninja -DCMAKE_C_FLAGS=-Werror "$@" >/dev/null
-    cmake --build "$root/$folder"
+    CC=$cc CXX=$cxx cmake -S "$root" -B "$root/$folder" -G Ninja -DCMAKE_C_FLAGS=-Werror "$@" >/dev/null &&
+        cmake --build "$root/$folder" --parallel "$(nproc)"
 }
 
 # run_tests FOLDER [ctest options]: the output also goes to FOLDER/ctest.log, for the summary.
@@ -50,12 +50,13 @@ fuzz() {
         return
     fi
     rm -f "$probe"
-    configure_and_build build-fuzz clang clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON -DSEAMOUNT_FUZZ=ON
+    configure_and_build build-fuzz clang clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON -DSEAMOUNT_FUZZ=ON ||
+        return 1
     local programs=()
     mapfile -t programs < <(find "$root/build-fuzz" -maxdepth 3 -type f -executable -name 'fuzz_*')
     for program in "${programs[@]}"; do
         echo "== fuzzing: $(basename "$program")"
-        (cd "$root/build-fuzz" && "$program" -max_total_time=$((fuzz_seconds / ${#programs[@]})) -print_final_stats=0)
+        (cd "$root/build-fuzz" && "$program" -max_total_time=$((fuzz_seconds / ${#programs[@]}))) || return 1
     done
 }
 

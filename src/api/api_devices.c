@@ -14,6 +14,8 @@
 #define BANDWIDTH_RUNS       4 /* the first only warms up */
 #define BANDWIDTH_PASSES     8 /* of one submission, so that its own cost does not count; one on a processor */
 #define BANDWIDTH_GROUP      128
+#define BANDWIDTH_GROUPS     1024
+#define BANDWIDTH_UNIT       (4ull * BANDWIDTH_GROUP * BANDWIDTH_GROUPS * 32) /* four loads of at most 32 bytes by each invocation */
 #define BANDWIDTH_TIMEOUT_NS 20000000000ull
 #define MAX_LISTED           64
 
@@ -157,7 +159,7 @@ typedef struct probe {
     smt_vk_buffer *data, *sums;
     smt_vk_recording *recording;
     uint64_t bytes, bytes_read; /* of the slab; by one submission */
-    uint32_t groups;            /* per dispatch */
+    bool wide;                  /* 32 bytes a load */
 } probe;
 
 static void destroy(probe *p) {
@@ -169,37 +171,52 @@ static void destroy(probe *p) {
     smt_vk_device_destroy(p->device);
 }
 
+static smt_status make_kernel(probe *p, smt_error *err) {
+    const smt_caps *caps = smt_vk_device_caps(p->device);
+    smt_vk_define wide = {"WIDE", "1"};
+    p->wide = caps->kind == SMT_KIND_CPU && caps->int64;
+    smt_vk_kernel_desc desc = {.source = "read_bandwidth.comp",
+                               .label = "read_bandwidth",
+                               .defines = &wide,
+                               .n_defines = p->wide,
+                               .n_windows = 1,
+                               .group_size = {BANDWIDTH_GROUP, 1, 1},
+                               .push_bytes = sizeof(uint32_t)};
+    return smt_vk_kernel_create(p->device, &desc, false, &p->kernel, err);
+}
+
 static smt_status make_buffers(probe *p, const char *name, smt_error *err) {
     const smt_caps *caps = smt_vk_device_caps(p->device);
     uint32_t type = smt_caps_find_memory(caps, SMT_MEM_DEVICE, SMT_MEM_HOST);
     if (type == UINT32_MAX) type = smt_caps_find_memory(caps, SMT_MEM_DEVICE, 0);
     if (type == UINT32_MAX) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no device-local memory to measure", name);
     uint64_t room = smt_min_u64(caps->heaps[caps->types[type].heap].budget / 4, caps->max_allocation);
-    p->bytes = smt_min_u64(BANDWIDTH_BYTES, room) & ~(uint64_t)65535;
-    if (p->bytes == 0) return SMT_FAIL(err, SMT_DEVICE_MEMORY, "%s has less than 256 KiB of memory left to measure", name);
-    p->groups = smt_min_u32(4096, caps->max_group_count[0]);
+    p->bytes = smt_min_u64(BANDWIDTH_BYTES, room) / BANDWIDTH_UNIT * BANDWIDTH_UNIT;
+    if (p->bytes == 0)
+        return SMT_FAIL(err, SMT_DEVICE_MEMORY, "%s has too little memory left to measure: a quarter of it is %llu bytes", name,
+                        (unsigned long long)room);
     SMT_TRY(smt_vk_buffer_create(p->device, type, p->bytes, "bandwidth data", &p->data, err));
-    return smt_vk_buffer_create(p->device, type, (uint64_t)p->groups * BANDWIDTH_GROUP * sizeof(uint32_t), "bandwidth sums",
+    return smt_vk_buffer_create(p->device, type, BANDWIDTH_GROUPS * BANDWIDTH_GROUP * sizeof(uint32_t), "bandwidth sums",
                                 &p->sums, err);
 }
 
 /* One dispatch per window that a descriptor can span. The barrier between two of them is for the sums, which they share. */
 static smt_status record(probe *p, smt_error *err) {
     const smt_caps *caps = smt_vk_device_caps(p->device);
-    uint64_t window = smt_min_u64(p->bytes, caps->max_storage_range & ~(uint64_t)65535);
+    uint64_t window = smt_min_u64(p->bytes, caps->max_storage_range / BANDWIDTH_UNIT * BANDWIDTH_UNIT);
     uint32_t passes = caps->kind == SMT_KIND_CPU ? 1 : BANDWIDTH_PASSES;
     SMT_TRY(smt_vk_recording_begin(p->device, "bandwidth", &p->recording, err));
     for (uint64_t at = 0; at < passes * p->bytes;) {
         uint64_t offset = at % p->bytes, bytes = smt_min_u64(window, p->bytes - offset);
         if (at) smt_vk_record_barrier(p->recording);
-        uint32_t n_vectors = (uint32_t)(bytes / 16);
+        uint32_t n_vectors = (uint32_t)(bytes / (p->wide ? 32 : 16));
         smt_vk_range ranges[] = {{p->data, offset, bytes}, {p->sums, 0, smt_vk_buffer_bytes(p->sums)}};
         smt_vk_dispatch dispatch = {.kernel = p->kernel,
                                     .buffers = ranges,
                                     .n_buffers = SMT_COUNT(ranges),
                                     .push = &n_vectors,
                                     .push_bytes = sizeof n_vectors,
-                                    .groups = {p->groups, 1, 1}};
+                                    .groups = {BANDWIDTH_GROUPS, 1, 1}};
         SMT_TRY(smt_vk_record_dispatch(p->recording, &dispatch, err));
         at += bytes;
     }
@@ -246,13 +263,9 @@ smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, dou
     if (listed->lack[0]) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s: %s", listed->caps->name, listed->lack);
     smt_vk_device_options options = {
         .minimum = list->options.minimum, .cache_dir = list->options.cache_dir, .shader_dir = list->options.shader_dir};
-    smt_vk_kernel_desc desc = {.source = "read_bandwidth.comp",
-                               .label = "read_bandwidth",
-                               .group_size = {BANDWIDTH_GROUP, 1, 1},
-                               .push_bytes = sizeof(uint32_t)};
     probe p = {0};
     smt_status status = smt_vk_device_create(list->vk, listed->index, &options, &p.device, err);
-    if (status == SMT_OK) status = smt_vk_kernel_create(p.device, &desc, false, &p.kernel, err);
+    if (status == SMT_OK) status = make_kernel(&p, err);
     if (status == SMT_OK) status = make_buffers(&p, listed->caps->name, err);
     if (status == SMT_OK) status = touch(&p, err);
     if (status == SMT_OK) status = record(&p, err);

@@ -40,8 +40,8 @@ static uint64_t remaining(const reader *r) { return r->gguf->n_bytes - r->at; }
 static smt_status take(reader *r, uint64_t n, const uint8_t **out, const char *what) {
     if (n > remaining(r))
         return READER_FAIL(r, SMT_FORMAT,
-                           "the file ends inside %.100s: %" PRIu64 " bytes needed at offset %" PRIu64 ", %" PRIu64 " are left", what,
-                           n, r->at, remaining(r));
+                           "the file ends inside %.100s: %" PRIu64 " bytes needed at offset %" PRIu64 ", %" PRIu64 " are left",
+                           what, n, r->at, remaining(r));
     *out = r->gguf->bytes + r->at;
     r->at += n;
     return SMT_OK;

@@ -67,18 +67,19 @@ static smt_status check_groups(smt_model_reader *r) {
 
 static smt_status read_groups(smt_model_reader *r) {
     smt_model *model = r->model;
-    bool count, used;
+    bool count = smt_model_has_key(r, "expert_group_count"), used = smt_model_has_key(r, "expert_group_used_count");
     model->group_rule = model->gate == SMT_GATE_SIGMOID ? SMT_GROUP_TOP2 : SMT_GROUP_BEST;
-    SMT_TRY(smt_model_get_u32(r, "expert_group_count", 0, model->n_experts, &model->n_groups, &count));
-    model->n_groups = smt_max_u32(model->n_groups, 1); /* 0 is how some configurations say "no groups" */
-    SMT_TRY(smt_model_get_u32(r, "expert_group_used_count", 0, model->n_groups, &model->n_groups_used, &used));
     if (count != used)
         return SMT_FAIL(r->err, SMT_FORMAT, "key %s.%s is missing beside its companion", model->architecture,
                         count ? "expert_group_used_count" : "expert_group_count");
-    if (!count)
+    if (!count) {
         SMT_TRY(assume_groups(r));
-    else if (model->n_groups_used == 0)
-        model->n_groups_used = model->n_groups;
+        return check_groups(r);
+    }
+    SMT_TRY(smt_model_get_u32(r, "expert_group_count", 0, model->n_experts, &model->n_groups, NULL));
+    model->n_groups = smt_max_u32(model->n_groups, 1); /* 0 is how some configurations say "no groups" */
+    SMT_TRY(smt_model_get_u32(r, "expert_group_used_count", 0, model->n_groups, &model->n_groups_used, NULL));
+    if (model->n_groups_used == 0) model->n_groups_used = model->n_groups;
     return check_groups(r);
 }
 

@@ -141,13 +141,10 @@ static smt_status put_line_directive(flattener *f, size_t line, size_t file) {
     return smt_str_printf(&f->source->text, f->err, "#line %zu %zu\n", line, file);
 }
 
-/* Splices the file that `rest` ("x" with its quotes) names, as seen from `c`. */
-static smt_status include(flattener *f, const cursor *c, const char *rest, const char *end) {
-    const char *from = f->source->files[c->file];
-    const char *quote = memchr(rest + 1, '"', (size_t)(end - rest - 1));
-    if (!quote) return SMT_FAIL(f->err, SMT_COMPILE, "%s:%zu: #include without a closing quote", from, c->line);
-    const char *name = rest + 1, *slash = strrchr(from, '/');
-    size_t name_bytes = (size_t)(quote - name), folder_bytes = slash ? (size_t)(slash - from) + 1 : 0;
+/* Splices the file called `name` (without its quotes), as seen from `c`. */
+static smt_status include(flattener *f, const cursor *c, const char *name, size_t name_bytes) {
+    const char *from = f->source->files[c->file], *slash = strrchr(from, '/');
+    size_t folder_bytes = slash ? (size_t)(slash - from) + 1 : 0;
     char found[MAX_NAME];
     for (int from_root = 0; from_root < 2; from_root++) {
         if (!normalise(from, from_root ? 0 : folder_bytes, name, name_bytes, found)) continue;
@@ -158,6 +155,12 @@ static smt_status include(flattener *f, const cursor *c, const char *rest, const
                     (int)smt_min_u64(name_bytes, MAX_NAME), name);
 }
 
+/* `from` to `end` as a line of the output. */
+static smt_status put_text(flattener *f, const char *from, const char *end) {
+    SMT_TRY(smt_str_append(&f->source->text, from, (size_t)(end - from), f->err));
+    return smt_str_append(&f->source->text, "\n", 1, f->err);
+}
+
 static smt_status copy_line(flattener *f, cursor *c) {
     const char *line = c->text + c->at, *end = memchr(line, '\n', c->bytes - c->at), *word = NULL, *rest = NULL;
     if (!end) end = c->text + c->bytes;
@@ -165,12 +168,15 @@ static smt_status copy_line(flattener *f, cursor *c) {
     size_t length = c->in_comment ? 0 : directive(line, end, &word, &rest);
     c->in_comment = comment_after(line, end, c->in_comment);
     if (is_word(word, length, "include") && rest < end && *rest == '"') {
-        SMT_TRY(include(f, c, rest, end));
+        const char *quote = memchr(rest + 1, '"', (size_t)(end - rest - 1));
+        if (!quote)
+            return SMT_FAIL(f->err, SMT_COMPILE, "%s:%zu: #include without a closing quote", f->source->files[c->file], c->line);
+        SMT_TRY(include(f, c, rest + 1, (size_t)(quote - rest - 1)));
+        SMT_TRY(put_line_directive(f, c->line++, c->file));
         c->spliced = true;
-        return put_line_directive(f, ++c->line, c->file);
+        return put_text(f, quote + 1, end); /* what follows the name may open a comment */
     }
-    SMT_TRY(smt_str_append(&f->source->text, line, (size_t)(end - line), f->err));
-    SMT_TRY(smt_str_append(&f->source->text, "\n", 1, f->err));
+    SMT_TRY(put_text(f, line, end));
     c->line++;
     bool turns = is_word(word, length, "endif") || is_word(word, length, "else") || is_word(word, length, "elif");
     return c->spliced && turns ? put_line_directive(f, c->line, c->file) : SMT_OK;
@@ -251,6 +257,7 @@ smt_status smt_vk_source_map_log(const smt_vk_source *source, const char *log, s
         bool mapped = take_number(&at, &file) && file < source->n_files && take_number(&at, &number);
         if (!mapped && strncmp(line, "ERROR: ", 7) == 0) continue; /* "1 compilation errors.", nothing that helps */
         if (length == 0) continue;
+        if (mapped && strncmp(at, " error:", 7) == 0) at += 7; /* shaderc says it here, glslang in front */
         if (out->bytes) SMT_TRY(smt_str_append(out, "\n", 1, err));
         if (mapped)
             SMT_TRY(smt_str_printf(out, err, "%s:%zu:", source->files[file], number));

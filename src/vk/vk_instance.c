@@ -136,9 +136,6 @@ smt_status smt_vk_open(const smt_vk_options *options, smt_vk **out, smt_error *e
 void smt_vk_close(smt_vk *vk) {
     if (!vk) return;
     if (vk->messenger) vk->fn.DestroyDebugUtilsMessengerEXT(vk->instance, vk->messenger, NULL);
-    /* Without the table (an instance that could not be loaded) the one function needed is asked for by name. */
-    if (vk->instance && !vk->fn.DestroyInstance)
-        vk->fn.DestroyInstance = (PFN_vkDestroyInstance)vk->global.GetInstanceProcAddr(vk->instance, "vkDestroyInstance");
     if (vk->instance && vk->fn.DestroyInstance) vk->fn.DestroyInstance(vk->instance, NULL);
     if (vk->library) smt_os_library_close(vk->library);
     smt_free(vk->physical);

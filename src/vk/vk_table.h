@@ -2,7 +2,8 @@
  *
  * Three tables: global (before an instance exists), instance, device. The device table is filled through
  * vkGetDeviceProcAddr, so that several devices of different drivers can be used at once and calls skip the loader's
- * trampoline. "Optional" members stay NULL where the extension is absent; all others are checked once, when loaded. */
+ * trampoline. "Optional" members stay NULL where the extension is absent; all others are checked once, when loaded. The lists
+ * of instance and device begin with the function that destroys it, so that a half-filled table suffices for cleaning up. */
 #ifndef SMT_VK_TABLE_H
 #define SMT_VK_TABLE_H
 

@@ -1,6 +1,7 @@
 /* test_model_read.c: the golden files, a downloaded model and the tiny models open with the numbers that they are known to
  * have, and both file generations of latent attention give the same matrices. */
 #include "model/model.h"
+#include "quant/quant.h"
 #include "support.h"
 #include "tiny_model.h"
 
@@ -121,6 +122,33 @@ static void test_golden_old_layout(void **state) {
     close_model(&new);
 }
 
+/* A transposed view of block-quantised rows: element j of device row r is element r of the head's file row j. */
+static void test_transposed_blocks(void **state) {
+    (void)state;
+    smt_error err = {0};
+    const char *path = smt_test_work("test_model_read_blocks.gguf");
+    smt_tiny_options options = {.type = SMT_DTYPE_Q8_0, .old_layout = true, .n_layers = 1};
+    SMT_ASSERT_OK(smt_tiny_deepseek2(path, &options, &err), &err);
+    opened o = open_model(path);
+    const smt_matrix *k_b = &o.model->layers[0].k_b;
+    const smt_gguf_tensor *joint = smt_gguf_find_tensor(o.file, "blk.0.attn_kv_b.weight");
+    uint64_t row_bytes = smt_dtype_row_bytes(joint->type, joint->ne[0]);
+    float file_row[512], device_row[64];
+    assert_in_range(k_b->rows, 33, SMT_COUNT(file_row)); /* several blocks in a row */
+    assert_in_range(k_b->k, 1, SMT_COUNT(device_row));
+    for (uint32_t head = 0; head < o.model->n_heads; head += o.model->n_heads - 1)
+        for (uint32_t j = 0; j < k_b->k; j += 7) {
+            uint64_t at = head * (uint64_t)(o.model->nope_dim + o.model->value_dim) + j;
+            assert_true(smt_quant_decode(joint->type, joint->data + at * row_bytes, file_row, joint->ne[0]));
+            for (uint32_t r = 0; r < k_b->rows; r += 5) {
+                assert_true(smt_matrix_row(k_b, head, r, device_row));
+                assert_true(device_row[j] == file_row[r]);
+            }
+        }
+    close_model(&o);
+    remove(path);
+}
+
 static void test_golden_lite(void **state) {
     (void)state;
     const char *path = smt_test_shared("golden/g-v2lite.f32.gguf");
@@ -213,8 +241,9 @@ static void test_tiny(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_v2),    cmocka_unit_test(test_golden_old_layout), cmocka_unit_test(test_golden_lite),
-        cmocka_unit_test(test_golden_llama), cmocka_unit_test(test_stories),           cmocka_unit_test(test_tiny),
+        cmocka_unit_test(test_golden_v2),         cmocka_unit_test(test_golden_old_layout), cmocka_unit_test(test_golden_lite),
+        cmocka_unit_test(test_golden_llama),      cmocka_unit_test(test_stories),           cmocka_unit_test(test_tiny),
+        cmocka_unit_test(test_transposed_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,7 @@ static void test_yarn(void **state) {
         .dim = 64, .base = 10000, .factor = 40, .yarn = true, .original_ctx = 4096, .beta_fast = 32, .beta_slow = 1};
     smt_rope_frequencies(&spec, w);
     for (size_t i = 0; i < SMT_COUNT(wanted); i++)
-        assert_near(w[10 + i], wanted[i], 2e-9); /* as many digits as the check values have */
+        assert_near(w[10 + i], wanted[i], 5e-9); /* half a unit of the check values' last digit */
     for (int i = 0; i < 10; i++) assert_near(w[i], pow(10000, -2.0 * i / 64), 1e-15);
     for (int i = 24; i < 32; i++) assert_near(w[i], pow(10000, -2.0 * i / 64) / 40, 1e-14);
 }

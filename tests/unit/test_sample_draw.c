@@ -135,6 +135,10 @@ static void test_repeat_penalty(void **state) {
     options.repeat_last = 3; /* the 1 is outside the window */
     SMT_ASSERT_OK(smt_sample_draw(&options, logits, N, history, 4, 0, scratch, &token, &err), &err);
     assert_int_equal(token, 1);
+    options = (smt_sampler_options){.repeat_penalty = 1.2f}; /* 2.5 / 1.2 is still above 2, 2.5 / 1.2^3 would not be */
+    const float close[N] = {2, 0, 0, 2.5f, 0, 0, 0, 0};
+    SMT_ASSERT_OK(smt_sample_draw(&options, close, N, history, 4, 0, scratch, &token, &err), &err);
+    assert_int_equal(token, 3);
     options.repeat_penalty = 1; /* off */
     SMT_ASSERT_OK(smt_sample_draw(&options, logits, N, history, 4, 0, scratch, &token, &err), &err);
     assert_int_equal(token, 1);

@@ -31,8 +31,8 @@ static void bpe_rules(void **state) {
     ASSERT_IDS(vocab, "a\xff", 0, 97, 0xef, 0xbf, 0xbd);
     ASSERT_IDS(vocab, "\xe4\xbd", 0, 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd);
     ASSERT_IDS(vocab, "\xed\xa0\x80", 0, 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd);
-    assert_ids(vocab, "", 0, 0, NULL, 0);
-    assert_ids(vocab, NULL, 0, SMT_TOKENIZE_SPECIAL, NULL, 0);
+    assert_ids(vocab, "", 0, 0, (const int32_t[]){0}, 0);
+    assert_ids(vocab, NULL, 0, SMT_TOKENIZE_SPECIAL, (const int32_t[]){0}, 0);
     smt_vocab_free(vocab);
 }
 
@@ -50,7 +50,7 @@ static void spm_rules(void **state) {
     ASSERT_IDS(vocab, "<s>", 0, SPACE, 3 + '<', 3 + 's', 3 + '>');
     ASSERT_IDS(vocab, "<0x41>", SMT_TOKENIZE_SPECIAL, SPACE, 3 + '<', 3 + '0', 3 + 'x', 3 + '4', 3 + '1', 3 + '>');
     ASSERT_IDS(vocab, "\xc3\xa9", 0, SPACE, 3 + 0xc3, 3 + 0xa9);
-    assert_ids(vocab, "", 0, 0, NULL, 0);
+    assert_ids(vocab, "", 0, 0, (const int32_t[]){0}, 0);
     static const int32_t prefix[] = {SPACE_A, SPACE, B}, after_bos[] = {1, SPACE, SPACE, B},
                          byte[] = {3 + 0xe4, 3 + 0xbd, 3 + 0xa0};
     assert_text(vocab, prefix, 3, "a b", 3);

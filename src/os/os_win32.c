@@ -1,0 +1,258 @@
+/* os_win32.c: os.h for Windows. Paths are UTF-8 here as everywhere and become UTF-16 at the calls.
+ *
+ * Invariants
+ *   1. A mapping is read-only; its file cannot be deleted or shortened while it is mapped.
+ *   2. Every handle is closed before its function returns, but those that the result holds.
+ *   3. GetLastError is turned into a number in the message at the place of the failure, with the path. */
+#ifdef _WIN32
+#include "os.h"
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- files ---- */
+
+static smt_status fail_io(smt_error *err, const char *what, const char *path) {
+    return SMT_FAIL(err, SMT_IO, "cannot %s %s: Windows error %lu", what, path, (unsigned long)GetLastError());
+}
+
+/* The path as UTF-16, owned by the caller; NULL: out of memory or broken UTF-8. */
+static wchar_t *wide_path(const char *path) {
+    int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
+    wchar_t *wide = units > 0 ? smt_alloc((size_t)units, sizeof *wide) : NULL;
+    if (wide) MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, units);
+    return wide;
+}
+
+static HANDLE open_wide(const char *path, DWORD access, DWORD creation) {
+    wchar_t *wide = wide_path(path);
+    if (!wide) {
+        SetLastError(ERROR_BAD_PATHNAME);
+        return INVALID_HANDLE_VALUE;
+    }
+    HANDLE file = CreateFileW(wide, access, FILE_SHARE_READ, NULL, creation, FILE_ATTRIBUTE_NORMAL, NULL);
+    smt_free(wide);
+    return file;
+}
+
+/* Opens for reading and finds the size. */
+static smt_status open_sized(const char *path, HANDLE *out_file, uint64_t *out_bytes, smt_error *err) {
+    HANDLE file = open_wide(path, GENERIC_READ, OPEN_EXISTING);
+    if (file == INVALID_HANDLE_VALUE) return fail_io(err, "open", path);
+    LARGE_INTEGER size;
+    if (!GetFileSizeEx(file, &size)) {
+        smt_status status = fail_io(err, "examine", path);
+        CloseHandle(file);
+        return status;
+    }
+    *out_file = file;
+    *out_bytes = (uint64_t)size.QuadPart;
+    return SMT_OK;
+}
+
+smt_status smt_os_map_file(const char *path, smt_os_map *out, smt_error *err) {
+    *out = (smt_os_map){0};
+    HANDLE file, mapping = NULL;
+    uint64_t bytes;
+    SMT_TRY(open_sized(path, &file, &bytes, err));
+    smt_status status = SMT_OK;
+    void *memory = NULL;
+    if (bytes == 0)
+        status = SMT_FAIL(err, SMT_FORMAT, "%s is empty", path);
+    else if (!(mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)))
+        status = fail_io(err, "map", path);
+    else if (!(memory = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0)))
+        status = fail_io(err, "map", path);
+    if (mapping) CloseHandle(mapping);
+    CloseHandle(file);
+    if (status == SMT_OK) *out = (smt_os_map){.bytes = memory, .n_bytes = bytes, .handle = memory};
+    return status;
+}
+
+void smt_os_unmap(smt_os_map *map) {
+    if (map->handle) UnmapViewOfFile(map->handle);
+    *map = (smt_os_map){0};
+}
+
+/* ReadFile takes 32-bit counts. */
+static bool read_all(HANDLE file, char *into, uint64_t bytes) {
+    while (bytes > 0) {
+        DWORD got = 0;
+        if (!ReadFile(file, into, (DWORD)smt_min_u64(bytes, 1u << 30), &got, NULL) || got == 0) return false;
+        into += got;
+        bytes -= got;
+    }
+    return true;
+}
+
+smt_status smt_os_read_file(const char *path, char **out, size_t *out_bytes, smt_error *err) {
+    *out = NULL;
+    *out_bytes = 0;
+    HANDLE file;
+    uint64_t bytes;
+    SMT_TRY(open_sized(path, &file, &bytes, err));
+    smt_status status = SMT_OK;
+    char *text = bytes < SIZE_MAX / 2 ? smt_alloc((size_t)bytes + 1, 1) : NULL;
+    if (!text)
+        status = SMT_FAIL(err, SMT_MEMORY, "out of memory reading %s (%llu bytes)", path, (unsigned long long)bytes);
+    else if (!read_all(file, text, bytes))
+        status = fail_io(err, "read", path);
+    CloseHandle(file);
+    if (status != SMT_OK) {
+        smt_free(text);
+        return status;
+    }
+    *out = text;
+    *out_bytes = (size_t)bytes;
+    return SMT_OK;
+}
+
+/* Makes every folder above `wide`, which is changed and restored on the way. What cannot be made shows when the file is. */
+static void make_folders(wchar_t *wide) {
+    for (wchar_t *at = wide + 1; *at; at++) {
+        if (*at != L'/' && *at != L'\\') continue;
+        wchar_t slash = *at;
+        *at = 0;
+        CreateDirectoryW(wide, NULL);
+        *at = slash;
+    }
+}
+
+static bool write_all(HANDLE file, const char *bytes, uint64_t count) {
+    while (count > 0) {
+        DWORD done = 0;
+        if (!WriteFile(file, bytes, (DWORD)smt_min_u64(count, 1u << 30), &done, NULL)) return false;
+        bytes += done;
+        count -= done;
+    }
+    return true;
+}
+
+static smt_status write_and_rename(const wchar_t *temporary, const wchar_t *target, const char *path, const void *bytes,
+                                   size_t n_bytes, smt_error *err) {
+    HANDLE file = CreateFileW(temporary, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) return fail_io(err, "create a file beside", path);
+    smt_status status = write_all(file, bytes, n_bytes) ? SMT_OK : fail_io(err, "write", path);
+    CloseHandle(file);
+    if (status == SMT_OK && !MoveFileExW(temporary, target, MOVEFILE_REPLACE_EXISTING))
+        status = fail_io(err, "rename a new file to", path);
+    if (status != SMT_OK) DeleteFileW(temporary);
+    return status;
+}
+
+smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err) {
+    smt_str name = {0};
+    LARGE_INTEGER now;
+    QueryPerformanceCounter(&now);
+    /* Process, thread and time make a name that no other writer has at this moment. */
+    SMT_TRY(smt_str_printf(&name, err, "%s.%lx-%lx-%llx.new", path, (unsigned long)GetCurrentProcessId(),
+                           (unsigned long)GetCurrentThreadId(), (unsigned long long)now.QuadPart));
+    wchar_t *temporary = wide_path(name.text), *target = wide_path(path);
+    smt_status status;
+    if (!temporary || !target)
+        status = SMT_FAIL(err, SMT_IO, "cannot write %s: out of memory or a path that is not UTF-8", path);
+    else {
+        make_folders(temporary);
+        status = write_and_rename(temporary, target, path, bytes, n_bytes, err);
+    }
+    smt_free(temporary);
+    smt_free(target);
+    smt_str_free(&name);
+    return status;
+}
+
+/* ---- clock and libraries ---- */
+
+double smt_os_seconds(void) {
+    LARGE_INTEGER now, per_second;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&per_second);
+    return (double)now.QuadPart / (double)per_second.QuadPart;
+}
+
+void *smt_os_library_open(const char *name) {
+    wchar_t *wide = wide_path(name);
+    HMODULE library = wide ? LoadLibraryW(wide) : NULL;
+    smt_free(wide);
+    return (void *)library;
+}
+
+void *smt_os_library_symbol(void *library, const char *name) {
+    FARPROC symbol = GetProcAddress((HMODULE)library, name);
+    void *result;
+    _Static_assert(sizeof symbol == sizeof result, "function pointers fit object pointers");
+    memcpy(&result, &symbol, sizeof result);
+    return result;
+}
+
+void smt_os_library_close(void *library) {
+    if (library) FreeLibrary((HMODULE)library);
+}
+
+/* ---- threads ---- */
+
+struct smt_os_mutex {
+    CRITICAL_SECTION section;
+};
+
+smt_os_mutex *smt_os_mutex_create(void) {
+    smt_os_mutex *mutex = smt_alloc(1, sizeof *mutex);
+    if (mutex) InitializeCriticalSection(&mutex->section);
+    return mutex;
+}
+
+void smt_os_mutex_free(smt_os_mutex *mutex) {
+    if (!mutex) return;
+    DeleteCriticalSection(&mutex->section);
+    smt_free(mutex);
+}
+
+void smt_os_mutex_lock(smt_os_mutex *mutex) { EnterCriticalSection(&mutex->section); }
+
+void smt_os_mutex_unlock(smt_os_mutex *mutex) { LeaveCriticalSection(&mutex->section); }
+
+uint32_t smt_os_cores(void) {
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return info.dwNumberOfProcessors ? (uint32_t)info.dwNumberOfProcessors : 1;
+}
+
+struct smt_os_thread {
+    HANDLE thread;
+    void (*run)(void *);
+    void *argument;
+};
+
+static DWORD WINAPI thread_main(LPVOID user) {
+    smt_os_thread *thread = user;
+    thread->run(thread->argument);
+    return 0;
+}
+
+smt_status smt_os_thread_start(void (*run)(void *), void *argument, smt_os_thread **out, smt_error *err) {
+    *out = NULL;
+    smt_os_thread *thread = smt_alloc(1, sizeof *thread);
+    if (!thread) return SMT_FAIL(err, SMT_MEMORY, "out of memory starting a thread");
+    thread->run = run;
+    thread->argument = argument;
+    thread->thread = CreateThread(NULL, 0, thread_main, thread, 0, NULL);
+    if (!thread->thread) {
+        smt_free(thread);
+        return SMT_FAIL(err, SMT_MEMORY, "cannot start a thread: Windows error %lu", (unsigned long)GetLastError());
+    }
+    *out = thread;
+    return SMT_OK;
+}
+
+void smt_os_thread_join(smt_os_thread *thread) {
+    if (!thread) return;
+    WaitForSingleObject(thread->thread, INFINITE);
+    CloseHandle(thread->thread);
+    smt_free(thread);
+}
+#else
+typedef int smt_os_win32_unused; /* ISO C wants one declaration in a file */
+#endif

@@ -1,0 +1,215 @@
+"""The commands that compute, on whatever Vulkan driver the environment gives: eval against the golden files, run, devices, kernels."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+import cli
+
+MOE, DENSE = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
+GREEDY = ["--temp", "0", "--ignore-eos"]
+TIMINGS = {"load_s", "first_token_s", "prefill_tok_s", "decode_tok_s"}
+
+
+def read(path):
+    with open(path) as f:
+        return json.load(f)
+
+
+class Eval(cli.Case):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def evaluate(self, golden, model, sequence, *extra):
+        tokens, positions = golden[sequence + "/tokens"], golden[sequence + "/positions"]
+        with open(self.path("tokens"), "w") as f:
+            f.write(",".join(map(str, tokens)))
+        even = all(b - a == 1 for a, b in zip(positions, positions[1:]))
+        return self.good("eval", "-m", model, "--tokens-file", self.path("tokens"),
+                         "--positions", positions[0] if even else ",".join(map(str, positions)),
+                         "--logits", self.path("logits"), "--routing", self.path("routing"), *extra)
+
+    def check_logits(self, golden, sequence, limit):
+        got, want, at = cli.read_floats(self.path("logits")), golden[sequence + "/logits"], golden[sequence + "/logits_at"]
+        n_vocab = golden.shape(sequence + "/logits")[1]
+        self.assertEqual(len(got), len(golden[sequence + "/tokens"]) * n_vocab)
+        worst = max(abs(got[t * n_vocab + i] - want[p * n_vocab + i]) for p, t in enumerate(at) for i in range(n_vocab))
+        self.assertLess(worst, limit, sequence)
+
+    def check_routing(self, golden, sequence):
+        rows = read(self.path("routing"))
+        self.assertEqual([row["layer"] for row in rows], golden.index["moe_layers"])
+        if not rows:
+            return
+        at = golden[sequence + "/route_at"]
+        ids, weights, margins = (golden[sequence + "/route_" + x] for x in ("ids", "weights", "margin"))
+        used = golden.shape(sequence + "/route_ids")[2]
+        for m, row in enumerate(rows):
+            self.assertEqual(len(row["experts"]), len(golden[sequence + "/tokens"]))
+            for p, t in enumerate(at):
+                first = (m * len(at) + p) * used
+                if margins[m * len(at) + p] < 1e-3:
+                    continue
+                want = dict(zip(ids[first:first + used], weights[first:first + used]))
+                got = dict(zip(row["experts"][t], row["weights"][t]))
+                self.assertEqual(set(got), set(want), (sequence, row["layer"], t))
+                for expert, weight in want.items():
+                    self.assertLess(abs(got[expert] - weight), 1e-3 * abs(weight) + 1e-5, (sequence, row["layer"], t))
+
+    def test_golden_moe(self):
+        golden = cli.Golden("g-v2")
+        for sequence, limit in (("one", 5e-4), ("s37", 5e-4), ("gap", 3e-3), ("off5000", 3e-3)):
+            self.evaluate(golden, MOE, sequence, "-ctk", "f32")
+            self.check_logits(golden, sequence, limit)
+            self.check_routing(golden, sequence)
+
+    def test_golden_dense(self):
+        golden = cli.Golden("g-llama2")
+        for sequence in ("one", "s37"):
+            self.evaluate(golden, DENSE, sequence, "-ctk", "f32")
+            self.check_logits(golden, sequence, 5e-4)
+            self.assertEqual(read(self.path("routing")), [])
+
+    def test_half_cache(self):
+        golden = cli.Golden("g-llama2")
+        self.evaluate(golden, DENSE, "s37")
+        self.check_logits(golden, "s37", 5e-2)
+        got = cli.read_floats(self.path("logits"))
+        self.evaluate(golden, DENSE, "s37", "-ctk", "f32")
+        self.assertNotEqual(got, cli.read_floats(self.path("logits")))
+
+    def test_hidden(self):
+        golden = cli.Golden("g-v2")
+        self.evaluate(golden, MOE, "s37", "-ctk", "f32", "--hidden", self.path("hidden"))
+        got, want, at = cli.read_floats(self.path("hidden")), golden["s37/hidden"], golden["s37/hidden_at"]
+        n_at, n_rows, n_embd = golden.shape("s37/hidden")
+        n_tokens = len(golden["s37/tokens"])
+        self.assertEqual(len(got), n_rows * n_tokens * n_embd)
+        for q, t in enumerate(at):
+            for row in range(n_rows):
+                for i in range(n_embd):
+                    difference = got[(row * n_tokens + t) * n_embd + i] - want[(q * n_rows + row) * n_embd + i]
+                    self.assertLess(abs(difference), 1e-3, (t, row, i))
+        self.assertEqual(n_at, len(at))
+
+    def test_refusals(self):
+        self.bad(1, "512", "eval", "-m", DENSE, "--tokens", "1,512")
+        self.bad(1, "no-such-folder", "eval", "-m", DENSE, "--tokens", "1", "--logits", "no-such-folder/x")
+        self.bad(2, "no-such-device", "eval", "-m", DENSE, "--tokens", "1", "-dev", "no-such-device")
+        self.bad(2, "empty", "eval", "-m", DENSE, "--tokens", "1", "-dev", "vk0,")
+        self.bad(1, "no-such.gguf", "eval", "-m", "no-such.gguf", "--tokens", "1", "-dev", "vk0")
+
+
+class Run(cli.Case):
+    def test_document(self):
+        document = self.good("run", "-m", MOE, "-p", "the", "-n", "12", "--json", *GREEDY).json()
+        self.assertEqual(set(document), {"prompt_tokens", "tokens", "text", "stop", "timings", "device"})
+        self.assertEqual(set(document["timings"]), TIMINGS)
+        self.assertEqual(document["stop"], "length")
+        self.assertEqual(len(document["tokens"]), 12)
+        prompt = self.good("tokenize", "-m", MOE, "--bos", stdin=b'"the"\n').json()
+        self.assertEqual(document["prompt_tokens"], len(prompt))
+        self.assertTrue(document["device"] and all(isinstance(name, str) for name in document["device"]))
+        for value in document["timings"].values():
+            self.assertGreater(value, 0)
+        # Each token is the likeliest after those before it, and the text says what the tokens say.
+        for k in (0, 5, 11):
+            tokens = ",".join(map(str, prompt + document["tokens"][:k]))
+            self.assertEqual(self.good("eval", "-m", MOE, "--tokens", tokens, "--json").json()["next"], document["tokens"][k])
+        streamed = self.good("run", "-m", MOE, "-p", "the", "-n", "12", *GREEDY).out
+        self.assertEqual(streamed.decode(), document["text"])
+        whole = self.good("detokenize", "-m", MOE, stdin=(json.dumps(prompt + document["tokens"]) + "\n").encode()).json()
+        self.assertEqual(whole, "the" + document["text"])
+
+    def test_seeds(self):
+        def tokens(*args):
+            return self.good("run", "-m", DENSE, "-p", "a", "-n", "16", "--json", "--ignore-eos", *args).json()["tokens"]
+        self.assertEqual(tokens("-s", "1"), tokens("--seed=1", "-c", "100"))
+        self.assertNotEqual(tokens("-s", "1"), tokens("-s", "2"))
+        self.assertEqual(tokens("-s", "1", "--top-k", "1"), tokens("--temp", "0"))
+
+    def test_repeat_penalty(self):
+        def tokens(*args):
+            return self.good("run", "-m", DENSE, "-p", "a", "-n", "40", "--json", *GREEDY, *args).json()["tokens"]
+        self.assertLess(len(set(tokens())), 40)
+        self.assertEqual(len(set(tokens("--repeat-penalty", "1000"))), 40)
+
+    def test_lengths(self):
+        self.assertEqual(self.good("run", "-m", DENSE, "-p", "a", "-n", "0").out, b"")
+        document = self.good("run", "-m", DENSE, "-p", "a", "-n", "-1", "-c", "64", "--json", *GREEDY).json()
+        self.assertEqual(document["stop"], "length")
+        self.assertIn(document["prompt_tokens"] + len(document["tokens"]), (64, 65))
+        self.bad(1, "", "run", "-m", DENSE, "-p", "word " * 200, "-c", "64", *GREEDY)
+
+    def test_standard_input(self):
+        want = self.good("run", "-m", DENSE, "-p", "the text", "-n", "4", *GREEDY).out
+        self.assertEqual(self.good("run", "-m", DENSE, "-f", "-", "-n", "4", *GREEDY, stdin=b"the text").out, want)
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(b"the text")
+            f.flush()
+            self.assertEqual(self.good("run", "-m", DENSE, "-f", f.name, "-n", "4", *GREEDY).out, want)
+
+    def test_interrupt(self):
+        command = [cli.BIN, "run", "-m", DENSE, "-p", "a", "-n", "-1", "-c", "4096", *GREEDY]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment()) as program:
+            self.assertTrue(program.stdout.read(1))
+            program.send_signal(signal.SIGINT)
+            _, err = program.communicate(timeout=60)
+            self.assertEqual(program.returncode, 1)
+            self.assertIn(b"interrupted", err)
+
+    def test_closed_pipe(self):
+        command = [cli.BIN, "run", "-m", DENSE, "-p", "a", "-n", "-1", "-c", "4096", *GREEDY]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment()) as program:
+            self.assertTrue(program.stdout.read(1))
+            program.stdout.close()
+            err = program.stderr.read()
+            self.assertEqual(program.wait(timeout=60), 1)
+            self.assertIn(b"stdout", err)
+
+
+class Devices(cli.Case):
+    def test_list(self):
+        devices = self.good("devices", "--json").json()
+        text = self.good("devices").out.decode()
+        for number, device in enumerate(devices):
+            self.assertEqual(device["id"], "vk%d" % number)
+            self.assertEqual(len(device["uuid"]), 32)
+            self.assertIn(device["kind"], ("discrete", "integrated", "virtual", "cpu", "other"))
+            self.assertTrue(device["heaps"] and all(heap["bytes"] > 0 for heap in device["heaps"]))
+            self.assertTrue(device["usable"], device["unusable"])
+            self.assertGreater(device["read_bytes_s"], 1e8)
+            self.assertIn(device["name"], text)
+        for word in ("vk0", devices[0]["name"], devices[0]["uuid"]):
+            self.assertEqual(self.good("devices", "--json", "-dev", word).json()[0]["name"], devices[0]["name"])
+        self.bad(2, "no-such-device", "devices", "-dev", "no-such-device")
+
+    def test_kernels(self):
+        rows = self.good("kernels", "-m", MOE, "-dev", "vk0", "--json").json()
+        keys = {"kernel", "variant", "compile_ms", "vgprs", "spills", "lds", "occupancy", "inverse_throughput"}
+        self.assertTrue(rows)
+        for row in rows:
+            self.assertEqual(set(row), keys)
+            self.assertGreater(row["compile_ms"], 0)
+        self.assertGreaterEqual(len(self.good("kernels", "--all", "--json").json()), len(rows))
+
+    def test_validation(self):
+        result = self.good("run", "-m", MOE, "-p", "the", "-n", "3", "--validation", *GREEDY)
+        self.assertEqual([line for line in result.err.splitlines() if not line.startswith("notice: ")], [])
+
+    def test_minimum(self):
+        """The plainest device gives the same tokens."""
+        args = ["run", "-m", MOE, "-p", "the", "-n", "6", "--json", *GREEDY]
+        self.assertEqual(self.good(*args, "--minimum").json()["tokens"], self.good(*args).json()["tokens"])
+
+
+if cli.call("devices", "--json").code != 0:
+    print("no Vulkan here: skipped")
+    sys.exit(cli.SKIPPED)
+cli.main()

@@ -1,0 +1,178 @@
+"""The command line without Vulkan: exit statuses, messages, environment, tokenize, detokenize, inspect."""
+import json
+import os
+import subprocess
+import tempfile
+
+import cli
+
+BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
+COMMANDS = ["run", "eval", "tokenize", "detokenize", "devices", "inspect", "kernels"]
+
+
+def lines(values):
+    return "".join(json.dumps(v) + "\n" for v in values).encode()
+
+
+class Words(cli.Case):
+    def test_help_and_version(self):
+        for args in (["--help"], ["-h"]):
+            text = self.good(*args).out.decode()
+            for command in COMMANDS:
+                self.assertIn("  %s " % command, text)
+        for command in COMMANDS:
+            self.assertIn("usage: seamount " + command, self.good(command, "--help").out.decode())
+        self.assertRegex(self.good("--version").out.decode(), r"^seamount \d+\.\d+\.\d+\n$")
+
+    def test_wrong_commands(self):
+        self.bad(2, "run, eval, tokenize", "nonsense")
+        self.bad(2, "run, eval, tokenize")
+        self.bad(2, "--nonsense", "--nonsense")
+        self.bad(2, "-ngl", "-ngl", "3", "run")
+        self.bad(2, "too many", "inspect", BPE, BPE)
+        self.bad(2, "too many", "tokenize", BPE)
+        self.bad(2, "a file is needed", "inspect")
+
+    def test_wrong_options(self):
+        run = ["run", "-m", BPE, "-p", "x"]
+        self.bad(2, "--bogus", *run, "--bogus")
+        self.bad(2, "--bogus=1", *run, "--bogus=1")
+        self.bad(2, "-n needs a value", *run, "-n")
+        self.bad(2, "--temp", *run, "--temp", "warm")
+        self.bad(2, "--temp", *run, "--temp", "nan")
+        self.bad(2, "--temp", *run, "--temp=-1")
+        self.bad(2, "--top-p", *run, "--top-p", "1.5")
+        self.bad(2, "-n", *run, "-n", "1x")
+        self.bad(2, "-n", *run, "-n", "-2")
+        self.bad(2, "-c", *run, "-c", "99999999999999999999")
+        self.bad(2, "q8_0", *run, "-ctk", "q8_0")
+        self.bad(2, "fast", *run, "--precision", "fast")
+        self.bad(2, "--json", *run, "--json=1")
+        self.bad(2, "--tokens", *run, "--tokens", "1")
+        self.bad(2, "exclude", *run, "-f", "x")
+
+    def test_model_needed(self):
+        for command in ("run", "eval", "tokenize", "detokenize", "kernels"):
+            self.bad(2, "-m FILE", command)
+
+    def test_eval_words(self):
+        start = ["eval", "-m", BPE]
+        self.bad(2, "--tokens", *start)
+        self.bad(2, "exclude", *start, "--tokens", "1", "--tokens-file", "x")
+        self.bad(2, '"2x"', *start, "--tokens", "1,2x,3")
+        self.bad(2, '"-4"', *start, "--tokens", "1 -4")
+        self.bad(2, "no numbers", *start, "--tokens", " , ")
+        self.bad(2, "2 of them for 3", *start, "--tokens", "1,2,3", "--positions", "4,5")
+        self.bad(2, "-c 3 is too small", *start, "--tokens", "1,2,3,4", "-c", "3")
+        self.bad(2, "-c 64 is too small", *start, "--tokens", "1,2", "--positions", "63", "-c", "64")
+        self.bad(1, "no-such-file", *start, "--tokens-file", "no-such-file")
+
+    def test_environment(self):
+        env = cli.environment(SEAMOUNT_MODEL=SPM)
+        self.assertEqual(self.good("tokenize", stdin=b'"the"\n', env=env).json(), [262])
+        self.assertEqual(self.good("tokenize", "--model=" + BPE, stdin=b'"the"\n', env=env).json(),
+                         self.good("tokenize", "-m", BPE, stdin=b'"the"\n').json())
+        env = cli.environment(SEAMOUNT_MODEL=SPM, SEAMOUNT_BOS="1")
+        self.assertEqual(self.good("tokenize", stdin=b'"the"\n', env=env).json(), [1, 262])
+        self.bad(2, "SEAMOUNT_BOS", "tokenize", stdin=b"", env=cli.environment(SEAMOUNT_MODEL=SPM, SEAMOUNT_BOS="maybe"))
+        self.bad(2, "SEAMOUNT_SEED", "run", "-m", BPE, "-p", "x", env=cli.environment(SEAMOUNT_SEED="x"))
+        self.good("inspect", BPE, env=cli.environment(SEAMOUNT_SEED="x"))  # not an option of inspect
+
+    def test_order(self):
+        want = self.good("tokenize", "-m", BPE, "--bos", stdin=b'"the"\n').out
+        self.assertEqual(self.good("-m", BPE, "tokenize", "--bos", stdin=b'"the"\n').out, want)
+        self.assertEqual(self.good("--bos", "--model", BPE, "tokenize", stdin=b'"the"\n').out, want)
+        self.assertEqual(self.good("inspect", BPE, "--json").json(), self.good("inspect", "--json", "--", BPE).json())
+
+    def test_tokens(self):
+        for model, name in ((BPE, "tokens-bpe.json"), (SPM, "tokens-spm.json")):
+            with open(cli.data(name)) as f:
+                cases = json.load(f)["cases"]
+            questions = lines(case["text"] for case in cases)
+            for key, flags in (("ids", []), ("ids_with_bos", ["--bos"]), ("ids_parse_special", ["--special"])):
+                got = self.good("tokenize", "-m", model, *flags, stdin=questions).out.splitlines()
+                self.assertEqual([json.loads(line) for line in got], [case[key] for case in cases], (name, key))
+            back = self.good("detokenize", "-m", model, stdin=lines(case["ids"] for case in cases)).out.splitlines()
+            texts = [case["text"] if model == BPE else case["text"].replace("\u2581", " ") for case in cases]  # SPM's own blank
+            self.assertEqual([json.loads(line) for line in back], texts, name)
+
+    def test_strange_text(self):
+        texts = ["a\u0000b", "\U0001f600", "", "\u2028\"\\"]
+        ids = self.good("tokenize", "-m", BPE, stdin=lines(texts)).out
+        self.assertEqual([json.loads(line) for line in self.good("detokenize", "-m", BPE, stdin=ids).out.splitlines()], texts)
+        self.assertEqual(self.good("tokenize", "-m", BPE, stdin=b"").out, b"")
+        self.assertEqual(self.good("tokenize", "-m", BPE, stdin=b'"x"').out.count(b"\n"), 1)  # no newline at the end
+        ids = self.good("tokenize", "-m", BPE, stdin='"\U0001f600"'.encode()).json()
+        self.assertIn("\ufffd", self.good("detokenize", "-m", BPE, stdin=lines([ids[:-1]])).json())
+
+    def test_damaged_lines(self):
+        for model in (BPE, SPM):
+            self.bad(1, "line 1", "tokenize", "-m", model, stdin=b"{}\n")
+            self.bad(1, "line 1", "tokenize", "-m", model, stdin=b'"x\n')
+            self.bad(1, "line 1", "tokenize", "-m", model, stdin=b'"\xff"\n')
+            self.bad(1, "line 1", "tokenize", "-m", model, stdin=b'"x" 1\n')
+            self.bad(1, "99999", "detokenize", "-m", model, stdin=b"[99999]\n")
+            self.bad(1, "line 1", "detokenize", "-m", model, stdin=b"[1.5]\n")
+            self.bad(1, "line 1", "detokenize", "-m", model, stdin=b"[-1]\n")
+            self.bad(1, "line 1", "detokenize", "-m", model, stdin=b"[4294967297]\n")
+
+    def test_line_by_line(self):
+        """Each answer comes before the next question."""
+        with subprocess.Popen([cli.BIN, "tokenize", "-m", BPE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+            for text in ("one", "two"):
+                program.stdin.write(lines([text]))
+                program.stdin.flush()
+                self.assertTrue(json.loads(program.stdout.readline()))
+            program.stdin.close()
+            self.assertEqual(program.wait(), 0)
+
+    def test_files(self):
+        self.bad(1, "no-such.gguf", "inspect", "no-such.gguf")
+        self.bad(1, "", "inspect", os.path.dirname(BPE))
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as f:
+            self.bad(1, f.name, "inspect", f.name)
+            f.write(b"GGUF\3\0\0\0")
+            f.flush()
+            self.bad(1, f.name, "inspect", f.name)
+
+    def test_inspect(self):
+        document = self.good("inspect", "--json", BPE).json()
+        model = document["model"]
+        self.assertEqual(model["architecture"], "deepseek2")
+        self.assertEqual((model["n_layers"], model["n_experts"], model["n_experts_used"]), (4, 16, 4))
+        count = 0
+        for tensor in document["tensors"]:
+            size = 1
+            for n in tensor["shape"]:
+                size *= n
+            count += size
+        self.assertEqual(model["parameters"], count)
+        self.assertLess(model["active_parameters"], model["parameters"])
+        self.assertEqual(model["cache_bytes_per_token"], 4 * (64 + 16) * 2)
+        metadata = document["metadata"]
+        self.assertEqual(metadata["deepseek2.block_count"], {"type": "u32", "count": 1, "value": 4})
+        self.assertEqual(metadata["tokenizer.ggml.tokens"]["count"], 512)
+        self.assertEqual(len(metadata["tokenizer.ggml.tokens"]["first"]), 64)
+        self.assertIs(metadata["tokenizer.ggml.add_bos_token"]["value"], True)
+        text = self.good("inspect", BPE).out.decode()
+        for word in ("active parameters", "cache bytes per token", "blk.0.attn_q_a.weight", "deepseek2.block_count = 4"):
+            self.assertIn(word, text)
+        for line in document["assumed"]:
+            self.assertIn(line, text)
+
+    def test_output_fails(self):
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "wb") as full:
+                for args in (["inspect", BPE], ["inspect", "--json", BPE], ["--help"]):
+                    result = cli.call(*args, stdout=full)
+                    self.assertEqual(result.code, 1, args)
+                    self.assertIn("stdout", result.err)
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = cli.call("tokenize", "-m", BPE, stdin=lines(["text"] * 100000), stdout=writer)
+        os.close(writer)
+        self.assertEqual(result.code, 1)
+        self.assertIn("stdout", result.err)
+
+
+cli.main()
