@@ -83,22 +83,23 @@ void chunk(uint win, uint first_vec, uint count, uint kv_head) {
     }
     barrier();
     vec2 factors[SMT_HEADS];
-    [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
-        float best = ATTEND_NONE;
-        for (uint t = lane; t < count; t += SMT_GROUP_X) best = max(best, weight[h][t]);
-        best = reduce_max(best);
-        precise float sum = 0.0;
-        for (uint t = lane; t < count; t += SMT_GROUP_X) {
-            float e = smt_exp(weight[h][t] - best);
+    vec4 best = vec4(ATTEND_NONE), sum = vec4(0); // a component per head
+    for (uint t = lane; t < count; t += SMT_GROUP_X)
+        [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) best[h] = max(best[h], weight[h][t]);
+    best = reduce_max(best);
+    for (uint t = lane; t < count; t += SMT_GROUP_X)
+        [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
+            float e = smt_exp(weight[h][t] - best[h]);
             weight[h][t] = e;
-            sum += e;
+            precise float more = sum[h] + e;
+            sum[h] = more;
         }
-        sum = reduce_sum(sum);
-        factors[h] = attend_factors(stat[h].x, best);
-        stat[h].y = attend_join(stat[h].y, sum, factors[h]);
+    sum = reduce_sum(sum);
+    [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
+        factors[h] = attend_factors(stat[h].x, best[h]);
+        stat[h].y = attend_join(stat[h].y, sum[h], factors[h]);
     }
-    barrier();
-    [[unroll]] for (uint g = 0; g < OWN; g++) {
+    [[unroll]] for (uint g = 0; g < OWN; g++) { // the barriers of reduce_sum made the weights visible
         uint own = min(lane + g * SMT_GROUP_X, SMT_VALUE4 - 1u);
         if (SUBGROUP_FIRST + g * SMT_GROUP_X >= SMT_VALUE4) break; // whole subgroups leave together
         vec4 part[SMT_HEADS];

@@ -1,35 +1,44 @@
 // reduce.glsl: sums and maxima over a workgroup through shared memory, in one fixed order: every invocation gets the result.
-// SMT_GROUP_X is a power of two.
+// Two levels of eight instead of a binary tree: barriers are what costs on CPU drivers, which switch between the subgroups of a workgroup at
+// each. Four values go at once for the same reason. SMT_GROUP_X is a multiple of 8, at most 64.
 #ifndef REDUCE_GLSL
 #define REDUCE_GLSL
 
-shared float reduce_shared[SMT_GROUP_X];
+shared vec4 reduce_first[SMT_GROUP_X], reduce_second[SMT_GROUP_X / 8];
 
-float reduce_sum(float mine) {
+vec4 reduce_sum(vec4 mine) {
     uint lane = gl_LocalInvocationID.x;
     barrier();
-    reduce_shared[lane] = mine;
+    reduce_first[lane] = mine;
     barrier();
-    for (uint half_size = SMT_GROUP_X / 2u; half_size > 0u; half_size >>= 1) {
-        if (lane < half_size) {
-            precise float sum = reduce_shared[lane] + reduce_shared[lane + half_size];
-            reduce_shared[lane] = sum;
-        }
-        barrier();
+    if (lane < SMT_GROUP_X / 8) {
+        precise vec4 sum = reduce_first[lane * 8u];
+        [[unroll]] for (uint i = 1; i < 8; i++) sum += reduce_first[lane * 8u + i];
+        reduce_second[lane] = sum;
     }
-    return reduce_shared[0];
+    barrier();
+    precise vec4 sum = reduce_second[0];
+    [[unroll]] for (uint i = 1; i < SMT_GROUP_X / 8; i++) sum += reduce_second[i];
+    return sum;
 }
 
-float reduce_max(float mine) {
+vec4 reduce_max(vec4 mine) {
     uint lane = gl_LocalInvocationID.x;
     barrier();
-    reduce_shared[lane] = mine;
+    reduce_first[lane] = mine;
     barrier();
-    for (uint half_size = SMT_GROUP_X / 2u; half_size > 0u; half_size >>= 1) {
-        if (lane < half_size) reduce_shared[lane] = max(reduce_shared[lane], reduce_shared[lane + half_size]);
-        barrier();
+    if (lane < SMT_GROUP_X / 8) {
+        vec4 most = reduce_first[lane * 8u];
+        [[unroll]] for (uint i = 1; i < 8; i++) most = max(most, reduce_first[lane * 8u + i]);
+        reduce_second[lane] = most;
     }
-    return reduce_shared[0];
+    barrier();
+    vec4 most = reduce_second[0];
+    [[unroll]] for (uint i = 1; i < SMT_GROUP_X / 8; i++) most = max(most, reduce_second[i]);
+    return most;
 }
+
+float reduce_sum(float mine) { return reduce_sum(vec4(mine, 0, 0, 0)).x; }
+float reduce_max(float mine) { return reduce_max(vec4(mine)).x; }
 
 #endif

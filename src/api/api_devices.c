@@ -10,12 +10,13 @@
 #include <string.h>
 
 /* Larger than the caches of any device of today, small enough for every heap that a model fits in. */
-#define BANDWIDTH_BYTES      (256ull << 20)
-#define BANDWIDTH_RUNS       4 /* the first only warms up */
-#define BANDWIDTH_PASSES     8 /* of one submission, so that its own cost does not count; one on a processor */
-#define BANDWIDTH_GROUP      128
-#define BANDWIDTH_GROUPS     1024
-#define BANDWIDTH_UNIT       (4ull * BANDWIDTH_GROUP * BANDWIDTH_GROUPS * 32) /* four loads of at most 32 bytes by each invocation */
+#define BANDWIDTH_BYTES  (256ull << 20)
+#define BANDWIDTH_RUNS   4 /* the first only warms up */
+#define BANDWIDTH_PASSES 8 /* of one submission, so that its own cost does not count; one on a processor */
+#define BANDWIDTH_GROUP  128
+#define BANDWIDTH_GROUPS 1024
+/* Four loads of at most 32 bytes by each invocation. */
+#define BANDWIDTH_UNIT       (4ull * BANDWIDTH_GROUP * BANDWIDTH_GROUPS * 32)
 #define BANDWIDTH_TIMEOUT_NS 20000000000ull
 #define MAX_LISTED           64
 

@@ -16,11 +16,12 @@
 /* ---- errors (error.c) ---- */
 
 /* Fills *err (may be NULL) and returns `code`, so that `return SMT_FAIL(err, SMT_FORMAT, "...", ...)` is the whole idiom. */
-#define SMT_FAIL(err, code, ...) smt_base_fail((err), (code), __FILE__, __LINE__, __VA_ARGS__)
+/* The value is `code` itself, so that compilers see that a failing path does not return SMT_OK. */
+#define SMT_FAIL(err, code, ...) (smt_base_fail((err), (code), __FILE__, __LINE__, __VA_ARGS__), (code))
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-smt_status smt_base_fail(smt_error *err, smt_status code, const char *file, int line, const char *format, ...);
+void smt_base_fail(smt_error *err, smt_status code, const char *file, int line, const char *format, ...);
 
 /* Passes a failure up: `SMT_TRY(call(..., err))` for functions without cleanup of their own. */
 #define SMT_TRY(call)                                                          \

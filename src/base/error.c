@@ -22,8 +22,8 @@ const char *smt_status_text(smt_status status) {
     return (unsigned)status < SMT_STATUS_COUNT ? status_table[status].text : "unknown status";
 }
 
-smt_status smt_base_fail(smt_error *err, smt_status code, const char *file, int line, const char *format, ...) {
-    if (!err) return code;
+void smt_base_fail(smt_error *err, smt_status code, const char *file, int line, const char *format, ...) {
+    if (!err) return;
     err->code = code;
     err->file = file;
     err->line = line;
@@ -31,5 +31,4 @@ smt_status smt_base_fail(smt_error *err, smt_status code, const char *file, int 
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    return code;
 }

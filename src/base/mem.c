@@ -17,8 +17,9 @@ static bool must_fail(void) {
 }
 
 void *smt_alloc(size_t n, size_t size) {
-    if (must_fail()) return NULL;
-    return calloc(n ? n : 1, size ? size : 1);
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes) || must_fail()) return NULL;
+    return calloc(bytes ? bytes : 1, 1);
 }
 
 void *smt_realloc(void *memory, size_t n, size_t size) {

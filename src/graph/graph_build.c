@@ -91,7 +91,7 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
                          .windows = SMT_WINDOWS_ITEMS,
                          .items = {i, a->w2 ? second + (i - first) : SMT_NO_VALUE},
                          .layer = b->layer,
-                         .buffers = {a->x, a->y, a->residual, b->step},
+                         .buffers = {a->x, a->y, a->residual == SMT_NO_VALUE ? a->x : a->residual, b->step}, /* every binding is bound */
                          .n_buffers = 4,
                          .writes = 1 << 1,
                          .push.matmul = {.row_bytes = items[i].row_bytes,

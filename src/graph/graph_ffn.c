@@ -162,7 +162,7 @@ uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t no
     uint32_t out = smt_build_scratch(b, shape->rows, m->n_embd), stride = smt_stride(m->n_embd);
     smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
                                   .layer = b->layer,
-                                  .buffers = {y, shared_y, residual, out, w.ids, w.weights, b->step},
+                                  .buffers = {y, shared_y == SMT_NO_VALUE ? y : shared_y, residual, out, w.ids, w.weights, b->step},
                                   .n_buffers = 7,
                                   .writes = 1 << 3,
                                   .push.combine = {.n_embd = m->n_embd,

@@ -58,8 +58,8 @@ smt_status smt_vk_result_fail(smt_vk_device *device, smt_error *err, int result,
     va_end(args);
     size_t i = find(result);
     smt_error local;
-    smt_status status = smt_base_fail(&local, i < SMT_COUNT(results) ? results[i].status : SMT_VULKAN, file, line, "%s: %s (%d)",
-                                      what, smt_vk_result_name(result), result);
+    smt_status status = i < SMT_COUNT(results) ? results[i].status : SMT_VULKAN;
+    smt_base_fail(&local, status, file, line, "%s: %s (%d)", what, smt_vk_result_name(result), result);
     if (status == SMT_DEVICE_LOST && device) remember_loss(device, &local);
     if (err) *err = local;
     return status;
