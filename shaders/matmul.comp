@@ -144,7 +144,7 @@ void main() {
 #if SMT_GATED
         sum = smt_silu(sum) * fold(acc2[c]);
 #elif !SMT_EXPERT
-        if (p.residual != 0u) sum += residual[(first + c) * p.res_stride + row];
+        if (p.residual != 0u) sum += residual[(first + c) * p.res_stride + p.y_row + row];
 #endif
         y[y_at[c] + row] = sum;
     }

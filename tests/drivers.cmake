@@ -2,6 +2,7 @@
 # where it is installed. A machine without any driver gets an entry that reports "skipped".
 set(SMT_DRIVERS "")
 foreach(entry "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json" "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.json"
+              "lavapipe-new=${CMAKE_SOURCE_DIR}/build-mesa/lvp_icd.json" # unpacked by tools/deps.sh --newer-mesa; full tier only
               "swiftshader=/usr/lib/chromium/vk_swiftshader_icd.json")
   string(REGEX MATCH "^([^=]+)=(.*)$" _ ${entry})
   if(EXISTS ${CMAKE_MATCH_2})
@@ -16,8 +17,13 @@ function(smt_add_driver_tests program labels)
     string(REGEX MATCH "^([^=]+)=(.*)$" _ ${entry})
     set(driver ${CMAKE_MATCH_1})
     set(manifest ${CMAKE_MATCH_2})
+    set(own_labels ${labels})
+    if(driver STREQUAL "lavapipe-new")
+      list(REMOVE_ITEM own_labels quick)
+      list(APPEND own_labels full)
+    endif()
     add_test(NAME ${program}.${driver} COMMAND ${program})
-    set_tests_properties(${program}.${driver} PROPERTIES LABELS "${labels};${driver}" TIMEOUT 900
+    set_tests_properties(${program}.${driver} PROPERTIES LABELS "${own_labels};${driver}" TIMEOUT 900
       ENVIRONMENT "VK_ICD_FILENAMES=${manifest};SMT_TEST_DRIVER=${driver}" SKIP_RETURN_CODE 77)
   endforeach()
   if(NOT SMT_DRIVERS)

@@ -3,6 +3,8 @@
 #
 #   tools/deps.sh            compilers, libraries, a software Vulkan driver
 #   tools/deps.sh --tests    also what only the tests use: a second driver, clang and its sanitizers
+#   tools/deps.sh --newer-mesa FOLDER    on Debian 12: unpacks Mesa from its backports into FOLDER, beside the system's own, so that two
+#                            ages of the software driver can be tested; installs nothing and leaves the package sources alone
 set -euo pipefail
 
 build=(gcc g++ cmake ninja-build pkg-config python3
@@ -35,11 +37,44 @@ as_root() {
     fi
 }
 
+# newer_mesa FOLDER: the backports entry is derived from the system's own source file and used for these calls alone.
+newer_mesa() {
+    local folder=$1 sources=/etc/apt/sources.list.d/debian.sources lists
+    [[ -e "$folder/lvp_icd.json" ]] && return 0
+    if ! grep -q '^VERSION_CODENAME=bookworm' /etc/os-release || [[ ! -e "$sources" ]]; then
+        echo "deps.sh: no Mesa backports for this system: going on with its own driver"
+        return 0
+    fi
+    mkdir -p "$folder/lists/partial"
+    folder=$(cd "$folder" && pwd)
+    lists=(-o "Dir::Etc::sourcelist=$folder/backports.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists")
+    sed -n '1,/^$/p' "$sources" | sed 's/^Suites:.*/Suites: bookworm-backports/' >"$folder/backports.sources"
+    apt-get "${lists[@]}" -o APT::Sandbox::User=root -o "Dir::Cache=$folder" update -q >/dev/null &&
+        (cd "$folder" && apt-get "${lists[@]}" -o APT::Sandbox::User=root -o "Dir::Cache=$folder" download -q mesa-vulkan-drivers >/dev/null) &&
+        dpkg-deb -x "$folder"/mesa-vulkan-drivers_*.deb "$folder/root" || {
+        echo "deps.sh: Mesa from backports cannot be had: going on with the system's driver" >&2
+        return 0
+    }
+    local library
+    library=$(find "$folder/root" -name libvulkan_lvp.so)
+    if ldd "$library" | grep -q 'not found'; then
+        echo "deps.sh: Mesa from backports lacks libraries on this system: going on without it" >&2
+        return 0
+    fi
+    printf '{"ICD": {"api_version": "1.3.0", "library_path": "%s"}, "file_format_version": "1.0.0"}\n' "$library" >"$folder/lvp_icd.json"
+    sed 's/libvulkan_lvp/libvulkan_radeon/' "$folder/lvp_icd.json" >"$folder/radeon_icd.json"
+    echo "deps.sh: $(basename "$folder"/mesa-vulkan-drivers_*.deb) is in $folder"
+}
+
 case "${1:-}" in
+--newer-mesa)
+    newer_mesa "${2:?deps.sh: --newer-mesa needs a folder}"
+    exit 0
+    ;;
 "") wanted=("${build[@]}") ;;
 --tests) wanted=("${build[@]}" "${tests[@]}") ;;
 *)
-    echo "usage: tools/deps.sh [--tests]" >&2
+    echo "usage: tools/deps.sh [--tests | --newer-mesa FOLDER]" >&2
     exit 2
     ;;
 esac

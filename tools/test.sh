@@ -17,6 +17,7 @@ if [[ $# -gt 1 || ( "$mode" != quick && "$mode" != full ) ]]; then
 fi
 
 "$root/tools/deps.sh" --tests
+[[ "$mode" == quick ]] || "$root/tools/deps.sh" --newer-mesa "$root/build-mesa"
 
 # configure_and_build FOLDER COMPILER COMPILER++ [cmake options]
 configure_and_build() {

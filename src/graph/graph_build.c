@@ -196,9 +196,25 @@ static void build(smt_builder *b) {
     if (shape->out_rows) build_head(b, x);
 }
 
+/* Kernels move activations and cached values four at a time. */
+static smt_status check_multiples(const smt_model *m, smt_error *err) {
+    const struct {
+        const char *name;
+        uint32_t value;
+    } sizes[] = {{"the hidden size", m->n_embd},
+                 {"the size of a query head", m->nope_dim + m->rope_dim},
+                 {"the size of a value head", m->value_dim},
+                 {"the latent rank", m->kv_rank}};
+    for (size_t i = 0; i < SMT_COUNT(sizes); i++)
+        if (sizes[i].value % 4)
+            return SMT_FAIL(err, SMT_UNSUPPORTED, "%s is %u, the kernels need a multiple of 4", sizes[i].name, sizes[i].value);
+    return SMT_OK;
+}
+
 smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
                             smt_graph **out, smt_error *err) {
     *out = NULL;
+    SMT_TRY(check_multiples(model, err));
     smt_graph *g = smt_alloc(1, sizeof *g);
     if (!g) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a graph");
     g->shape = *shape;

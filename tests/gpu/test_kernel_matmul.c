@@ -1,0 +1,171 @@
+/* test_kernel_matmul.c: the matrix kernel in its dense form, equal to the bit to the plain-C dot product over decoded weights, whatever the
+ * type, the columns of the variant, and the features of the device. (The expert form: test_kernel_matmul_expert.c.)
+ *
+ * Weights start at an offset, activations and results lie in rows longer than needed, and all that no kernel should read is NaN. */
+#include "kernel_support.h"
+
+#include "ref/ref.h"
+
+typedef struct dense {
+    smt_dtype type;
+    uint32_t k, rows;
+    uint32_t columns, active; /* of the variant; of the step */
+    bool gated, residual, out;
+    uint32_t planes, y_row; /* planes 0 is 1 */
+} dense;
+
+/* Puts the planes of one matrix into a window behind `off16`; the four bytes behind it may be read. */
+static void put_planes(smt_lab_job *job, const smt_lab_matrix *planes, uint32_t n, uint32_t off16, uint32_t batch_off16) {
+    uint8_t *bytes = smt_lab_window(job, 16 * ((size_t)off16 + n * (size_t)batch_off16) + 4);
+    memset(bytes, 0xff, 16 * off16);
+    for (uint32_t i = 0; i < n; i++)
+        memcpy(bytes + 16 * ((size_t)off16 + i * (size_t)batch_off16), planes[i].bytes, (size_t)planes[i].rows * planes[i].row_bytes);
+}
+
+static float expected_value(const dense *d, const smt_lab_matrix *w, const smt_lab_matrix *w2, uint32_t row, const float *x) {
+    float y = smt_ref_dot(w->values + (size_t)row * d->k, x, d->k);
+    return d->gated ? smt_ref_silu(y) * smt_ref_dot(w2->values + (size_t)row * d->k, x, d->k) : y;
+}
+
+static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
+    char label[200];
+    uint32_t planes = d->planes ? d->planes : 1;
+    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s planes %u y_row %u%s", smt_dtype_get((uint32_t)d->type)->name, d->k,
+             d->rows, d->columns, d->active, d->gated ? " gated" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes,
+             d->y_row, mode == SMT_LAB_MINIMUM ? " minimum" : "");
+    smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
+                          .windows = d->gated ? 4 : 1,
+                          .type = (uint32_t)d->type,
+                          .columns = d->columns,
+                          .gated = d->gated};
+    smt_test_random random = {.state = d->k * 1000 + d->rows};
+    smt_lab_matrix w[4], w2 = {0};
+    for (uint32_t i = 0; i < planes; i++) w[i] = smt_lab_matrix_make(&random, d->type, d->rows, d->k);
+    if (d->gated) w2 = smt_lab_matrix_make(&random, d->type, d->rows, d->k);
+
+    uint32_t x_batch = (uint32_t)smt_align_up(d->k, 4) + 4, y_batch = d->rows + 3;
+    struct matmul_params p = {.w_off16 = 3,
+                              .w2_off16 = 5,
+                              .row_bytes = w[0].row_bytes,
+                              .k = d->k,
+                              .rows = d->rows,
+                              .w_batch_off16 = smt_div_up(d->rows * w[0].row_bytes, 16),
+                              .x_stride = planes * x_batch + 4,
+                              .x_batch = x_batch,
+                              .y_stride = d->y_row + planes * y_batch + 2,
+                              .y_batch = y_batch,
+                              .y_row = d->y_row,
+                              .residual = d->residual,
+                              .res_stride = d->y_row + d->rows + 5,
+                              .count_word = d->out ? STEP_N_OUT : STEP_N_ROWS,
+                              .x_div = 1};
+    smt_lab_job job = smt_lab_begin(lab, mode, &key);
+    put_planes(&job, w, planes, p.w_off16, p.w_batch_off16);
+    if (d->gated) put_planes(&job, &w2, 1, p.w2_off16, p.w_batch_off16);
+    size_t y_words = (size_t)p.y_stride * (d->active + 2);
+    float *x = smt_lab_buffer(&job, 1, 4ull * p.x_stride * d->active);
+    float *y = smt_lab_output(&job, 2, y_words), *residual = NULL, *expected = smt_lab_image(y_words);
+    smt_lab_fill(&random, x, d->active, p.x_stride, p.x_stride);
+    for (uint32_t i = 0; i < d->active * planes; i++)
+        smt_lab_fill(&random, x + i / planes * p.x_stride + i % planes * x_batch, 1, x_batch, d->k);
+    if (d->residual) {
+        residual = smt_lab_buffer(&job, 3, 4ull * p.res_stride * d->active);
+        smt_lab_fill(&random, residual, d->active, p.res_stride, d->y_row + d->rows);
+    }
+    smt_lab_step(&job, 4, d->out ? d->active + 2 : d->active, d->out ? d->active : d->active + 2, d->active + 2);
+    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]));
+    smt_lab_run(&job, &p, smt_div_up(d->rows, group), smt_div_up(d->active + 2, d->columns), planes);
+
+    for (uint32_t c = 0; c < d->active; c++)
+        for (uint32_t i = 0; i < planes; i++)
+            for (uint32_t row = 0; row < d->rows; row++) {
+                float value = expected_value(d, &w[i], &w2, row, x + c * p.x_stride + i * x_batch);
+                if (d->residual) value += residual[c * p.res_stride + d->y_row + row];
+                expected[c * p.y_stride + i * y_batch + d->y_row + row] = value;
+            }
+    smt_lab_same(label, y, expected, y_words);
+    smt_free(expected);
+    for (uint32_t i = 0; i < planes; i++) smt_lab_matrix_free(&w[i]);
+    smt_lab_matrix_free(&w2);
+    smt_lab_end(&job);
+}
+
+/* Row lengths that no block divides evenly where the type allows, and long ones. */
+static const uint32_t lengths_padded[] = {1, 3, 30, 32, 172, 1408}, lengths_32[] = {32, 96, 160, 1408}, lengths_256[] = {256, 512, 1536};
+
+static void check_type(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t columns, bool gated) {
+    static const uint32_t rows[] = {1, 7, 33, 65};
+    uint32_t block = smt_dtype_get((uint32_t)type)->elems;
+    const uint32_t *lengths = block == 1 ? lengths_padded : block == 32 ? lengths_32 : lengths_256;
+    size_t n = block == 1 ? SMT_COUNT(lengths_padded) : block == 32 ? SMT_COUNT(lengths_32) : SMT_COUNT(lengths_256);
+    for (size_t i = 0; i < n; i++)
+        check_dense(lab, mode,
+                    &(dense){.type = type,
+                             .k = lengths[i],
+                             .rows = rows[(i + columns) % SMT_COUNT(rows)],
+                             .columns = columns,
+                             .active = i % 2 ? 2 * columns + 1 : smt_max_u32(columns - 1, 1), /* tiles that are not full */
+                             .gated = gated});
+}
+
+static const smt_dtype types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
+                                  SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
+
+static void test_types(void **state) {
+    for (size_t t = 0; t < SMT_COUNT(types); t++) check_type(*state, SMT_LAB_FULL, types[t], 1, false);
+}
+
+static void test_columns(void **state) {
+    static const uint32_t columns[] = {4, 2, 8, 2, 4, 8, 8, 2}; /* by type */
+    for (size_t t = 0; t < SMT_COUNT(types); t++) check_type(*state, SMT_LAB_FULL, types[t], columns[t], false);
+}
+
+static void test_minimum(void **state) {
+    static const uint32_t columns[] = {1, 2, 1, 1, 4, 8, 2, 1};
+    for (size_t t = 0; t < SMT_COUNT(types); t++) check_type(*state, SMT_LAB_MINIMUM, types[t], columns[t], false);
+}
+
+static void test_gated(void **state) {
+    check_type(*state, SMT_LAB_FULL, SMT_DTYPE_F16, 1, true);
+    check_type(*state, SMT_LAB_FULL, SMT_DTYPE_Q8_0, 2, true);
+    check_type(*state, SMT_LAB_FULL, SMT_DTYPE_Q4_K, 4, true);
+    check_type(*state, SMT_LAB_MINIMUM, SMT_DTYPE_Q5_0, 1, true);
+}
+
+/* The heads of k_b and v_b: one matrix each. */
+static void test_planes(void **state) {
+    const dense cases[] = {
+        {.type = SMT_DTYPE_F16, .k = 30, .rows = 33, .columns = 4, .active = 5, .planes = 4},
+        {.type = SMT_DTYPE_Q8_0, .k = 96, .rows = 40, .columns = 8, .active = 3, .planes = 3},
+        {.type = SMT_DTYPE_Q6_K, .k = 256, .rows = 16, .columns = 1, .active = 2, .planes = 2},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_FULL, &cases[i]);
+    check_dense(*state, SMT_LAB_MINIMUM, &(dense){.type = SMT_DTYPE_F16, .k = 33, .rows = 9, .columns = 2, .active = 3, .planes = 3});
+}
+
+/* A part of a tall matrix writes, and adds the residual, from its first row on. */
+static void test_parts(void **state) {
+    const dense cases[] = {
+        {.type = SMT_DTYPE_Q8_0, .k = 160, .rows = 35, .columns = 1, .active = 3, .y_row = 77, .residual = true},
+        {.type = SMT_DTYPE_F32, .k = 172, .rows = 65, .columns = 4, .active = 6, .residual = true},
+        {.type = SMT_DTYPE_Q6_K, .k = 512, .rows = 31, .columns = 1, .active = 2, .y_row = 40, .out = true},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_FULL, &cases[i]);
+}
+
+/* Everything by everything, for the full tier. */
+static void test_sweep(void **state) {
+    smt_lab *lab = *state;
+    if (!lab->thorough) skip();
+    for (size_t t = 0; t < SMT_COUNT(types); t++)
+        for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
+            for (uint32_t form = 0; form < 4; form++) check_type(lab, form & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL, types[t], columns, form / 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_types),  cmocka_unit_test(test_columns), cmocka_unit_test(test_minimum), cmocka_unit_test(test_gated),
+        cmocka_unit_test(test_planes), cmocka_unit_test(test_parts),   cmocka_unit_test(test_sweep),
+    };
+    return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
+}

@@ -1,0 +1,272 @@
+/* kernel_support.c: see kernel_support.h. */
+#include "kernel_support.h"
+
+#include <math.h>
+
+/* ---- the lab ---- */
+
+int smt_lab_setup(void **state) {
+    static smt_lab lab; /* one per program */
+    if (smt_vk_test_setup(state) != 0) return 1;
+    const char *thorough = getenv("SMT_TEST_FULL");
+    lab.vk = *state;
+    lab.thorough = thorough && *thorough && strcmp(thorough, "0") != 0;
+    lab.devices[SMT_LAB_FULL] = lab.vk->device;
+    smt_vk_device_options options = {.minimum = true, .shader_dir = lab.vk->folder};
+    smt_error err;
+    if (smt_vk_device_create(lab.vk->vk, 0, &options, &lab.devices[SMT_LAB_MINIMUM], &err) != SMT_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    *state = &lab;
+    return 0;
+}
+
+int smt_lab_teardown(void **state) {
+    smt_lab *lab = *state;
+    for (size_t i = 0; i < lab->n_kernels; i++)
+        smt_vk_kernel_destroy(lab->devices[lab->kernels[i].mode], lab->kernels[i].kernel);
+    smt_free(lab->kernels);
+    smt_vk_device_destroy(lab->devices[SMT_LAB_MINIMUM]);
+    *state = lab->vk;
+    return smt_vk_test_teardown(state);
+}
+
+static smt_vk_kernel *compile(smt_vk_device *device, const smt_kernel_key *key) {
+    smt_kernel_spec spec;
+    smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
+    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
+    for (uint32_t i = 0; i < spec.n_defines; i++) defines[i] = (smt_vk_define){spec.defines[i].name, spec.defines[i].value};
+    smt_vk_kernel_desc desc = {.source = spec.source,
+                               .label = spec.label,
+                               .defines = defines,
+                               .n_defines = spec.n_defines,
+                               .n_windows = spec.windows,
+                               .group_size = {spec.group, 1, 1},
+                               .push_bytes = spec.push_bytes};
+    smt_vk_kernel *kernel;
+    smt_error err;
+    SMT_ASSERT_OK(smt_vk_kernel_create(device, &desc, false, &kernel, &err), &err);
+    return kernel;
+}
+
+const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key) {
+    for (size_t i = 0; i < lab->n_kernels; i++)
+        if (lab->kernels[i].mode == mode && smt_kernel_equal(&lab->kernels[i].key, key)) return lab->kernels[i].kernel;
+    smt_error err;
+    SMT_ASSERT_OK(smt_grow((void **)&lab->kernels, &lab->capacity, lab->n_kernels + 1, sizeof *lab->kernels, &err), &err);
+    lab->kernels[lab->n_kernels] = (smt_lab_kernel){mode, *key, compile(lab->devices[mode], key)};
+    return lab->kernels[lab->n_kernels++].kernel;
+}
+
+/* ---- a dispatch ---- */
+
+smt_lab_job smt_lab_begin(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key) {
+    return (smt_lab_job){.lab = lab, .mode = mode, .key = *key, .kernel = smt_lab_get_kernel(lab, mode, key)};
+}
+
+static smt_vk_buffer *new_buffer(smt_lab_job *job, size_t bytes, const char *name) {
+    smt_vk_fixture fixture = {.device = job->lab->devices[job->mode], .host_type = job->lab->vk->host_type};
+    return smt_vk_test_buffer(&fixture, smt_align_up(bytes, 16), name);
+}
+
+void *smt_lab_window(smt_lab_job *job, size_t bytes) {
+    assert_true(job->n_windows < job->key.windows);
+    smt_vk_buffer *buffer = new_buffer(job, bytes, "window");
+    job->windows[job->n_windows++] = buffer;
+    return smt_vk_buffer_map(buffer);
+}
+
+void *smt_lab_buffer(smt_lab_job *job, uint32_t binding, size_t bytes) {
+    smt_vk_buffer **buffer = &job->buffers[binding - 1];
+    assert_null(*buffer);
+    *buffer = new_buffer(job, bytes, "buffer");
+    return smt_vk_buffer_map(*buffer);
+}
+
+static void set_words(uint32_t *words, size_t count) {
+    for (size_t i = 0; i < count; i++) words[i] = SMT_LAB_UNTOUCHED;
+}
+
+void *smt_lab_output(smt_lab_job *job, uint32_t binding, size_t words) {
+    void *memory = smt_lab_buffer(job, binding, words * 4);
+    set_words(memory, words);
+    return memory;
+}
+
+uint32_t *smt_lab_step(smt_lab_job *job, uint32_t binding, uint32_t n_rows, uint32_t n_out, uint32_t max_rows) {
+    uint32_t *step = smt_lab_buffer(job, binding, 4 * (STEP_HEAD + (size_t)STEP_ARRAYS * max_rows));
+    step[STEP_N_ROWS] = n_rows;
+    step[STEP_N_OUT] = n_out;
+    step[STEP_MAX_ROWS] = max_rows;
+    return step;
+}
+
+/* Host access to every buffer of the job ends here (flush), or begins again (invalidate). */
+static void touch(smt_lab_job *job, bool flush) {
+    smt_vk_device *device = job->lab->devices[job->mode];
+    smt_error err;
+    for (uint32_t i = 0; i < job->n_windows + SMT_VK_MAX_BUFFERS; i++) {
+        smt_vk_buffer *buffer = i < job->n_windows ? job->windows[i] : job->buffers[i - job->n_windows];
+        if (!buffer) continue;
+        uint64_t bytes = smt_vk_buffer_bytes(buffer);
+        if (flush)
+            SMT_ASSERT_OK(smt_vk_buffer_flush(device, buffer, 0, bytes, &err), &err);
+        else
+            SMT_ASSERT_OK(smt_vk_buffer_invalidate(device, buffer, 0, bytes, &err), &err);
+    }
+}
+
+void smt_lab_run(smt_lab_job *job, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z) {
+    smt_vk_fixture fixture = {.device = job->lab->devices[job->mode]};
+    smt_kernel_spec spec;
+    smt_kernel_describe(smt_vk_device_caps(fixture.device), &job->key, &spec);
+    smt_vk_range windows[SMT_VK_MAX_WINDOWS], buffers[SMT_VK_MAX_BUFFERS] = {0};
+    for (uint32_t i = 0; i < job->n_windows; i++) windows[i] = smt_vk_test_whole(job->windows[i]);
+    for (uint32_t i = 0; i < SMT_VK_MAX_BUFFERS; i++)
+        if (job->buffers[i]) buffers[i] = smt_vk_test_whole(job->buffers[i]);
+    touch(job, true);
+    smt_vk_recording *recording;
+    smt_error err;
+    SMT_ASSERT_OK(smt_vk_recording_begin(fixture.device, spec.label, &recording, &err), &err);
+    smt_vk_dispatch dispatch = {.kernel = job->kernel,
+                                .windows = windows,
+                                .n_windows = job->n_windows,
+                                .buffers = buffers,
+                                .n_buffers = SMT_VK_MAX_BUFFERS,
+                                .push = push,
+                                .push_bytes = spec.push_bytes,
+                                .groups = {groups_x, groups_y, groups_z}};
+    SMT_ASSERT_OK(smt_vk_record_dispatch(recording, &dispatch, &err), &err);
+    smt_vk_test_run(&fixture, recording);
+    touch(job, false);
+}
+
+void smt_lab_end(smt_lab_job *job) {
+    smt_vk_device *device = job->lab->devices[job->mode];
+    for (uint32_t i = 0; i < job->n_windows; i++) smt_vk_buffer_destroy(device, job->windows[i]);
+    for (uint32_t i = 0; i < SMT_VK_MAX_BUFFERS; i++) smt_vk_buffer_destroy(device, job->buffers[i]);
+    *job = (smt_lab_job){0};
+}
+
+/* ---- expected results ---- */
+
+void *smt_lab_image(size_t words) {
+    uint32_t *image = smt_alloc(words, sizeof *image);
+    assert_non_null(image);
+    set_words(image, words);
+    return image;
+}
+
+static float as_float(uint32_t word) {
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+void smt_lab_same(const char *label, const void *got, const void *expected, size_t words) {
+    const uint32_t *g = got, *e = expected;
+    size_t wrong = 0, first = words;
+    for (size_t i = 0; i < words; i++)
+        if (g[i] != e[i] && wrong++ == 0) first = i;
+    if (wrong)
+        fail_msg("%s: %zu of %zu words differ, the first is %zu: %08x (%.9g), expected %08x (%.9g)", label, wrong, words, first,
+                 g[first], (double)as_float(g[first]), e[first], (double)as_float(e[first]));
+}
+
+double smt_lab_close(const char *label, const float *got, const float *expected, size_t words, double bound) {
+    double sum = 0, worst = 0;
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < words; i++)
+        if (expected[i] == expected[i]) sum += (double)expected[i] * (double)expected[i], n++;
+    double rms = n ? sqrt(sum / (double)n) : 0;
+    for (size_t i = 0; i < words; i++) {
+        if (expected[i] != expected[i]) {
+            if (memcmp(&got[i], &expected[i], 4) != 0) fail_msg("%s: word %zu was written: %.9g", label, i, (double)got[i]);
+            continue;
+        }
+        double size = fmax(fabs((double)expected[i]), rms), error = fabs((double)got[i] - (double)expected[i]) / size;
+        if (!(error <= worst)) worst = error, at = i; /* a NaN stays */
+        if (error != error) break;
+    }
+    if (!(worst <= bound))
+        fail_msg("%s: off by %.3g (bound %.3g) at %zu: %.9g, expected %.9g", label, worst, bound, at, (double)got[at],
+                 (double)expected[at]);
+    return worst;
+}
+
+/* ---- fixtures ---- */
+
+static void put_half(smt_test_random *random, uint8_t *at, float most) {
+    float value = smt_test_uniform(random, -most, most);
+    if (smt_test_next(random) % 16 == 0) value *= 0x1p-12f; /* subnormal as a half */
+    uint16_t half = smt_float_to_half(value);
+    memcpy(at, &half, sizeof half);
+}
+
+static void random_blocks(smt_test_random *random, smt_dtype type, uint8_t *bytes, size_t n_blocks) {
+    size_t size = smt_dtype_get((uint32_t)type)->bytes;
+    for (size_t i = 0; i < n_blocks * size; i++) bytes[i] = (uint8_t)(smt_test_next(random) >> 32);
+    for (size_t b = 0; b < n_blocks; b++) {
+        uint8_t *block = bytes + b * size;
+        put_half(random, type == SMT_DTYPE_Q6_K ? block + 208 : block, type == SMT_DTYPE_Q4_0 ? 0.2f : 0.01f);
+        if (type == SMT_DTYPE_Q4_K) put_half(random, block + 2, 0.01f);
+    }
+}
+
+smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint32_t rows, uint32_t k) {
+    smt_lab_matrix m = {.type = type, .rows = rows, .k = k, .row_bytes = (uint32_t)smt_quant_device_row_bytes(type, k)};
+    size_t n = (size_t)rows * k, file_bytes = rows * smt_dtype_row_bytes(type, k);
+    assert_true(m.row_bytes > 0);
+    uint8_t *file = smt_alloc(file_bytes, 1);
+    m.bytes = smt_alloc(rows, m.row_bytes);
+    m.values = smt_alloc(n, sizeof *m.values);
+    assert_true(file && m.bytes && m.values);
+    if (smt_dtype_get((uint32_t)type)->elems == 1) {
+        for (size_t i = 0; i < n; i++) m.values[i] = 0.3f * smt_test_normal(random);
+        assert_true(smt_quant_encode(type, m.values, file, n));
+    } else {
+        random_blocks(random, type, file, n / smt_dtype_get((uint32_t)type)->elems);
+    }
+    assert_true(smt_quant_decode(type, file, m.values, n));
+    smt_quant_to_device(type, file, m.bytes, rows, k);
+    smt_free(file);
+    return m;
+}
+
+void smt_lab_matrix_free(smt_lab_matrix *matrix) {
+    smt_free(matrix->bytes);
+    smt_free(matrix->values);
+    *matrix = (smt_lab_matrix){0};
+}
+
+void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k) {
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t i = 0; i < stride; i++) x[(size_t)r * stride + i] = i < k ? smt_test_normal(random) : as_float(SMT_LAB_UNTOUCHED);
+}
+
+void smt_lab_experts(uint32_t *ids, uint32_t n_rows, uint32_t n_used, uint32_t n_experts) {
+    assert_true(n_experts >= n_used + 3);
+    for (uint32_t r = 0; r < n_rows; r++)
+        for (uint32_t s = 0; s < n_used; s++)
+            ids[r * n_used + s] = s == 0 ? n_experts - 1 : s == 1 && r == 0 ? 0 : 2 + (r * 5 + s) % (n_experts - 3);
+}
+
+uint32_t smt_lab_work(const uint32_t *ids, uint32_t n_entries, const struct group_params *p, uint32_t *work) {
+    uint32_t n = 0, tiles = 0;
+    for (uint32_t e = 0; e < p->n_experts; e++) {
+        uint32_t in_tile = p->columns;
+        for (uint32_t i = 0; i < n_entries; i++) {
+            if (ids[i] != e) continue;
+            if (in_tile == p->columns) {
+                uint32_t *tile = work + WORK_HEAD + tiles++ * WORK_TILE_WORDS;
+                tile[0] = e, tile[1] = n, in_tile = 0;
+            }
+            work[p->entries_word + n++] = i;
+            work[WORK_HEAD + (tiles - 1) * WORK_TILE_WORDS + 2] = ++in_tile;
+        }
+    }
+    const uint32_t head[] = {p->up_blocks, tiles, 1, tiles, p->down_blocks, tiles, 1};
+    memcpy(work, head, sizeof head);
+    return tiles;
+}

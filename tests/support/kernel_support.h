@@ -1,0 +1,100 @@
+/* kernel_support.h: one dispatch of one kernel of the catalogue, made as the engine makes it (smt_kernel_describe), for the kernel
+ * tests.
+ *
+ *   smt_lab_begin -> window / buffer / output / step: memory to fill -> smt_lab_run -> compare the outputs -> smt_lab_end
+ *
+ * Every output starts as words of SMT_LAB_UNTOUCHED, and tests compare whole buffers: the reference writes its numbers into an
+ * image of the same kind, so that a write too many fails like a wrong number. The pattern is a NaN, also good for the padding of
+ * inputs: what is read by mistake shows in the result.
+ *
+ * Group fixtures as in vk_support.h. The lab holds two devices of the driver under test, one as it is and one reduced to the
+ * minimum, and keeps compiled kernels until the end. Failures fail the running test. */
+#ifndef SMT_KERNEL_SUPPORT_H
+#define SMT_KERNEL_SUPPORT_H
+
+#include "vk_support.h"
+
+#include "kernel/kernel.h"
+#include "quant/quant.h"
+
+#include <params.h>
+
+#define SMT_LAB_UNTOUCHED 0x7fc0deadu
+
+typedef enum smt_lab_mode { SMT_LAB_FULL, SMT_LAB_MINIMUM, SMT_LAB_MODES } smt_lab_mode;
+
+typedef struct smt_lab_kernel {
+    smt_lab_mode mode;
+    smt_kernel_key key;
+    smt_vk_kernel *kernel;
+} smt_lab_kernel;
+
+typedef struct smt_lab {
+    smt_vk_fixture *vk;
+    smt_vk_device *devices[SMT_LAB_MODES]; /* the first is the fixture's */
+    smt_lab_kernel *kernels;               /* owned */
+    size_t n_kernels, capacity;
+    bool thorough; /* SMT_TEST_FULL is set: sweep everything, however long it takes */
+} smt_lab;
+
+int smt_lab_setup(void **state);
+int smt_lab_teardown(void **state);
+
+/* Compiles a key, or finds it among those compiled before. */
+const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key);
+
+typedef struct smt_lab_job {
+    smt_lab *lab;
+    smt_lab_mode mode;
+    smt_kernel_key key;
+    const smt_vk_kernel *kernel;
+    smt_vk_buffer *windows[SMT_VK_MAX_WINDOWS], *buffers[SMT_VK_MAX_BUFFERS]; /* owned */
+    uint32_t n_windows;
+} smt_lab_job;
+
+smt_lab_job smt_lab_begin(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key);
+/* Zeroed memory of the next window, or of binding `binding`; valid until smt_lab_end. */
+void *smt_lab_window(smt_lab_job *job, size_t bytes);
+void *smt_lab_buffer(smt_lab_job *job, uint32_t binding, size_t bytes);
+void *smt_lab_output(smt_lab_job *job, uint32_t binding, size_t words);
+/* The step buffer; its arrays start as zeros and are filled with smt_lab_step_set. */
+uint32_t *smt_lab_step(smt_lab_job *job, uint32_t binding, uint32_t n_rows, uint32_t n_out, uint32_t max_rows);
+static inline void smt_lab_step_set(uint32_t *step, uint32_t array, uint32_t row, uint32_t value) {
+    step[STEP_HEAD + array * step[STEP_MAX_ROWS] + row] = value;
+}
+/* `push` is the kernel's struct of params.h. May be called again, with other numbers. */
+void smt_lab_run(smt_lab_job *job, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z);
+void smt_lab_end(smt_lab_job *job);
+
+/* ---- expected results ---- */
+
+/* Words of SMT_LAB_UNTOUCHED; smt_free. */
+void *smt_lab_image(size_t words);
+/* Equal to the bit. `label` names the case in the message of a failure. */
+void smt_lab_same(const char *label, const void *got, const void *expected, size_t words);
+/* |got - expected| <= bound * max(|expected|, root mean square of all expected); words that are untouched in `expected` are compared
+ * to the bit. Returns the greatest difference in that measure. */
+double smt_lab_close(const char *label, const float *got, const float *expected, size_t words, double bound);
+
+/* ---- fixtures ---- */
+
+/* A matrix in device layout and its values. Block types get random codes and scales of either sign, subnormal ones among
+ * them, so that every bit of a block counts. */
+typedef struct smt_lab_matrix {
+    smt_dtype type;
+    uint32_t rows, k, row_bytes;
+    uint8_t *bytes; /* owned, [rows * row_bytes] */
+    float *values;  /* owned, [rows, k] */
+} smt_lab_matrix;
+smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint32_t rows, uint32_t k);
+void smt_lab_matrix_free(smt_lab_matrix *matrix);
+
+/* rows * stride floats, of which the first k of each row are normal numbers and the others NaN. */
+void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k);
+
+/* ids[n_rows, n_used], distinct in a row: the last expert is in every row, expert 0 in the first row alone, and expert 1 in none. */
+void smt_lab_experts(uint32_t *ids, uint32_t n_rows, uint32_t n_used, uint32_t n_experts);
+/* The work list of moe_group in plain C, for entries 0 .. n_entries of ids. Returns the number of tiles. */
+uint32_t smt_lab_work(const uint32_t *ids, uint32_t n_entries, const struct group_params *p, uint32_t *work);
+
+#endif
