@@ -40,21 +40,21 @@ SMT_API uint32_t smt_version(void);
 /* ---- status ------------------------------------------------------------------------------------------------------- */
 
 /* One list makes the enum, the names and the texts. Codes keep their meaning for ever; new ones go at the end. */
-#define SMT_STATUS_LIST(X)                                                     \
-    X(OK, "ok")                                                                \
-    X(INVALID, "invalid argument")                                             \
-    X(MEMORY, "out of host memory")                                            \
-    X(DEVICE_MEMORY, "out of device memory")                                   \
-    X(IO, "file could not be read or written")                                 \
-    X(FORMAT, "file is damaged or not of the expected format")                 \
-    X(UNSUPPORTED, "not supported")                                            \
-    X(NOT_FOUND, "not found")                                                  \
-    X(NO_VULKAN, "no Vulkan on this system")                                   \
-    X(VULKAN, "a Vulkan call failed")                                          \
-    X(DEVICE_LOST, "the device was lost")                                      \
-    X(COMPILE, "a kernel did not compile")                                     \
-    X(FULL, "the context is full")                                             \
-    X(CANCELLED, "cancelled")                                                  \
+#define SMT_STATUS_LIST(X)                                     \
+    X(OK, "ok")                                                \
+    X(INVALID, "invalid argument")                             \
+    X(MEMORY, "out of host memory")                            \
+    X(DEVICE_MEMORY, "out of device memory")                   \
+    X(IO, "file could not be read or written")                 \
+    X(FORMAT, "file is damaged or not of the expected format") \
+    X(UNSUPPORTED, "not supported")                            \
+    X(NOT_FOUND, "not found")                                  \
+    X(NO_VULKAN, "no Vulkan on this system")                   \
+    X(VULKAN, "a Vulkan call failed")                          \
+    X(DEVICE_LOST, "the device was lost")                      \
+    X(COMPILE, "a kernel did not compile")                     \
+    X(FULL, "the context is full")                             \
+    X(CANCELLED, "cancelled")                                  \
     X(INTERNAL, "internal error")
 
 typedef enum smt_status {
@@ -195,11 +195,11 @@ typedef struct smt_device_info {
 /* What every Vulkan-using call shares. */
 typedef struct smt_device_options {
     size_t struct_size;
-    const char *devices;     /* comma-separated ids, UUID prefixes or parts of names; NULL: automatic choice */
-    const char *cache_dir;   /* SPIR-V and pipeline cache; NULL: none */
-    const char *shader_dir;  /* read shaders from here instead of the embedded ones; NULL: embedded */
-    bool validation;         /* enable the Khronos layer with synchronisation validation where it is installed */
-    bool minimum;            /* pretend that the device has no optional feature and no subgroup operations */
+    const char *devices;    /* comma-separated ids, UUID prefixes or parts of names; NULL: automatic choice */
+    const char *cache_dir;  /* SPIR-V and pipeline cache; NULL: none */
+    const char *shader_dir; /* read shaders from here instead of the embedded ones; NULL: embedded */
+    bool validation;        /* enable the Khronos layer with synchronisation validation where it is installed */
+    bool minimum;           /* pretend that the device has no optional feature and no subgroup operations */
     smt_callbacks callbacks;
 } smt_device_options;
 

@@ -8,7 +8,8 @@ static smt_status open_device(smt_engine *engine, const smt_device_options *give
     char why[256];
     if (smt_caps_lacks(smt_vk_caps(engine->vk, index), why, sizeof why))
         return SMT_FAIL(err, SMT_UNSUPPORTED, "%s cannot run the engine: %s", smt_vk_caps(engine->vk, index)->name, why);
-    const smt_vk_device_options options = {.minimum = given->minimum, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
+    const smt_vk_device_options options = {
+        .minimum = given->minimum, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
     return smt_vk_device_create(engine->vk, index, &options, &engine->device, err);
 }
 
@@ -32,8 +33,10 @@ smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out
     if (status == SMT_OK) status = open_device(engine, &device, err);
     if (status == SMT_OK)
         status = smt_run_model_create(engine->device, engine->file->model, &device.callbacks, false, &engine->model, err);
-    if (status != SMT_OK) smt_engine_free(engine);
-    else *out_engine = engine;
+    if (status != SMT_OK)
+        smt_engine_free(engine);
+    else
+        *out_engine = engine;
     return status;
 }
 

@@ -6,8 +6,8 @@
 #include "run/run.h"
 
 struct smt_engine {
-    smt_file *file; /* owned */
-    smt_vk *vk;     /* owned */
+    smt_file *file;        /* owned */
+    smt_vk *vk;            /* owned */
     smt_vk_device *device; /* owned */
     smt_run_model *model;  /* owned; borrows file and device */
 };

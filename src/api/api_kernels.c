@@ -1,5 +1,5 @@
-/* api_kernels.c: compiles the kernels of a model, or the whole catalogue, and reports each. Needs no device memory, so that a driver
- * without hardware (RADV's null device) can be asked what its compiler makes of them. */
+/* api_kernels.c: compiles the kernels of a model, or the whole catalogue, and reports each. Needs no device memory, so that a
+ * driver without hardware (RADV's null device) can be asked what its compiler makes of them. */
 #include "api/api_engine.h"
 
 #include <stdio.h>
@@ -73,7 +73,8 @@ static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_ke
     smt_vk_kernel *kernel;
     smt_error why = {0};
     smt_status status = smt_vk_kernel_create(device, &desc, true, &kernel, &why);
-    smt_vk_kernel_stats stats = {.compile_ms = -1, .vgprs = -1, .spills = -1, .lds = -1, .occupancy = -1, .inverse_throughput = -1};
+    smt_vk_kernel_stats stats = {
+        .compile_ms = -1, .vgprs = -1, .spills = -1, .lds = -1, .occupancy = -1, .inverse_throughput = -1};
     if (status == SMT_OK) smt_vk_kernel_get_stats(kernel, &stats);
     smt_kernel_info info = {.kernel = smt_kernel_name(key->kernel),
                             .variant = spec.label,
@@ -90,8 +91,8 @@ static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_ke
     return status == SMT_OK;
 }
 
-static smt_status compile_all(smt_vk_device *device, const smt_device_options *options, const char *model_path, smt_kernel_fn report,
-                              void *user, smt_error *err) {
+static smt_status compile_all(smt_vk_device *device, const smt_device_options *options, const char *model_path,
+                              smt_kernel_fn report, void *user, smt_error *err) {
     key_list list = {0};
     smt_status status = model_path ? model_keys(&list, model_path, smt_vk_device_caps(device), err) : catalogue_keys(&list, err);
     size_t failed = 0;
@@ -102,7 +103,8 @@ static smt_status compile_all(smt_vk_device *device, const smt_device_options *o
             status = SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu kernels", i + 1, list.n);
     }
     if (status == SMT_OK && failed)
-        status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n, smt_vk_device_caps(device)->name);
+        status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n,
+                          smt_vk_device_caps(device)->name);
     smt_free(list.keys);
     return status;
 }

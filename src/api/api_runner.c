@@ -10,13 +10,13 @@ smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *optio
     smt_runner *runner = smt_alloc(1, sizeof *runner);
     if (!runner) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a runner");
     runner->engine = engine;
-    const smt_run_options run_options = {.n_ctx = o.n_ctx,
-                                         .n_batch = o.n_batch,
-                                         .n_sessions = o.n_sessions,
-                                         .cache_f16 = o.cache_type == SMT_CACHE_F16};
+    const smt_run_options run_options = {
+        .n_ctx = o.n_ctx, .n_batch = o.n_batch, .n_sessions = o.n_sessions, .cache_f16 = o.cache_type == SMT_CACHE_F16};
     smt_status status = smt_run_create(engine->model, &run_options, &runner->run, err);
-    if (status != SMT_OK) smt_free(runner);
-    else *out_runner = runner;
+    if (status != SMT_OK)
+        smt_free(runner);
+    else
+        *out_runner = runner;
     return status;
 }
 
@@ -43,8 +43,10 @@ smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt
     if (!session) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a session");
     session->runner = runner;
     smt_status status = smt_kv_take_slot(&runner->run->kv, &session->slot, err);
-    if (status != SMT_OK) smt_free(session);
-    else *out_session = session;
+    if (status != SMT_OK)
+        smt_free(session);
+    else
+        *out_session = session;
     return status;
 }
 
@@ -72,9 +74,11 @@ static smt_status check_eval(const smt_session *session, const smt_eval *eval, s
         return SMT_FAIL(err, SMT_FULL, "%u tokens after %u exceed the context of %u", eval->n_tokens, session->length, o->n_ctx);
     for (uint32_t i = 0; i < eval->n_tokens; i++) {
         if (eval->tokens[i] < 0 || (uint32_t)eval->tokens[i] >= model->n_vocab)
-            return SMT_FAIL(err, SMT_INVALID, "token %d at index %u is outside the vocabulary of %u", eval->tokens[i], i, model->n_vocab);
+            return SMT_FAIL(err, SMT_INVALID, "token %d at index %u is outside the vocabulary of %u", eval->tokens[i], i,
+                            model->n_vocab);
         if (eval->positions && (eval->positions[i] < 0 || (uint32_t)eval->positions[i] >= o->n_ctx))
-            return SMT_FAIL(err, SMT_INVALID, "position %d at index %u is outside the context of %u", eval->positions[i], i, o->n_ctx);
+            return SMT_FAIL(err, SMT_INVALID, "position %d at index %u is outside the context of %u", eval->positions[i], i,
+                            o->n_ctx);
     }
     return SMT_OK;
 }
@@ -129,8 +133,10 @@ smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_erro
     atomic_store(&run->cancel, false);
     smt_status status = smt_kv_resize(&run->kv, session->slot, session->length + e.n_tokens, err);
     if (status == SMT_OK) status = eval_steps(session, &e, own ? own : e.positions, err);
-    if (status == SMT_OK) session->length += e.n_tokens;
-    else smt_kv_resize(&run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */
+    if (status == SMT_OK)
+        session->length += e.n_tokens;
+    else
+        smt_kv_resize(&run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */
     smt_free(own);
     return status;
 }

@@ -8,7 +8,7 @@ struct smt_arena_block {
     size_t used, bytes;    /* of the payload, which follows at ARENA_HEAD */
 };
 
-#define ARENA_HEAD ((sizeof(smt_arena_block) + 15) & ~(size_t)15)
+#define ARENA_HEAD  ((sizeof(smt_arena_block) + 15) & ~(size_t)15)
 #define ARENA_FIRST 4096
 
 void *smt_arena_alloc(smt_arena *arena, size_t n, size_t size) {

@@ -24,10 +24,10 @@ __attribute__((format(printf, 5, 6)))
 void smt_base_fail(smt_error *err, smt_status code, const char *file, int line, const char *format, ...);
 
 /* Passes a failure up: `SMT_TRY(call(..., err))` for functions without cleanup of their own. */
-#define SMT_TRY(call)                                                          \
-    do {                                                                       \
-        smt_status smt_try_status_ = (call);                                   \
-        if (smt_try_status_ != SMT_OK) return smt_try_status_;                 \
+#define SMT_TRY(call)                                          \
+    do {                                                       \
+        smt_status smt_try_status_ = (call);                   \
+        if (smt_try_status_ != SMT_OK) return smt_try_status_; \
     } while (0)
 
 /* ---- memory (mem.c) ---- */
@@ -64,7 +64,8 @@ smt_status smt_str_append(smt_str *str, const void *bytes, size_t count, smt_err
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-smt_status smt_str_printf(smt_str *str, smt_error *err, const char *format, ...);
+smt_status
+smt_str_printf(smt_str *str, smt_error *err, const char *format, ...);
 void smt_str_free(smt_str *str);
 
 /* ---- small arithmetic ---- */

@@ -4,9 +4,9 @@
 #include <stdio.h>
 
 /* What the plainest form of every kernel needs; see the binding model in vk/vk.h. */
-#define NEED_PUSH_BYTES 128
-#define NEED_INVOCATIONS 128
-#define NEED_SHARED_BYTES 16384
+#define NEED_PUSH_BYTES    128
+#define NEED_INVOCATIONS   128
+#define NEED_SHARED_BYTES  16384
 #define NEED_STAGE_BUFFERS 24 /* 16 windows + 8 buffers */
 #define NEED_STORAGE_RANGE (128ull << 20)
 
@@ -15,7 +15,8 @@ const char *smt_caps_lacks(const smt_caps *caps, char *text, size_t capacity) {
         const char *name;
         uint64_t have, need;
     } limits[] = {
-        {"API version (as major * 1000 + minor)", (caps->api_version >> 22 & 127) * 1000 + (caps->api_version >> 12 & 1023), 1002},
+        {"API version (as major * 1000 + minor)", (caps->api_version >> 22 & 127) * 1000 + (caps->api_version >> 12 & 1023),
+         1002},
         {"timelineSemaphore", caps->timeline, 1},
         {"shaderStorageBufferArrayDynamicIndexing", caps->buffer_array_dynamic, 1},
         {"maxPushConstantsSize", caps->max_push_bytes, NEED_PUSH_BYTES},

@@ -46,7 +46,7 @@ typedef struct smt_caps {
 
     uint32_t subgroup_size, subgroup_min, subgroup_max;
     bool subgroup_basic, subgroup_ballot, subgroup_shuffle, subgroup_arithmetic; /* in compute shaders */
-    bool buffer_array_dynamic; /* shaderStorageBufferArrayDynamicIndexing */
+    bool buffer_array_dynamic;                                                   /* shaderStorageBufferArrayDynamicIndexing */
     bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot_accelerated, coop_matrix, memory_budget,
         executable_properties, subgroup_size_control, external_memory_host;
 

@@ -13,10 +13,14 @@ const smt_dtype_info *smt_dtype_get(uint32_t id) { return id < SMT_DTYPE_LIMIT &
 
 const char *smt_dtype_words(uint32_t id, char *text, size_t capacity) {
     const smt_dtype_info *info = smt_dtype_get(id);
-    if (info) snprintf(text, capacity, "%s", info->name);
-    else if (id < SMT_DTYPE_LIMIT) snprintf(text, capacity, "removed type %u", id); /* every gap below the limit was once a type */
-    else if (id >= 97 && id < 512) snprintf(text, capacity, "type %u of a fork", id);
-    else snprintf(text, capacity, "unknown type %u", id);
+    if (info)
+        snprintf(text, capacity, "%s", info->name);
+    else if (id < SMT_DTYPE_LIMIT)
+        snprintf(text, capacity, "removed type %u", id); /* every gap below the limit was once a type */
+    else if (id >= 97 && id < 512)
+        snprintf(text, capacity, "type %u of a fork", id);
+    else
+        snprintf(text, capacity, "unknown type %u", id);
     return text;
 }
 

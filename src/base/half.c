@@ -25,9 +25,9 @@ float smt_half_to_float(uint16_t half) {
 
 uint16_t smt_float_to_half(float value) {
     uint32_t bits = to_bits(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00); /* NaN */
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);  /* NaN */
     if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* rounds to 65536 or more: infinity */
-    if (magnitude < 0x38800000) { /* subnormal half: round value / 2^-24 to nearest even */
+    if (magnitude < 0x38800000) {                                  /* subnormal half: round value / 2^-24 to nearest even */
         if (magnitude < 0x33000000) return (uint16_t)sign;
         uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000, shift = 126 - (magnitude >> 23);
         uint32_t kept = mantissa >> shift, rest = mantissa & ((1u << shift) - 1), middle = 1u << (shift - 1);

@@ -12,8 +12,19 @@
 #include "base/dtype.h"
 
 typedef enum smt_gguf_kind { /* value types as the file numbers them */
-    SMT_GGUF_U8, SMT_GGUF_I8, SMT_GGUF_U16, SMT_GGUF_I16, SMT_GGUF_U32, SMT_GGUF_I32, SMT_GGUF_F32, SMT_GGUF_BOOL,
-    SMT_GGUF_STRING, SMT_GGUF_ARRAY, SMT_GGUF_U64, SMT_GGUF_I64, SMT_GGUF_F64
+                             SMT_GGUF_U8,
+                             SMT_GGUF_I8,
+                             SMT_GGUF_U16,
+                             SMT_GGUF_I16,
+                             SMT_GGUF_U32,
+                             SMT_GGUF_I32,
+                             SMT_GGUF_F32,
+                             SMT_GGUF_BOOL,
+                             SMT_GGUF_STRING,
+                             SMT_GGUF_ARRAY,
+                             SMT_GGUF_U64,
+                             SMT_GGUF_I64,
+                             SMT_GGUF_F64
 } smt_gguf_kind;
 
 typedef struct smt_gguf_string {
@@ -22,11 +33,11 @@ typedef struct smt_gguf_string {
 } smt_gguf_string;
 
 typedef struct smt_gguf_key {
-    const char *name;    /* in the arena */
-    smt_gguf_kind kind;  /* SMT_GGUF_ARRAY: see element_kind */
+    const char *name;   /* in the arena */
+    smt_gguf_kind kind; /* SMT_GGUF_ARRAY: see element_kind */
     smt_gguf_kind element_kind;
-    uint64_t count;      /* elements; 1 for scalars */
-    const uint8_t *data; /* borrowed: the first element (string arrays: the first length word) */
+    uint64_t count;           /* elements; 1 for scalars */
+    const uint8_t *data;      /* borrowed: the first element (string arrays: the first length word) */
     smt_gguf_string *strings; /* in the arena: the strings of a string or string array, else NULL */
 } smt_gguf_key;
 
@@ -34,8 +45,8 @@ typedef struct smt_gguf_tensor {
     const char *name;
     smt_dtype type;
     uint32_t n_dims;
-    uint64_t ne[4];      /* unused ones are 1 */
-    uint64_t offset;     /* of the data, from the start of the file */
+    uint64_t ne[4];  /* unused ones are 1 */
+    uint64_t offset; /* of the data, from the start of the file */
     uint64_t bytes;
     const uint8_t *data; /* borrowed */
 } smt_gguf_tensor;

@@ -5,11 +5,13 @@
  *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
  *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
  *
- * Everything here is pure: no handle, no device. Barriers are derived later from the values that nodes name, never placed by kernels.
+ * Everything here is pure: no handle, no device. Barriers are derived later from the values that nodes name, never placed by
+ * kernels.
  *
  * Invariants
  *   1. No item is larger than the window limit, so one descriptor always covers it. Tall matrices are cut into parts by rows.
- *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert together.
+ *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert
+ * together.
  *   3. A node names every value it reads or writes; scratch is reused only between values whose node ranges do not overlap. */
 #ifndef SMT_GRAPH_H
 #define SMT_GRAPH_H
@@ -24,9 +26,9 @@
 
 /* Device bytes of one piece: matrix rows in device layout; for experts gate, up and down one after another. */
 typedef struct smt_item {
-    const smt_matrix *matrix; /* NULL for an expert */
-    uint32_t layer;           /* UINT32_MAX: outside the layers */
-    uint32_t expert;          /* UINT32_MAX: not an expert */
+    const smt_matrix *matrix;  /* NULL for an expert */
+    uint32_t layer;            /* UINT32_MAX: outside the layers */
+    uint32_t expert;           /* UINT32_MAX: not an expert */
     uint32_t row0, rows, part; /* rows of this part, over all planes together; part counts from 0 */
     uint32_t row_bytes;
     uint64_t bytes;
@@ -60,7 +62,7 @@ typedef struct smt_graph_shape {
     uint32_t n_ctx;    /* positions a session may hold */
     uint32_t n_blocks; /* physical cache blocks of SMT_BLOCK positions, over all sessions */
     bool cache_f16;
-    bool split;        /* split attention: one workgroup per chunk */
+    bool split;                     /* split attention: one workgroup per chunk */
     bool keep_hidden, keep_routing; /* copy hidden states and routing into capture values */
 } smt_graph_shape;
 
@@ -95,11 +97,11 @@ typedef struct smt_node {
     uint64_t copy_to, copy_bytes;
     smt_kernel_key key;
     smt_node_windows windows;
-    uint32_t items[2];       /* SMT_WINDOWS_ITEMS: window 0 and, when not SMT_NO_VALUE, window 1 */
-    uint32_t layer;          /* SMT_WINDOWS_EXPERTS, _CACHE; and for reports */
-    uint32_t buffers[8];     /* value of binding 1 + i, or SMT_NO_VALUE */
-    uint8_t writes;          /* bit i: buffers[i] is written */
-    bool writes_windows;     /* the cache kernels */
+    uint32_t items[2];   /* SMT_WINDOWS_ITEMS: window 0 and, when not SMT_NO_VALUE, window 1 */
+    uint32_t layer;      /* SMT_WINDOWS_EXPERTS, _CACHE; and for reports */
+    uint32_t buffers[8]; /* value of binding 1 + i, or SMT_NO_VALUE */
+    uint8_t writes;      /* bit i: buffers[i] is written */
+    bool writes_windows; /* the cache kernels */
     uint32_t n_buffers;
     union {
         struct embed_params embed;
@@ -113,10 +115,10 @@ typedef struct smt_node {
         struct swiglu_params swiglu;
     } push;
     uint32_t groups[3];
-    uint32_t indirect;       /* value that holds the grid, or SMT_NO_VALUE */
+    uint32_t indirect; /* value that holds the grid, or SMT_NO_VALUE */
     uint32_t indirect_word;
-    double work;             /* estimated multiply-adds, for segments */
-    const char *label;       /* static */
+    double work;       /* estimated multiply-adds, for segments */
+    const char *label; /* static */
 } smt_node;
 
 /* A run of nodes [first, last). */
@@ -142,16 +144,16 @@ smt_status smt_graph_create(const smt_model *model, const smt_items *items, cons
 void smt_graph_free(smt_graph *graph);
 
 /* ---- sizes that graph, plan and cache must agree on (graph_sizes.c) ---- */
-uint32_t smt_graph_row_words(const smt_model *model, bool f16);       /* u32 words of one cached row, 16-byte multiple */
-uint64_t smt_graph_block_bytes(const smt_model *model, bool f16);     /* one cache block of one layer */
+uint32_t smt_graph_row_words(const smt_model *model, bool f16);   /* u32 words of one cached row, 16-byte multiple */
+uint64_t smt_graph_block_bytes(const smt_model *model, bool f16); /* one cache block of one layer */
 uint32_t smt_graph_blocks_per_window(const smt_model *model, bool f16, uint64_t window_limit);
 uint32_t smt_graph_coarse_words(const smt_model *model, uint32_t n_ctx);
 uint64_t smt_graph_rope_bytes(const smt_model *model, uint32_t n_ctx);
 uint64_t smt_graph_step_bytes(uint32_t max_rows);
 /* Bytes of the capture value for `rows` rows: hidden states, then routing ids and weights of every MoE layer. */
 uint64_t smt_graph_capture_bytes(const smt_model *model, uint32_t rows);
-uint64_t smt_graph_capture_hidden(const smt_model *model, uint32_t rows, uint32_t slot);    /* offset; slot < n_layers + 2 */
-uint64_t smt_graph_capture_ids(const smt_model *model, uint32_t rows, uint32_t moe_layer);  /* offset */
+uint64_t smt_graph_capture_hidden(const smt_model *model, uint32_t rows, uint32_t slot);   /* offset; slot < n_layers + 2 */
+uint64_t smt_graph_capture_ids(const smt_model *model, uint32_t rows, uint32_t moe_layer); /* offset */
 uint64_t smt_graph_capture_weights(const smt_model *model, uint32_t rows, uint32_t moe_layer);
 
 #endif

@@ -1,10 +1,12 @@
-/* graph_alloc.c: an offset for every scratch value. Values whose node ranges overlap get disjoint bytes; others share. First fit in
- * the order of first use, which is deterministic and near the peak of what lives at once. */
+/* graph_alloc.c: an offset for every scratch value. Values whose node ranges overlap get disjoint bytes; others share. First fit
+ * in the order of first use, which is deterministic and near the peak of what lives at once. */
 #include "graph/graph_internal.h"
 
 #include <stdlib.h>
 
-static bool overlap(const smt_value *a, const smt_value *b) { return a->first_node <= b->last_node && b->first_node <= a->last_node; }
+static bool overlap(const smt_value *a, const smt_value *b) {
+    return a->first_node <= b->last_node && b->first_node <= a->last_node;
+}
 
 static int by_offset(const void *a, const void *b) {
     const smt_value *x = *(const smt_value *const *)a, *y = *(const smt_value *const *)b;
@@ -32,9 +34,10 @@ smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_lim
     for (size_t i = 0; i < graph->n_values && status == SMT_OK; i++) {
         smt_value *value = &graph->values[i];
         if (value->kind == SMT_VALUE_SCRATCH && value->bytes > window_limit)
-            status = SMT_FAIL(err, SMT_UNSUPPORTED,
-                              "%u rows at once need %llu bytes for one activation of layer %u, this device binds %llu: use a smaller batch",
-                              graph->shape.rows, (unsigned long long)value->bytes, value->layer, (unsigned long long)window_limit);
+            status = SMT_FAIL(
+                err, SMT_UNSUPPORTED,
+                "%u rows at once need %llu bytes for one activation of layer %u, this device binds %llu: use a smaller batch",
+                graph->shape.rows, (unsigned long long)value->bytes, value->layer, (unsigned long long)window_limit);
         if (value->kind != SMT_VALUE_SCRATCH || value->first_node == UINT32_MAX) continue;
         value->offset = first_fit(value, placed, n, align);
         placed[n++] = value;

@@ -11,29 +11,28 @@
 static smt_node cache_node(const smt_builder *b, uint32_t kernel) {
     const smt_graph *g = b->graph;
     const smt_model *m = b->model;
-    return (smt_node){.key = {.kernel = kernel,
-                              .windows = smt_kernel_windows(g->n_cache_windows),
-                              .cache_f16 = g->shape.cache_f16},
-                      .windows = SMT_WINDOWS_CACHE,
-                      .writes_windows = true,
-                      .layer = b->layer,
-                      .writes = 1 << 2,
-                      .n_buffers = 7,
-                      .push.cache = {.n_heads = m->n_heads,
-                                     .n_kv_heads = m->n_kv_heads,
-                                     .kv_rank = m->kv_rank,
-                                     .nope = m->nope_dim,
-                                     .rope = m->rope_dim,
-                                     .value = m->value_dim,
-                                     .row_words = g->cache_row_words,
-                                     .blocks_per_window = g->blocks_per_window,
-                                     .table_stride = g->table_stride,
-                                     .coarse_words = g->coarse_words,
-                                     .eps = m->norm_eps,
-                                     .magnitude = (float)m->rope_magnitude},
-                      .groups = {g->shape.rows, 1, 1},
-                      .indirect = SMT_NO_VALUE,
-                      .label = "cache"};
+    return (smt_node){
+        .key = {.kernel = kernel, .windows = smt_kernel_windows(g->n_cache_windows), .cache_f16 = g->shape.cache_f16},
+        .windows = SMT_WINDOWS_CACHE,
+        .writes_windows = true,
+        .layer = b->layer,
+        .writes = 1 << 2,
+        .n_buffers = 7,
+        .push.cache = {.n_heads = m->n_heads,
+                       .n_kv_heads = m->n_kv_heads,
+                       .kv_rank = m->kv_rank,
+                       .nope = m->nope_dim,
+                       .rope = m->rope_dim,
+                       .value = m->value_dim,
+                       .row_words = g->cache_row_words,
+                       .blocks_per_window = g->blocks_per_window,
+                       .table_stride = g->table_stride,
+                       .coarse_words = g->coarse_words,
+                       .eps = m->norm_eps,
+                       .magnitude = (float)m->rope_magnitude},
+        .groups = {g->shape.rows, 1, 1},
+        .indirect = SMT_NO_VALUE,
+        .label = "cache"};
 }
 
 uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
@@ -41,7 +40,8 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
     const smt_model *m = b->model;
     uint32_t rows = g->shape.rows, heads = smt_kernel_attend_heads(b->caps, a->heads_per_kv, a->key_dim);
     uint32_t o = smt_build_scratch(b, rows, m->n_heads * a->value_dim), partial = SMT_NO_VALUE;
-    uint32_t sums = smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, g->shape.split ? 8ull * rows * m->n_heads * g->max_chunks : 16);
+    uint32_t sums =
+        smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, g->shape.split ? 8ull * rows * m->n_heads * g->max_chunks : 16);
     if (g->shape.split)
         partial = smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, 4ull * rows * m->n_heads * g->max_chunks * a->value_dim);
     struct attend_params push = {.n_heads = m->n_heads,
@@ -58,24 +58,25 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                                  .table_stride = g->table_stride,
                                  .max_chunks = g->max_chunks,
                                  .scale = m->attn_scale};
-    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_ATTEND,
-                                          .windows = smt_kernel_windows(g->n_cache_windows),
-                                          .cache_f16 = g->shape.cache_f16,
-                                          .heads = heads,
-                                          .split = g->shape.split,
-                                          .key4 = a->key_dim / 4,
-                                          .value4 = a->value_dim / 4},
-                                  .windows = SMT_WINDOWS_CACHE,
-                                  .layer = b->layer,
-                                  .buffers = {a->q, g->shape.split ? partial : o, sums, b->step, b->blocks},
-                                  .n_buffers = 5,
-                                  .writes = 1 << 1 | 1 << 2,
-                                  .push.attend = push,
-                                  .groups = {m->n_heads / heads, rows, 1},
-                                  .indirect = g->shape.split ? b->step : SMT_NO_VALUE,
-                                  .indirect_word = STEP_ATTEND,
-                                  .work = (double)rows * m->n_heads * (a->key_dim + a->value_dim) * smt_min_u32(g->shape.n_ctx, 2048),
-                                  .label = "attend"});
+    smt_build_node(
+        b, &(smt_node){.key = {.kernel = SMT_KERNEL_ATTEND,
+                               .windows = smt_kernel_windows(g->n_cache_windows),
+                               .cache_f16 = g->shape.cache_f16,
+                               .heads = heads,
+                               .split = g->shape.split,
+                               .key4 = a->key_dim / 4,
+                               .value4 = a->value_dim / 4},
+                       .windows = SMT_WINDOWS_CACHE,
+                       .layer = b->layer,
+                       .buffers = {a->q, g->shape.split ? partial : o, sums, b->step, b->blocks},
+                       .n_buffers = 5,
+                       .writes = 1 << 1 | 1 << 2,
+                       .push.attend = push,
+                       .groups = {m->n_heads / heads, rows, 1},
+                       .indirect = g->shape.split ? b->step : SMT_NO_VALUE,
+                       .indirect_word = STEP_ATTEND,
+                       .work = (double)rows * m->n_heads * (a->key_dim + a->value_dim) * smt_min_u32(g->shape.n_ctx, 2048),
+                       .label = "attend"});
     if (g->shape.split)
         smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_ATTEND_MERGE, .windows = 1, .value4 = a->value_dim / 4},
                                       .layer = b->layer,
@@ -119,10 +120,8 @@ uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t no
     cache.push.cache.kv_stride = smt_stride(wide);
     cache.push.cache.qa_stride = smt_stride(m->n_heads * wide);
     smt_build_node(b, &cache);
-    uint32_t o = smt_build_attend(b, &(smt_attend_args){.q = absorbed,
-                                                        .key_dim = wide,
-                                                        .value_dim = m->kv_rank,
-                                                        .heads_per_kv = m->n_heads});
+    uint32_t o = smt_build_attend(
+        b, &(smt_attend_args){.q = absorbed, .key_dim = wide, .value_dim = m->kv_rank, .heads_per_kv = m->n_heads});
     uint32_t values = smt_build_scratch(b, rows, m->n_heads * m->value_dim);
     smt_build_matmul(b, &(smt_matmul_args){.w = &layer->v_b,
                                            .x = o,

@@ -83,34 +83,35 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
     const smt_item *items = b->items->items;
     for (uint32_t i = first; i < b->items->n_items && items[i].matrix == items[first].matrix; i++) {
         uint32_t rows = a->w->n_planes > 1 ? a->w->rows : items[i].rows;
-        smt_node node = {.key = {.kernel = SMT_KERNEL_MATMUL,
-                                 .windows = a->w2 ? 4 : 1,
-                                 .type = (uint32_t)smt_matrix_dtype(a->w),
-                                 .columns = columns,
-                                 .gated = a->w2 != NULL},
-                         .windows = SMT_WINDOWS_ITEMS,
-                         .items = {i, a->w2 ? second + (i - first) : SMT_NO_VALUE},
-                         .layer = b->layer,
-                         .buffers = {a->x, a->y, a->residual == SMT_NO_VALUE ? a->x : a->residual, b->step}, /* every binding is bound */
-                         .n_buffers = 4,
-                         .writes = 1 << 1,
-                         .push.matmul = {.row_bytes = items[i].row_bytes,
-                                         .k = a->w->k,
-                                         .rows = rows,
-                                         .w_batch_off16 = a->w->n_planes > 1 ? rows * items[i].row_bytes / 16 : 0,
-                                         .x_stride = a->x_stride,
-                                         .x_batch = a->x_batch,
-                                         .y_stride = a->y_stride,
-                                         .y_batch = a->y_batch,
-                                         .y_row = a->w->n_planes > 1 ? 0 : items[i].row0,
-                                         .residual = a->residual != SMT_NO_VALUE,
-                                         .res_stride = a->y_stride,
-                                         .count_word = a->out_rows ? STEP_N_OUT : STEP_N_ROWS,
-                                         .x_div = 1},
-                         .groups = {smt_div_up(rows, rows_per_group), smt_div_up(columns_max, columns), a->w->n_planes},
-                         .indirect = SMT_NO_VALUE,
-                         .work = (double)rows * a->w->k * a->w->n_planes * columns_max * (a->w2 ? 2 : 1),
-                         .label = a->label};
+        smt_node node = {
+            .key = {.kernel = SMT_KERNEL_MATMUL,
+                    .windows = a->w2 ? 4 : 1,
+                    .type = (uint32_t)smt_matrix_dtype(a->w),
+                    .columns = columns,
+                    .gated = a->w2 != NULL},
+            .windows = SMT_WINDOWS_ITEMS,
+            .items = {i, a->w2 ? second + (i - first) : SMT_NO_VALUE},
+            .layer = b->layer,
+            .buffers = {a->x, a->y, a->residual == SMT_NO_VALUE ? a->x : a->residual, b->step}, /* every binding is bound */
+            .n_buffers = 4,
+            .writes = 1 << 1,
+            .push.matmul = {.row_bytes = items[i].row_bytes,
+                            .k = a->w->k,
+                            .rows = rows,
+                            .w_batch_off16 = a->w->n_planes > 1 ? rows * items[i].row_bytes / 16 : 0,
+                            .x_stride = a->x_stride,
+                            .x_batch = a->x_batch,
+                            .y_stride = a->y_stride,
+                            .y_batch = a->y_batch,
+                            .y_row = a->w->n_planes > 1 ? 0 : items[i].row0,
+                            .residual = a->residual != SMT_NO_VALUE,
+                            .res_stride = a->y_stride,
+                            .count_word = a->out_rows ? STEP_N_OUT : STEP_N_ROWS,
+                            .x_div = 1},
+            .groups = {smt_div_up(rows, rows_per_group), smt_div_up(columns_max, columns), a->w->n_planes},
+            .indirect = SMT_NO_VALUE,
+            .work = (double)rows * a->w->k * a->w->n_planes * columns_max * (a->w2 ? 2 : 1),
+            .label = a->label};
         smt_build_node(b, &node);
     }
 }
@@ -232,8 +233,10 @@ smt_status smt_graph_create(const smt_model *model, const smt_items *items, cons
     if (b.status == SMT_OK) build(&b);
     if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
     if (b.status == SMT_OK) b.status = smt_graph_cut(g, caps, err);
-    if (b.status != SMT_OK) smt_graph_free(g);
-    else *out = g;
+    if (b.status != SMT_OK)
+        smt_graph_free(g);
+    else
+        *out = g;
     return b.status;
 }
 

@@ -1,8 +1,8 @@
 /* graph_items.c: cuts the model's weights into items, the pieces that a plan places.
  *
  * A dense matrix is one item, or several parts of whole rows where it exceeds a window (the output head of V2-Lite in Q6_K has
- * 172 MB, lavapipe's storage buffers reach 128 MiB). An expert is one item: its gate, up and down matrices one after another, each
- * 256-byte aligned, so that a device table {window, offset} finds all three. */
+ * 172 MB, lavapipe's storage buffers reach 128 MiB). An expert is one item: its gate, up and down matrices one after another,
+ * each 256-byte aligned, so that a device table {window, offset} finds all three. */
 #include "graph/graph.h"
 
 #define ITEM_ALIGN 256
@@ -43,8 +43,8 @@ static smt_status add_matrix(builder *b, const smt_matrix *matrix, uint32_t laye
     uint64_t n_rows = (uint64_t)matrix->rows * matrix->n_planes;
     uint64_t most = row_bytes ? (b->out->window_limit - ITEM_SLACK) / row_bytes : 0;
     if (most == 0 || row_bytes > UINT32_MAX || n_rows > UINT32_MAX)
-        return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: a row of %llu bytes does not fit a window of %llu", matrix->tensor->name,
-                        (unsigned long long)row_bytes, (unsigned long long)b->out->window_limit);
+        return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: a row of %llu bytes does not fit a window of %llu",
+                        matrix->tensor->name, (unsigned long long)row_bytes, (unsigned long long)b->out->window_limit);
     if (n_rows > most && matrix->n_planes > 1)
         return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: %llu bytes of planes exceed a window of %llu", matrix->tensor->name,
                         (unsigned long long)(n_rows * row_bytes), (unsigned long long)b->out->window_limit);
@@ -95,9 +95,10 @@ static smt_status add_experts(builder *b, const smt_model_layer *layer, uint32_t
 
 static smt_status add_layer(builder *b, uint32_t index) {
     const smt_model_layer *l = &b->model->layers[index];
-    const smt_matrix *matrices[] = {&l->attn_norm, &l->q,    &l->q_a,  &l->q_a_norm, &l->q_b,        &l->kv_a,       &l->kv_a_norm,
-                                    &l->k_b,       &l->v_b,  &l->k,    &l->v,        &l->output,     &l->ffn_norm,   &l->gate,
-                                    &l->up,        &l->down, &l->router, &l->router_bias, &l->gate_shexp, &l->up_shexp, &l->down_shexp};
+    const smt_matrix *matrices[] = {&l->attn_norm,  &l->q,        &l->q_a,       &l->q_a_norm, &l->q_b,    &l->kv_a,
+                                    &l->kv_a_norm,  &l->k_b,      &l->v_b,       &l->k,        &l->v,      &l->output,
+                                    &l->ffn_norm,   &l->gate,     &l->up,        &l->down,     &l->router, &l->router_bias,
+                                    &l->gate_shexp, &l->up_shexp, &l->down_shexp};
     for (size_t i = 0; i < SMT_COUNT(matrices); i++) SMT_TRY(add_matrix(b, matrices[i], index));
     return l->moe ? add_experts(b, l, index) : SMT_OK;
 }

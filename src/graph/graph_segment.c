@@ -1,5 +1,5 @@
-/* graph_segment.c: cuts the node list into segments, so that no submission runs much longer than desktop watchdogs and a cancelling user
- * like. The bound is estimated work: multiply-adds a device of that kind does in roughly a tenth of a second. */
+/* graph_segment.c: cuts the node list into segments, so that no submission runs much longer than desktop watchdogs and a
+ * cancelling user like. The bound is estimated work: multiply-adds a device of that kind does in roughly a tenth of a second. */
 #include "graph/graph_internal.h"
 
 #define SEGMENT_WORK_CPU 2e9

@@ -1,8 +1,8 @@
 /* kernel.h: the catalogue: every kernel there is, and how a key (kernel + variant numbers) becomes source, defines and group size
  * for a device. Pure: it reads caps, holds no handle, and knows no model.
  *
- * A key is plain data, compared field by field, so that a runner compiles each key once. Numbers that change per model and cost nothing as
- * push constants stay there; a key carries only what changes the code (types, columns, vector counts). */
+ * A key is plain data, compared field by field, so that a runner compiles each key once. Numbers that change per model and cost
+ * nothing as push constants stay there; a key carries only what changes the code (types, columns, vector counts). */
 #ifndef SMT_KERNEL_H
 #define SMT_KERNEL_H
 
@@ -10,17 +10,17 @@
 #include "base/dtype.h"
 
 /* X(NAME, source file, its push constants in shaders/shared/params.h) */
-#define SMT_KERNEL_LIST(X)                                                     \
-    X(EMBED, "embed.comp", embed_params)                                       \
-    X(NORM, "rmsnorm.comp", norm_params)                                       \
-    X(MATMUL, "matmul.comp", matmul_params)                                    \
-    X(MLA_CACHE, "mla_cache.comp", cache_params)                               \
-    X(GQA_CACHE, "gqa_cache.comp", cache_params)                               \
-    X(ATTEND, "attend.comp", attend_params)                                    \
-    X(ATTEND_MERGE, "attend_merge.comp", attend_params)                        \
-    X(ROUTE, "moe_route.comp", route_params)                                   \
-    X(GROUP, "moe_group.comp", group_params)                                   \
-    X(COMBINE, "moe_combine.comp", combine_params)                             \
+#define SMT_KERNEL_LIST(X)                              \
+    X(EMBED, "embed.comp", embed_params)                \
+    X(NORM, "rmsnorm.comp", norm_params)                \
+    X(MATMUL, "matmul.comp", matmul_params)             \
+    X(MLA_CACHE, "mla_cache.comp", cache_params)        \
+    X(GQA_CACHE, "gqa_cache.comp", cache_params)        \
+    X(ATTEND, "attend.comp", attend_params)             \
+    X(ATTEND_MERGE, "attend_merge.comp", attend_params) \
+    X(ROUTE, "moe_route.comp", route_params)            \
+    X(GROUP, "moe_group.comp", group_params)            \
+    X(COMBINE, "moe_combine.comp", combine_params)      \
     X(SWIGLU, "swiglu.comp", swiglu_params)
 
 typedef enum smt_kernel_id {
@@ -31,10 +31,10 @@ typedef enum smt_kernel_id {
 } smt_kernel_id;
 
 typedef struct smt_kernel_key {
-    uint32_t kernel;  /* smt_kernel_id */
-    uint32_t windows; /* 1, 4 or 16 */
-    uint32_t type;    /* EMBED, MATMUL: smt_dtype */
-    uint32_t columns; /* MATMUL: 1, 2, 4 or 8 */
+    uint32_t kernel;                     /* smt_kernel_id */
+    uint32_t windows;                    /* 1, 4 or 16 */
+    uint32_t type;                       /* EMBED, MATMUL: smt_dtype */
+    uint32_t columns;                    /* MATMUL: 1, 2, 4 or 8 */
     uint32_t gated, expert;              /* MATMUL */
     uint32_t cache_f16;                  /* *_CACHE, ATTEND */
     uint32_t heads, split, key4, value4; /* ATTEND: heads per workgroup; ATTEND_MERGE: value4 */

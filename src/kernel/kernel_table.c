@@ -1,7 +1,7 @@
 /* kernel_table.c: keys to sources and defines, and the few choices that depend on the device.
  *
- * Group sizes. On CPU-like devices a workgroup is one task of one thread, and matmul wants several subgroups of it to amortise the
- * dispatch (measured on lavapipe); elsewhere 64 invocations fill a wave. All other kernels use 64. */
+ * Group sizes. On CPU-like devices a workgroup is one task of one thread, and matmul wants several subgroups of it to amortise
+ * the dispatch (measured on lavapipe); elsewhere 64 invocations fill a wave. All other kernels use 64. */
 #include "kernel/kernel.h"
 
 #include <params.h>
@@ -17,7 +17,7 @@ static const struct {
 #undef X
 };
 
-#define GROUP 64
+#define GROUP            64
 #define GROUP_MATMUL_CPU 32
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
@@ -65,10 +65,8 @@ static void describe_matmul(const smt_caps *caps, const smt_kernel_key *key, smt
 }
 
 void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out) {
-    *out = (smt_kernel_spec){.source = rows[key->kernel].source,
-                             .windows = key->windows,
-                             .group = GROUP,
-                             .push_bytes = rows[key->kernel].push_bytes};
+    *out = (smt_kernel_spec){
+        .source = rows[key->kernel].source, .windows = key->windows, .group = GROUP, .push_bytes = rows[key->kernel].push_bytes};
     snprintf(out->label, sizeof out->label, "%.*s", (int)(strlen(out->source) - strlen(".comp")), out->source);
     switch (key->kernel) {
     case SMT_KERNEL_EMBED:
@@ -92,7 +90,8 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
         define(out, "SMT_TOP2", key->top2);
         add_label(out, "%s%s", key->sigmoid ? " sigmoid" : " softmax", key->top2 ? " top2" : "");
         break;
-    default: break;
+    default:
+        break;
     }
     if (key->kernel == SMT_KERNEL_MLA_CACHE || key->kernel == SMT_KERNEL_GQA_CACHE || key->kernel == SMT_KERNEL_ATTEND) {
         define(out, "SMT_CACHE", key->cache_f16);

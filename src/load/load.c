@@ -1,7 +1,8 @@
 /* load.c: items of the plan, one after another, as chunks of whole rows in device layout.
  *
- * Three kinds of item: rows of a file matrix (perhaps a view: the v half of every head in attn_kv_b), the three matrices of an expert, and
- * derived planes: k_b transposed out of an old file's attn_kv_b, decoded to float and stored as smt_matrix_dtype says. */
+ * Three kinds of item: rows of a file matrix (perhaps a view: the v half of every head in attn_kv_b), the three matrices of an
+ * expert, and derived planes: k_b transposed out of an old file's attn_kv_b, decoded to float and stored as smt_matrix_dtype
+ * says. */
 #include "load/load.h"
 
 #include "load/load_upload.h"
@@ -32,7 +33,9 @@ static smt_status load_rows(loader *l, const smt_matrix *m, uint32_t plane, uint
     uint64_t file_row = smt_dtype_row_bytes(type, m->k), device_row = smt_quant_device_row_bytes(type, m->k);
     const uint8_t *from = m->tensor->data + ((uint64_t)plane * m->plane_rows + m->row + row) * file_row;
     uint32_t step = (uint32_t)(SMT_UPLOAD_CHUNK / device_row);
-    if (step == 0) return SMT_FAIL(l->err, SMT_UNSUPPORTED, "tensor %s: a row has %llu bytes", m->tensor->name, (unsigned long long)device_row);
+    if (step == 0)
+        return SMT_FAIL(l->err, SMT_UNSUPPORTED, "tensor %s: a row has %llu bytes", m->tensor->name,
+                        (unsigned long long)device_row);
     for (uint32_t i = 0; i < rows; i += step) {
         uint32_t n = smt_min_u32(step, rows - i);
         uint8_t *to_bytes;
@@ -50,7 +53,8 @@ static smt_status load_transposed(loader *l, const smt_matrix *m, uint32_t plane
     uint64_t file_row = smt_dtype_row_bytes(m->tensor->type, m->rows), device_row = smt_quant_device_row_bytes(type, m->k);
     float *values = smt_alloc((size_t)m->k * m->rows, sizeof *values), *line = smt_alloc(m->k, sizeof *line);
     uint8_t *coded = smt_alloc(m->k, sizeof(float)), *to_bytes;
-    smt_status status = values && line && coded ? SMT_OK : SMT_FAIL(l->err, SMT_MEMORY, "out of memory deriving %s", m->tensor->name);
+    smt_status status =
+        values && line && coded ? SMT_OK : SMT_FAIL(l->err, SMT_MEMORY, "out of memory deriving %s", m->tensor->name);
     for (uint32_t j = 0; status == SMT_OK && j < m->k; j++) {
         const uint8_t *from = m->tensor->data + ((uint64_t)plane * m->plane_rows + m->row + j) * file_row;
         if (!smt_quant_decode(m->tensor->type, from, values + (size_t)j * m->rows, m->rows))
@@ -95,7 +99,8 @@ static smt_status load_table(loader *l, uint32_t index) {
     uint32_t n = l->args->model->n_experts;
     const smt_plan_place *place = &l->args->plan->tables[index];
     uint8_t *bytes;
-    SMT_TRY(smt_upload_begin(&l->upload, l->weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, &bytes, l->err));
+    SMT_TRY(
+        smt_upload_begin(&l->upload, l->weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, &bytes, l->err));
     for (uint32_t e = 0; e < n; e++) {
         uint64_t at = e % layout->per_window * layout->stride;
         const uint32_t row[EXPERT_WORDS] = {[EXPERT_WINDOW] = e / layout->per_window,
@@ -109,7 +114,8 @@ static smt_status load_table(loader *l, uint32_t index) {
 
 smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_error *err) {
     *out = (smt_weights){0};
-    loader l = {.args = args, .weights = out, .upload = {.device = args->device, .force_staging = args->force_staging}, .err = err};
+    loader l = {
+        .args = args, .weights = out, .upload = {.device = args->device, .force_staging = args->force_staging}, .err = err};
     for (uint32_t i = 0; i < args->items->n_items; i++) l.total += args->items->items[i].bytes;
     SMT_TRY(smt_load_buffers(args->device, &args->plan->plan, "weights", &out->buffers, err));
     out->n_buffers = args->plan->plan.n_buffers;
@@ -136,7 +142,8 @@ smt_status smt_load_buffers(smt_vk_device *device, const smt_plan *plan, const c
     *out = smt_alloc(plan->n_buffers, sizeof **out);
     if (!*out) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu buffers", plan->n_buffers);
     for (size_t i = 0; i < plan->n_buffers; i++) {
-        smt_status status = smt_vk_buffer_create(device, plan->buffers[i].memory_type, plan->buffers[i].bytes, name, &(*out)[i], err);
+        smt_status status =
+            smt_vk_buffer_create(device, plan->buffers[i].memory_type, plan->buffers[i].bytes, name, &(*out)[i], err);
         if (status != SMT_OK) {
             smt_load_buffers_free(device, *out, i);
             *out = NULL;
@@ -151,7 +158,8 @@ void smt_load_buffers_free(smt_vk_device *device, smt_vk_buffer **buffers, size_
     smt_free(buffers);
 }
 
-smt_status smt_load_bytes(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, const void *bytes, uint64_t n, smt_error *err) {
+smt_status smt_load_bytes(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, const void *bytes, uint64_t n,
+                          smt_error *err) {
     smt_upload upload = {.device = device};
     smt_status status = SMT_OK;
     for (uint64_t at = 0; status == SMT_OK && at < n; at += SMT_UPLOAD_CHUNK) {

@@ -1,5 +1,5 @@
-/* load.h: executes a weight plan: allocates its buffers, then streams file rows into device layout, straight into mapped memory where the
- * device's memory is host-visible, else through a staging ring. No second copy of the weights stays in host memory. */
+/* load.h: executes a weight plan: allocates its buffers, then streams file rows into device layout, straight into mapped memory
+ * where the device's memory is host-visible, else through a staging ring. No second copy of the weights stays in host memory. */
 #ifndef SMT_LOAD_H
 #define SMT_LOAD_H
 
@@ -28,6 +28,7 @@ void smt_weights_free(smt_vk_device *device, smt_weights *weights);
 smt_status smt_load_buffers(smt_vk_device *device, const smt_plan *plan, const char *name, smt_vk_buffer ***out, smt_error *err);
 void smt_load_buffers_free(smt_vk_device *device, smt_vk_buffer **buffers, size_t n);
 /* Writes bytes to a place, by map or through a temporary staging buffer. */
-smt_status smt_load_bytes(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, const void *bytes, uint64_t n, smt_error *err);
+smt_status smt_load_bytes(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, const void *bytes, uint64_t n,
+                          smt_error *err);
 
 #endif

@@ -1,10 +1,12 @@
-/* load_upload.c: mapped memory is written in place; everything else passes through two halves of a staging buffer, so that the host fills
- * one while the device copies the other. */
+/* load_upload.c: mapped memory is written in place; everything else passes through two halves of a staging buffer, so that the
+ * host fills one while the device copies the other. */
 #include "load/load_upload.h"
 
 #define WAIT_NS ((uint64_t)60 * 1000000000)
 
-static bool direct(const smt_upload *upload, const smt_vk_buffer *buffer) { return !upload->force_staging && smt_vk_buffer_map(buffer); }
+static bool direct(const smt_upload *upload, const smt_vk_buffer *buffer) {
+    return !upload->force_staging && smt_vk_buffer_map(buffer);
+}
 
 static smt_status release_half(smt_upload *upload, uint32_t half, smt_error *err) {
     if (!upload->halves[half].recording) return SMT_OK;
@@ -23,7 +25,8 @@ static smt_status make_ring(smt_upload *upload, smt_error *err) {
     return smt_vk_buffer_create(upload->device, type, SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK, "staging ring", &upload->ring, err);
 }
 
-smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out, smt_error *err) {
+smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out,
+                            smt_error *err) {
     *out = NULL;
     if (bytes > SMT_UPLOAD_CHUNK)
         return SMT_FAIL(err, SMT_INTERNAL, "an upload of %llu bytes in one chunk", (unsigned long long)bytes);
@@ -49,8 +52,10 @@ smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t
     smt_vk_record_barrier(recording);
     smt_status status = smt_vk_recording_end(recording, err);
     if (status == SMT_OK) status = smt_vk_submit(upload->device, recording, &upload->halves[upload->half].value, err);
-    if (status != SMT_OK) smt_vk_recording_destroy(upload->device, recording);
-    else upload->halves[upload->half].recording = recording;
+    if (status != SMT_OK)
+        smt_vk_recording_destroy(upload->device, recording);
+    else
+        upload->halves[upload->half].recording = recording;
     return status;
 }
 

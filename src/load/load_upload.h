@@ -5,7 +5,7 @@
 #include "load/load.h"
 
 #define SMT_UPLOAD_HALVES 2
-#define SMT_UPLOAD_CHUNK ((uint64_t)16 << 20)
+#define SMT_UPLOAD_CHUNK  ((uint64_t)16 << 20)
 
 typedef struct smt_upload {
     smt_vk_device *device;
@@ -19,7 +19,8 @@ typedef struct smt_upload {
 } smt_upload;
 
 /* Space for `bytes` (at most SMT_UPLOAD_CHUNK) bound for buffer + offset; fill it, then commit. */
-smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out, smt_error *err);
+smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out,
+                            smt_error *err);
 smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err);
 /* Waits for everything and releases the ring; also after a failure. */
 smt_status smt_upload_finish(smt_upload *upload, smt_error *err);

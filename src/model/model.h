@@ -9,38 +9,40 @@
 
 #include "gguf/gguf.h"
 
-#define SMT_MODEL_MAX_LAYERS 512
+#define SMT_MODEL_MAX_LAYERS  512
 #define SMT_MODEL_MAX_EXPERTS 512
-#define SMT_MODEL_MAX_USED 32 /* experts per token */
+#define SMT_MODEL_MAX_USED    32 /* experts per token */
 
 typedef enum smt_gate { SMT_GATE_SOFTMAX, SMT_GATE_SIGMOID } smt_gate;
 /* How a group of experts is scored: its best expert (V2), or the sum of its two best (V3). */
 typedef enum smt_group_rule { SMT_GROUP_BEST, SMT_GROUP_TOP2 } smt_group_rule;
 
 /* A matrix [rows, k], or n_planes of them one after another; NULL tensor: not in this model. A view into a file tensor:
- * `row` is the first row of the plane, `plane_rows` the rows from one plane to the next (attn_kv_b holds k and v rows of each head). */
+ * `row` is the first row of the plane, `plane_rows` the rows from one plane to the next (attn_kv_b holds k and v rows of each
+ * head). */
 typedef struct smt_matrix {
     const smt_gguf_tensor *tensor; /* borrowed */
     uint32_t k, rows, n_planes;
     uint32_t row, plane_rows;
-    bool transposed; /* device plane = transpose of the file's [k rows of `rows` values]; derived at load as F16, or F32 if the file is F32/BF16 */
+    bool transposed; /* device plane = transpose of the file's [k rows of `rows` values]; derived at load as F16, or F32 if the
+                        file is F32/BF16 */
 } smt_matrix;
 
 typedef struct smt_model_layer {
     smt_matrix attn_norm, ffn_norm; /* [1, n_embd] */
     /* latent attention: q, or q_a + q_a_norm + q_b */
-    smt_matrix q;                       /* [n_heads * (nope + rope), n_embd]; dense: [n_heads * head, n_embd] */
-    smt_matrix q_a, q_a_norm, q_b;      /* [q_rank, n_embd], [1, q_rank], [n_heads * (nope + rope), q_rank] */
-    smt_matrix kv_a, kv_a_norm;         /* [kv_rank + rope, n_embd], [1, kv_rank] */
-    smt_matrix k_b, v_b;                /* planes = heads: [kv_rank, nope], [value, kv_rank] */
+    smt_matrix q;                  /* [n_heads * (nope + rope), n_embd]; dense: [n_heads * head, n_embd] */
+    smt_matrix q_a, q_a_norm, q_b; /* [q_rank, n_embd], [1, q_rank], [n_heads * (nope + rope), q_rank] */
+    smt_matrix kv_a, kv_a_norm;    /* [kv_rank + rope, n_embd], [1, kv_rank] */
+    smt_matrix k_b, v_b;           /* planes = heads: [kv_rank, nope], [value, kv_rank] */
     /* plain attention */
-    smt_matrix k, v;                    /* [n_kv_heads * head, n_embd] */
-    smt_matrix output;                  /* [n_embd, n_heads * value] */
+    smt_matrix k, v;   /* [n_kv_heads * head, n_embd] */
+    smt_matrix output; /* [n_embd, n_heads * value] */
     /* dense feed-forward, or router, experts (planes) and shared expert */
     bool moe;
-    smt_matrix gate, up, down;          /* [n_ff, n_embd] x2, [n_embd, n_ff] */
-    smt_matrix router;                  /* [n_experts, n_embd], F32 */
-    smt_matrix router_bias;             /* [1, n_experts], F32: selection only (V3) */
+    smt_matrix gate, up, down; /* [n_ff, n_embd] x2, [n_embd, n_ff] */
+    smt_matrix router;         /* [n_experts, n_embd], F32 */
+    smt_matrix router_bias;    /* [1, n_experts], F32: selection only (V3) */
     smt_matrix gate_exps, up_exps, down_exps;
     smt_matrix gate_shexp, up_shexp, down_shexp; /* tensor NULL: no shared expert */
 } smt_model_layer;
@@ -51,17 +53,17 @@ typedef struct smt_model {
     uint32_t n_layers, n_embd, n_vocab, n_heads, n_kv_heads, n_ctx_train;
     float norm_eps;
 
-    bool mla;             /* latent attention; then kv_rank > 0 and n_kv_heads = 1 in the cache's sense */
-    uint32_t q_rank;      /* 0: q is one matrix */
+    bool mla;        /* latent attention; then kv_rank > 0 and n_kv_heads = 1 in the cache's sense */
+    uint32_t q_rank; /* 0: q is one matrix */
     uint32_t kv_rank;
     /* Of a head. Latent: [nope | rope], the last rope_dim values rotate. Dense: the first rope_dim values rotate and the other
      * nope_dim = head - rope_dim (usually 0) do not; value_dim = head. */
     uint32_t nope_dim, rope_dim, value_dim;
-    float attn_scale;     /* multiplies the scores: 1/sqrt(nope + rope), with the YaRN factor squared */
+    float attn_scale; /* multiplies the scores: 1/sqrt(nope + rope), with the YaRN factor squared */
 
     /* Rotary frequencies of pair (2i, 2i+1) of the rotated values, radians per position, scaling applied: [rope_dim / 2], in
      * double. Cos and sin are multiplied by rope_magnitude (1 in all released models). */
-    double *rope_freq;    /* owned */
+    double *rope_freq; /* owned */
     double rope_magnitude;
 
     uint32_t n_dense_layers, n_ff, n_ff_expert, n_ff_shared;
@@ -73,13 +75,13 @@ typedef struct smt_model {
     float weight_scale;
 
     smt_matrix token_embd, output_norm, output; /* output may be token_embd (tied) */
-    smt_model_layer *layers;              /* owned, [n_layers] */
+    smt_model_layer *layers;                    /* owned, [n_layers] */
 
-    uint64_t n_params, n_params_active;   /* active: weights used for one token, embedding table not counted */
-    uint64_t cache_values_per_token;      /* over all layers */
-    const char **assumed;                 /* owned: "expert_gating_func: softmax" */
+    uint64_t n_params, n_params_active; /* active: weights used for one token, embedding table not counted */
+    uint64_t cache_values_per_token;    /* over all layers */
+    const char **assumed;               /* owned: "expert_gating_func: softmax" */
     uint32_t n_assumed;
-    smt_arena arena;                      /* owned: every array and text above */
+    smt_arena arena; /* owned: every array and text above */
 } smt_model;
 
 /* SMT_UNSUPPORTED: an architecture, key value or extra tensor that we cannot compute with (named). SMT_FORMAT: missing key or

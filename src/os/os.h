@@ -10,7 +10,8 @@ typedef struct smt_os_map { /* a read-only file mapping */
     uint64_t n_bytes;
     void *handle;
 } smt_os_map;
-smt_status smt_os_map_file(const char *path, smt_os_map *out, smt_error *err); /* SMT_IO names path and cause; empty files are SMT_FORMAT */
+smt_status smt_os_map_file(const char *path, smt_os_map *out,
+                           smt_error *err); /* SMT_IO names path and cause; empty files are SMT_FORMAT */
 void smt_os_unmap(smt_os_map *map);
 
 double smt_os_seconds(void); /* monotonic */

@@ -1,11 +1,11 @@
 /* plan.h: where everything lies, decided before anything is allocated: model + items + device facts + options -> placement.
  *
- * Pure. A plan is a list of buffers (each becomes one device allocation of exactly that size) and, for every item, expert window, cache
- * window and working buffer, a place {buffer, offset, bytes} in it. The engine plans its weights, each runner its own memory; a loader
- * executes a plan to the byte or fails before the first allocation.
+ * Pure. A plan is a list of buffers (each becomes one device allocation of exactly that size) and, for every item, expert window,
+ * cache window and working buffer, a place {buffer, offset, bytes} in it. The engine plans its weights, each runner its own
+ * memory; a loader executes a plan to the byte or fails before the first allocation.
  *
- * This first form knows one device. Weights go to device-local memory in slabs of at most `slab_limit` bytes; what the host writes or
- * reads goes to host-visible memory, cached where it is read back. */
+ * This first form knows one device. Weights go to device-local memory in slabs of at most `slab_limit` bytes; what the host
+ * writes or reads goes to host-visible memory, cached where it is read back. */
 #ifndef SMT_PLAN_H
 #define SMT_PLAN_H
 
@@ -59,8 +59,8 @@ smt_status smt_plan_weights_create(const smt_model *model, const smt_items *item
                                    smt_error *err);
 void smt_plan_weights_free(smt_plan_weights *plan);
 /* `used`: bytes per heap that are already taken (the weights), or NULL. */
-smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, const uint64_t *used, smt_plan_runner *out,
-                                  smt_error *err);
+smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, const uint64_t *used,
+                                  smt_plan_runner *out, smt_error *err);
 void smt_plan_runner_free(smt_plan_runner *plan);
 /* Adds the plan's bytes to used[heap]. */
 void smt_plan_count(const smt_plan *plan, const smt_caps *caps, uint64_t *used);

@@ -6,7 +6,8 @@
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
  *
- * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
+ * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as
+ * it is. */
 #ifndef SMT_RUN_H
 #define SMT_RUN_H
 
@@ -30,7 +31,7 @@ typedef struct smt_run_model {
     smt_weights weights;
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
-    smt_os_mutex *lock;      /* owned: kernel list and submissions, when runners live on several threads */
+    smt_os_mutex *lock; /* owned: kernel list and submissions, when runners live on several threads */
     smt_callbacks callbacks;
 } smt_run_model;
 
@@ -43,7 +44,7 @@ const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_k
 
 /* ---- hazards (pure) ---- */
 typedef struct smt_run_access {
-    uint32_t space;          /* values of one space may overlap; different spaces never do */
+    uint32_t space; /* values of one space may overlap; different spaces never do */
     uint64_t offset, bytes;
     bool write;
 } smt_run_access;
@@ -52,7 +53,8 @@ typedef struct smt_run_hazards {
     size_t n, capacity;
 } smt_run_hazards;
 /* True when the new accesses need a barrier before them; the list then starts afresh. The accesses are added either way. */
-smt_status smt_run_hazard_step(smt_run_hazards *hazards, const smt_run_access *accesses, size_t n, bool *out_barrier, smt_error *err);
+smt_status smt_run_hazard_step(smt_run_hazards *hazards, const smt_run_access *accesses, size_t n, bool *out_barrier,
+                               smt_error *err);
 void smt_run_hazards_free(smt_run_hazards *hazards);
 
 /* ---- the runner ---- */
@@ -71,7 +73,7 @@ typedef struct smt_run {
     smt_run_options options;
     smt_kv kv;
     smt_plan_runner plan;
-    smt_vk_buffer **buffers; /* owned */
+    smt_vk_buffer **buffers;    /* owned */
     smt_run_plan_entry *shapes; /* owned */
     size_t n_shapes, shapes_capacity;
     uint32_t logits_rows;  /* rows of logits one step may return */
@@ -93,8 +95,8 @@ typedef struct smt_run_rows {
     uint32_t n_out;                    /* the last n_out rows give logits (0: none) */
     float *logits;                     /* [n_out, n_vocab] */
     /* Captures, strided by the caller's token count so that batches land in one array; NULL: not wanted. */
-    float *hidden;                     /* slot s of row r: hidden + (s * total + at + r) * n_embd */
-    int32_t *ids;                      /* MoE layer l of row r: ids + (l * total + at + r) * n_used */
+    float *hidden; /* slot s of row r: hidden + (s * total + at + r) * n_embd */
+    int32_t *ids;  /* MoE layer l of row r: ids + (l * total + at + r) * n_used */
     float *weights;
     uint32_t total, at;
 } smt_run_rows;

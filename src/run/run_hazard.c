@@ -5,7 +5,8 @@ static bool conflict(const smt_run_access *a, const smt_run_access *b) {
     return (a->write || b->write) && a->space == b->space && a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-smt_status smt_run_hazard_step(smt_run_hazards *hazards, const smt_run_access *accesses, size_t n, bool *out_barrier, smt_error *err) {
+smt_status smt_run_hazard_step(smt_run_hazards *hazards, const smt_run_access *accesses, size_t n, bool *out_barrier,
+                               smt_error *err) {
     *out_barrier = false;
     for (size_t i = 0; i < n && !*out_barrier; i++)
         for (size_t j = 0; j < hazards->n && !*out_barrier; j++) *out_barrier = conflict(&accesses[i], &hazards->seen[j]);

@@ -6,8 +6,8 @@
 /* A step returns logits and captures through host-visible buffers of at most this size; larger requests go in several steps. */
 #define READBACK_MOST ((uint64_t)64 << 20)
 /* Scratch for partial results of the split attention. Deeper contexts walk their chunks in one workgroup instead: same bits. */
-#define PARTIAL_MOST ((uint64_t)64 << 20)
-#define DEFAULT_CTX 4096
+#define PARTIAL_MOST  ((uint64_t)64 << 20)
+#define DEFAULT_CTX   4096
 #define DEFAULT_BATCH 512
 
 void smt_run_resolve(const smt_model *model, smt_run_options *options) {
@@ -72,11 +72,13 @@ static smt_status write_rope(smt_run *run, smt_error *err) {
     if (!table) return SMT_FAIL(err, SMT_MEMORY, "out of memory for rotary tables of %zu values", n);
     for (uint32_t i = 0; i < n_coarse + SMT_BLOCK; i++)
         for (uint32_t j = 0; j < pairs; j++) {
-            double position = i < n_coarse ? (double)i * SMT_BLOCK : (double)(i - n_coarse), angle = position * model->rope_freq[j];
+            double position = i < n_coarse ? (double)i * SMT_BLOCK : (double)(i - n_coarse),
+                   angle = position * model->rope_freq[j];
             table[((size_t)i * pairs + j) * 2] = (float)cos(angle);
             table[((size_t)i * pairs + j) * 2 + 1] = (float)sin(angle);
         }
-    smt_status status = smt_load_bytes(run->model->device, run->buffers[run->plan.rope.buffer], run->plan.rope.offset, table, n * 4, err);
+    smt_status status =
+        smt_load_bytes(run->model->device, run->buffers[run->plan.rope.buffer], run->plan.rope.offset, table, n * 4, err);
     smt_free(table);
     return status;
 }

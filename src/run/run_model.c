@@ -19,8 +19,10 @@ smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, c
                                                    .force_staging = force_staging,
                                                    .callbacks = *callbacks},
                                   &m->weights, err);
-    if (status != SMT_OK) smt_run_model_free(m);
-    else *out = m;
+    if (status != SMT_OK)
+        smt_run_model_free(m);
+    else
+        *out = m;
     return status;
 }
 

@@ -13,11 +13,21 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
     switch (v->kind) {
     case SMT_VALUE_SCRATCH:
         return (smt_vk_range){buffers[own->scratch.buffer], own->scratch.offset + v->offset, v->bytes};
-    case SMT_VALUE_STEP: place = own->step; break;
-    case SMT_VALUE_ROPE: place = own->rope; break;
-    case SMT_VALUE_BLOCKS: place = own->blocks; break;
-    case SMT_VALUE_LOGITS: place = own->logits; break;
-    case SMT_VALUE_CAPTURE: place = own->capture; break;
+    case SMT_VALUE_STEP:
+        place = own->step;
+        break;
+    case SMT_VALUE_ROPE:
+        place = own->rope;
+        break;
+    case SMT_VALUE_BLOCKS:
+        place = own->blocks;
+        break;
+    case SMT_VALUE_LOGITS:
+        place = own->logits;
+        break;
+    case SMT_VALUE_CAPTURE:
+        place = own->capture;
+        break;
     case SMT_VALUE_EXPERTS:
         place = weights->tables[v->layer];
         buffers = run->model->weights.buffers;
@@ -26,7 +36,8 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
         place = weights->items[v->layer];
         buffers = run->model->weights.buffers;
         break;
-    case SMT_VALUE_CACHE: break; /* bound as windows only */
+    case SMT_VALUE_CACHE:
+        break; /* bound as windows only */
     }
     return (smt_vk_range){buffers[place.buffer], place.offset, place.bytes};
 }
@@ -35,11 +46,13 @@ static smt_vk_range place_range(smt_vk_buffer *const *buffers, const smt_plan_pl
     return (smt_vk_range){buffers[place->buffer], place->offset, place->bytes};
 }
 
-static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const smt_node *node, smt_vk_range out[SMT_MAX_WINDOWS]) {
+static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const smt_node *node,
+                             smt_vk_range out[SMT_MAX_WINDOWS]) {
     const smt_run_model *m = run->model;
     uint32_t n = 0;
     switch (node->windows) {
-    case SMT_WINDOWS_NONE: break;
+    case SMT_WINDOWS_NONE:
+        break;
     case SMT_WINDOWS_ITEMS:
         for (uint32_t i = 0; i < 2; i++)
             if (node->items[i] != SMT_NO_VALUE) out[n++] = place_range(m->weights.buffers, &m->plan.items[node->items[i]]);
@@ -75,7 +88,8 @@ static size_t node_accesses(const smt_graph *graph, const smt_node *node, smt_ru
     if (node->indirect != SMT_NO_VALUE) {
         const smt_value *v = &graph->values[node->indirect];
         bool scratch = v->kind == SMT_VALUE_SCRATCH;
-        out[n++] = (smt_run_access){.space = scratch ? 0 : 1 + node->indirect, .offset = scratch ? v->offset : 0, .bytes = v->bytes};
+        out[n++] =
+            (smt_run_access){.space = scratch ? 0 : 1 + node->indirect, .offset = scratch ? v->offset : 0, .bytes = v->bytes};
     }
     if (node->windows == SMT_WINDOWS_CACHE)
         out[n++] = (smt_run_access){.space = UINT32_MAX - node->layer, .bytes = 1, .write = node->writes_windows};
@@ -190,8 +204,10 @@ smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, 
     uint32_t per_slot = smt_div_up(run->options.n_ctx, SMT_BLOCK);
     smt_status status = smt_kv_init(&run->kv, run->options.n_sessions, per_slot, run->options.n_sessions * per_slot, err);
     if (status == SMT_OK) status = smt_run_memory_create(run, err);
-    if (status != SMT_OK) smt_run_free(run);
-    else *out = run;
+    if (status != SMT_OK)
+        smt_run_free(run);
+    else
+        *out = run;
     return status;
 }
 

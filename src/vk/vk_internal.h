@@ -21,14 +21,14 @@ smt_status smt_vk_open_library(const char *library, const smt_vk_options *option
 #define SMT_VK_MAX_FAMILIES 16
 
 /* Device extensions we know of, as bits and names. */
-#define SMT_VK_EXTENSION_LIST(X)                                                                                                 \
-    X(MEMORY_BUDGET, "VK_EXT_memory_budget")                                                                                     \
-    X(EXECUTABLE_PROPERTIES, "VK_KHR_pipeline_executable_properties")                                                            \
-    X(SUBGROUP_SIZE, "VK_EXT_subgroup_size_control")                                                                             \
-    X(INT_DOT, "VK_KHR_shader_integer_dot_product")                                                                              \
-    X(COOP_MATRIX, "VK_KHR_cooperative_matrix")                                                                                  \
-    X(EXTERNAL_HOST, "VK_EXT_external_memory_host")                                                                              \
-    X(SYNC2, "VK_KHR_synchronization2")                                                                                          \
+#define SMT_VK_EXTENSION_LIST(X)                                      \
+    X(MEMORY_BUDGET, "VK_EXT_memory_budget")                          \
+    X(EXECUTABLE_PROPERTIES, "VK_KHR_pipeline_executable_properties") \
+    X(SUBGROUP_SIZE, "VK_EXT_subgroup_size_control")                  \
+    X(INT_DOT, "VK_KHR_shader_integer_dot_product")                   \
+    X(COOP_MATRIX, "VK_KHR_cooperative_matrix")                       \
+    X(EXTERNAL_HOST, "VK_EXT_external_memory_host")                   \
+    X(SYNC2, "VK_KHR_synchronization2")                               \
     X(MAINTENANCE4, "VK_KHR_maintenance4")
 enum smt_vk_extension_index {
 #define X(name, text) SMT_VK_INDEX_##name,

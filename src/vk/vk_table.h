@@ -12,84 +12,84 @@
 #endif
 #include <vulkan/vulkan.h>
 
-#define SMT_VK_GLOBAL_FUNCTIONS(X)                                                                                               \
-    X(EnumerateInstanceVersion)                                                                                                  \
-    X(EnumerateInstanceExtensionProperties)                                                                                      \
-    X(EnumerateInstanceLayerProperties)                                                                                          \
+#define SMT_VK_GLOBAL_FUNCTIONS(X)          \
+    X(EnumerateInstanceVersion)             \
+    X(EnumerateInstanceExtensionProperties) \
+    X(EnumerateInstanceLayerProperties)     \
     X(CreateInstance)
 
-#define SMT_VK_INSTANCE_FUNCTIONS(X)                                                                                             \
-    X(DestroyInstance)                                                                                                           \
-    X(EnumeratePhysicalDevices)                                                                                                  \
-    X(EnumerateDeviceExtensionProperties)                                                                                        \
-    X(GetPhysicalDeviceProperties)                                                                                               \
-    X(GetPhysicalDeviceProperties2)                                                                                              \
-    X(GetPhysicalDeviceFeatures2)                                                                                                \
-    X(GetPhysicalDeviceMemoryProperties)                                                                                         \
-    X(GetPhysicalDeviceMemoryProperties2)                                                                                        \
-    X(GetPhysicalDeviceQueueFamilyProperties)                                                                                    \
-    X(CreateDevice)                                                                                                              \
+#define SMT_VK_INSTANCE_FUNCTIONS(X)          \
+    X(DestroyInstance)                        \
+    X(EnumeratePhysicalDevices)               \
+    X(EnumerateDeviceExtensionProperties)     \
+    X(GetPhysicalDeviceProperties)            \
+    X(GetPhysicalDeviceProperties2)           \
+    X(GetPhysicalDeviceFeatures2)             \
+    X(GetPhysicalDeviceMemoryProperties)      \
+    X(GetPhysicalDeviceMemoryProperties2)     \
+    X(GetPhysicalDeviceQueueFamilyProperties) \
+    X(CreateDevice)                           \
     X(GetDeviceProcAddr)
 
-#define SMT_VK_OPTIONAL_INSTANCE_FUNCTIONS(X)                                                                                    \
-    X(CreateDebugUtilsMessengerEXT)                                                                                              \
-    X(DestroyDebugUtilsMessengerEXT)                                                                                             \
+#define SMT_VK_OPTIONAL_INSTANCE_FUNCTIONS(X) \
+    X(CreateDebugUtilsMessengerEXT)           \
+    X(DestroyDebugUtilsMessengerEXT)          \
     X(SetDebugUtilsObjectNameEXT)
 
-#define SMT_VK_DEVICE_FUNCTIONS(X)                                                                                               \
-    X(DestroyDevice)                                                                                                             \
-    X(DeviceWaitIdle)                                                                                                            \
-    X(GetDeviceQueue)                                                                                                            \
-    X(CreateSemaphore)                                                                                                           \
-    X(DestroySemaphore)                                                                                                          \
-    X(WaitSemaphores)                                                                                                            \
-    X(GetSemaphoreCounterValue)                                                                                                  \
-    X(QueueSubmit)                                                                                                               \
-    X(AllocateMemory)                                                                                                            \
-    X(FreeMemory)                                                                                                                \
-    X(MapMemory)                                                                                                                 \
-    X(FlushMappedMemoryRanges)                                                                                                   \
-    X(InvalidateMappedMemoryRanges)                                                                                              \
-    X(CreateBuffer)                                                                                                              \
-    X(DestroyBuffer)                                                                                                             \
-    X(GetBufferMemoryRequirements)                                                                                               \
-    X(BindBufferMemory)                                                                                                          \
-    X(CreateShaderModule)                                                                                                        \
-    X(DestroyShaderModule)                                                                                                       \
-    X(CreateDescriptorSetLayout)                                                                                                 \
-    X(DestroyDescriptorSetLayout)                                                                                                \
-    X(CreatePipelineLayout)                                                                                                      \
-    X(DestroyPipelineLayout)                                                                                                     \
-    X(CreatePipelineCache)                                                                                                       \
-    X(DestroyPipelineCache)                                                                                                      \
-    X(GetPipelineCacheData)                                                                                                      \
-    X(CreateComputePipelines)                                                                                                    \
-    X(DestroyPipeline)                                                                                                           \
-    X(CreateDescriptorPool)                                                                                                      \
-    X(DestroyDescriptorPool)                                                                                                     \
-    X(AllocateDescriptorSets)                                                                                                    \
-    X(UpdateDescriptorSets)                                                                                                      \
-    X(CreateCommandPool)                                                                                                         \
-    X(DestroyCommandPool)                                                                                                        \
-    X(AllocateCommandBuffers)                                                                                                    \
-    X(BeginCommandBuffer)                                                                                                        \
-    X(EndCommandBuffer)                                                                                                          \
-    X(CreateQueryPool)                                                                                                           \
-    X(DestroyQueryPool)                                                                                                          \
-    X(GetQueryPoolResults)                                                                                                       \
-    X(CmdBindPipeline)                                                                                                           \
-    X(CmdBindDescriptorSets)                                                                                                     \
-    X(CmdPushConstants)                                                                                                          \
-    X(CmdDispatch)                                                                                                               \
-    X(CmdDispatchIndirect)                                                                                                       \
-    X(CmdPipelineBarrier)                                                                                                        \
-    X(CmdCopyBuffer)                                                                                                             \
-    X(CmdFillBuffer)                                                                                                             \
-    X(CmdResetQueryPool)                                                                                                         \
+#define SMT_VK_DEVICE_FUNCTIONS(X)  \
+    X(DestroyDevice)                \
+    X(DeviceWaitIdle)               \
+    X(GetDeviceQueue)               \
+    X(CreateSemaphore)              \
+    X(DestroySemaphore)             \
+    X(WaitSemaphores)               \
+    X(GetSemaphoreCounterValue)     \
+    X(QueueSubmit)                  \
+    X(AllocateMemory)               \
+    X(FreeMemory)                   \
+    X(MapMemory)                    \
+    X(FlushMappedMemoryRanges)      \
+    X(InvalidateMappedMemoryRanges) \
+    X(CreateBuffer)                 \
+    X(DestroyBuffer)                \
+    X(GetBufferMemoryRequirements)  \
+    X(BindBufferMemory)             \
+    X(CreateShaderModule)           \
+    X(DestroyShaderModule)          \
+    X(CreateDescriptorSetLayout)    \
+    X(DestroyDescriptorSetLayout)   \
+    X(CreatePipelineLayout)         \
+    X(DestroyPipelineLayout)        \
+    X(CreatePipelineCache)          \
+    X(DestroyPipelineCache)         \
+    X(GetPipelineCacheData)         \
+    X(CreateComputePipelines)       \
+    X(DestroyPipeline)              \
+    X(CreateDescriptorPool)         \
+    X(DestroyDescriptorPool)        \
+    X(AllocateDescriptorSets)       \
+    X(UpdateDescriptorSets)         \
+    X(CreateCommandPool)            \
+    X(DestroyCommandPool)           \
+    X(AllocateCommandBuffers)       \
+    X(BeginCommandBuffer)           \
+    X(EndCommandBuffer)             \
+    X(CreateQueryPool)              \
+    X(DestroyQueryPool)             \
+    X(GetQueryPoolResults)          \
+    X(CmdBindPipeline)              \
+    X(CmdBindDescriptorSets)        \
+    X(CmdPushConstants)             \
+    X(CmdDispatch)                  \
+    X(CmdDispatchIndirect)          \
+    X(CmdPipelineBarrier)           \
+    X(CmdCopyBuffer)                \
+    X(CmdFillBuffer)                \
+    X(CmdResetQueryPool)            \
     X(CmdWriteTimestamp)
 
-#define SMT_VK_OPTIONAL_DEVICE_FUNCTIONS(X)                                                                                      \
-    X(GetPipelineExecutablePropertiesKHR)                                                                                        \
+#define SMT_VK_OPTIONAL_DEVICE_FUNCTIONS(X) \
+    X(GetPipelineExecutablePropertiesKHR)   \
     X(GetPipelineExecutableStatisticsKHR)
 
 #define SMT_VK_MEMBER(name) PFN_vk##name name;

@@ -15,8 +15,8 @@ typedef struct dense {
 } dense;
 
 /* Puts the planes of one matrix into a window behind `off16`; the four bytes behind it may be read. */
-static void put_planes(smt_lab_job *job, const smt_lab_matrix *planes, uint32_t n, uint32_t off16, uint32_t batch_off16) {
-    uint8_t *bytes = smt_lab_window(job, 16 * ((size_t)off16 + n * (size_t)batch_off16) + 4);
+static void put_planes(smt_lab *lab, const smt_lab_matrix *planes, uint32_t n, uint32_t off16, uint32_t batch_off16) {
+    uint8_t *bytes = smt_lab_window(lab, 16 * ((size_t)off16 + n * (size_t)batch_off16) + 4);
     memset(bytes, 0xff, 16 * off16);
     for (uint32_t i = 0; i < n; i++)
         memcpy(bytes + 16 * ((size_t)off16 + i * (size_t)batch_off16), planes[i].bytes, (size_t)planes[i].rows * planes[i].row_bytes);
@@ -59,22 +59,22 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
                               .res_stride = d->y_row + d->rows + 5,
                               .count_word = d->out ? STEP_N_OUT : STEP_N_ROWS,
                               .x_div = 1};
-    smt_lab_job job = smt_lab_begin(lab, mode, &key);
-    put_planes(&job, w, planes, p.w_off16, p.w_batch_off16);
-    if (d->gated) put_planes(&job, &w2, 1, p.w2_off16, p.w_batch_off16);
+    smt_lab_begin(lab, mode, &key);
+    put_planes(lab, w, planes, p.w_off16, p.w_batch_off16);
+    if (d->gated) put_planes(lab, &w2, 1, p.w2_off16, p.w_batch_off16);
     size_t y_words = (size_t)p.y_stride * (d->active + 2);
-    float *x = smt_lab_buffer(&job, 1, 4ull * p.x_stride * d->active);
-    float *y = smt_lab_output(&job, 2, y_words), *residual = NULL, *expected = smt_lab_image(y_words);
+    float *x = smt_lab_buffer(lab, 1, 4ull * p.x_stride * d->active);
+    float *y = smt_lab_output(lab, 2, y_words), *residual = NULL, *expected = smt_lab_image(y_words);
     smt_lab_fill(&random, x, d->active, p.x_stride, p.x_stride);
     for (uint32_t i = 0; i < d->active * planes; i++)
         smt_lab_fill(&random, x + i / planes * p.x_stride + i % planes * x_batch, 1, x_batch, d->k);
     if (d->residual) {
-        residual = smt_lab_buffer(&job, 3, 4ull * p.res_stride * d->active);
+        residual = smt_lab_buffer(lab, 3, 4ull * p.res_stride * d->active);
         smt_lab_fill(&random, residual, d->active, p.res_stride, d->y_row + d->rows);
     }
-    smt_lab_step(&job, 4, d->out ? d->active + 2 : d->active, d->out ? d->active : d->active + 2, d->active + 2);
+    smt_lab_step(lab, 4, d->out ? d->active + 2 : d->active, d->out ? d->active : d->active + 2, d->active + 2);
     uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]));
-    smt_lab_run(&job, &p, smt_div_up(d->rows, group), smt_div_up(d->active + 2, d->columns), planes);
+    smt_lab_run(lab, &p, smt_div_up(d->rows, group), smt_div_up(d->active + 2, d->columns), planes);
 
     for (uint32_t c = 0; c < d->active; c++)
         for (uint32_t i = 0; i < planes; i++)
@@ -87,7 +87,6 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     smt_free(expected);
     for (uint32_t i = 0; i < planes; i++) smt_lab_matrix_free(&w[i]);
     smt_lab_matrix_free(&w2);
-    smt_lab_end(&job);
 }
 
 /* Row lengths that no block divides evenly where the type allows, and long ones. */

@@ -22,8 +22,16 @@ int smt_lab_setup(void **state) {
     return 0;
 }
 
+static void end_job(smt_lab *lab) {
+    smt_vk_device *device = lab->devices[lab->job.mode];
+    for (uint32_t i = 0; i < lab->job.n_windows; i++) smt_vk_buffer_destroy(device, lab->job.windows[i]);
+    for (uint32_t i = 0; i < SMT_VK_MAX_BUFFERS; i++) smt_vk_buffer_destroy(device, lab->job.buffers[i]);
+    lab->job = (smt_lab_job){0};
+}
+
 int smt_lab_teardown(void **state) {
     smt_lab *lab = *state;
+    end_job(lab);
     for (size_t i = 0; i < lab->n_kernels; i++)
         smt_vk_kernel_destroy(lab->devices[lab->kernels[i].mode], lab->kernels[i].kernel);
     smt_free(lab->kernels);
@@ -61,26 +69,27 @@ const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const s
 
 /* ---- a dispatch ---- */
 
-smt_lab_job smt_lab_begin(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key) {
-    return (smt_lab_job){.lab = lab, .mode = mode, .key = *key, .kernel = smt_lab_get_kernel(lab, mode, key)};
+void smt_lab_begin(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key) {
+    end_job(lab);
+    lab->job = (smt_lab_job){.mode = mode, .key = *key, .kernel = smt_lab_get_kernel(lab, mode, key)};
 }
 
-static smt_vk_buffer *new_buffer(smt_lab_job *job, size_t bytes, const char *name) {
-    smt_vk_fixture fixture = {.device = job->lab->devices[job->mode], .host_type = job->lab->vk->host_type};
+static smt_vk_buffer *new_buffer(smt_lab *lab, size_t bytes, const char *name) {
+    smt_vk_fixture fixture = {.device = lab->devices[lab->job.mode], .host_type = lab->vk->host_type};
     return smt_vk_test_buffer(&fixture, smt_align_up(bytes, 16), name);
 }
 
-void *smt_lab_window(smt_lab_job *job, size_t bytes) {
-    assert_true(job->n_windows < job->key.windows);
-    smt_vk_buffer *buffer = new_buffer(job, bytes, "window");
-    job->windows[job->n_windows++] = buffer;
+void *smt_lab_window(smt_lab *lab, size_t bytes) {
+    assert_true(lab->job.n_windows < lab->job.key.windows);
+    smt_vk_buffer *buffer = new_buffer(lab, bytes, "window");
+    lab->job.windows[lab->job.n_windows++] = buffer;
     return smt_vk_buffer_map(buffer);
 }
 
-void *smt_lab_buffer(smt_lab_job *job, uint32_t binding, size_t bytes) {
-    smt_vk_buffer **buffer = &job->buffers[binding - 1];
+void *smt_lab_buffer(smt_lab *lab, uint32_t binding, size_t bytes) {
+    smt_vk_buffer **buffer = &lab->job.buffers[binding - 1];
     assert_null(*buffer);
-    *buffer = new_buffer(job, bytes, "buffer");
+    *buffer = new_buffer(lab, bytes, "buffer");
     return smt_vk_buffer_map(*buffer);
 }
 
@@ -88,14 +97,14 @@ static void set_words(uint32_t *words, size_t count) {
     for (size_t i = 0; i < count; i++) words[i] = SMT_LAB_UNTOUCHED;
 }
 
-void *smt_lab_output(smt_lab_job *job, uint32_t binding, size_t words) {
-    void *memory = smt_lab_buffer(job, binding, words * 4);
+void *smt_lab_output(smt_lab *lab, uint32_t binding, size_t words) {
+    void *memory = smt_lab_buffer(lab, binding, words * 4);
     set_words(memory, words);
     return memory;
 }
 
-uint32_t *smt_lab_step(smt_lab_job *job, uint32_t binding, uint32_t n_rows, uint32_t n_out, uint32_t max_rows) {
-    uint32_t *step = smt_lab_buffer(job, binding, 4 * (STEP_HEAD + (size_t)STEP_ARRAYS * max_rows));
+uint32_t *smt_lab_step(smt_lab *lab, uint32_t binding, uint32_t n_rows, uint32_t n_out, uint32_t max_rows) {
+    uint32_t *step = smt_lab_buffer(lab, binding, 4 * (STEP_HEAD + (size_t)STEP_ARRAYS * max_rows));
     step[STEP_N_ROWS] = n_rows;
     step[STEP_N_OUT] = n_out;
     step[STEP_MAX_ROWS] = max_rows;
@@ -103,11 +112,11 @@ uint32_t *smt_lab_step(smt_lab_job *job, uint32_t binding, uint32_t n_rows, uint
 }
 
 /* Host access to every buffer of the job ends here (flush), or begins again (invalidate). */
-static void touch(smt_lab_job *job, bool flush) {
-    smt_vk_device *device = job->lab->devices[job->mode];
+static void touch(smt_lab *lab, bool flush) {
+    smt_vk_device *device = lab->devices[lab->job.mode];
     smt_error err;
-    for (uint32_t i = 0; i < job->n_windows + SMT_VK_MAX_BUFFERS; i++) {
-        smt_vk_buffer *buffer = i < job->n_windows ? job->windows[i] : job->buffers[i - job->n_windows];
+    for (uint32_t i = 0; i < lab->job.n_windows + SMT_VK_MAX_BUFFERS; i++) {
+        smt_vk_buffer *buffer = i < lab->job.n_windows ? lab->job.windows[i] : lab->job.buffers[i - lab->job.n_windows];
         if (!buffer) continue;
         uint64_t bytes = smt_vk_buffer_bytes(buffer);
         if (flush)
@@ -117,21 +126,21 @@ static void touch(smt_lab_job *job, bool flush) {
     }
 }
 
-void smt_lab_run(smt_lab_job *job, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z) {
-    smt_vk_fixture fixture = {.device = job->lab->devices[job->mode]};
+void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z) {
+    smt_vk_fixture fixture = {.device = lab->devices[lab->job.mode]};
     smt_kernel_spec spec;
-    smt_kernel_describe(smt_vk_device_caps(fixture.device), &job->key, &spec);
+    smt_kernel_describe(smt_vk_device_caps(fixture.device), &lab->job.key, &spec);
     smt_vk_range windows[SMT_VK_MAX_WINDOWS], buffers[SMT_VK_MAX_BUFFERS] = {0};
-    for (uint32_t i = 0; i < job->n_windows; i++) windows[i] = smt_vk_test_whole(job->windows[i]);
+    for (uint32_t i = 0; i < lab->job.n_windows; i++) windows[i] = smt_vk_test_whole(lab->job.windows[i]);
     for (uint32_t i = 0; i < SMT_VK_MAX_BUFFERS; i++)
-        if (job->buffers[i]) buffers[i] = smt_vk_test_whole(job->buffers[i]);
-    touch(job, true);
+        if (lab->job.buffers[i]) buffers[i] = smt_vk_test_whole(lab->job.buffers[i]);
+    touch(lab, true);
     smt_vk_recording *recording;
     smt_error err;
     SMT_ASSERT_OK(smt_vk_recording_begin(fixture.device, spec.label, &recording, &err), &err);
-    smt_vk_dispatch dispatch = {.kernel = job->kernel,
+    smt_vk_dispatch dispatch = {.kernel = lab->job.kernel,
                                 .windows = windows,
-                                .n_windows = job->n_windows,
+                                .n_windows = lab->job.n_windows,
                                 .buffers = buffers,
                                 .n_buffers = SMT_VK_MAX_BUFFERS,
                                 .push = push,
@@ -139,14 +148,7 @@ void smt_lab_run(smt_lab_job *job, const void *push, uint32_t groups_x, uint32_t
                                 .groups = {groups_x, groups_y, groups_z}};
     SMT_ASSERT_OK(smt_vk_record_dispatch(recording, &dispatch, &err), &err);
     smt_vk_test_run(&fixture, recording);
-    touch(job, false);
-}
-
-void smt_lab_end(smt_lab_job *job) {
-    smt_vk_device *device = job->lab->devices[job->mode];
-    for (uint32_t i = 0; i < job->n_windows; i++) smt_vk_buffer_destroy(device, job->windows[i]);
-    for (uint32_t i = 0; i < SMT_VK_MAX_BUFFERS; i++) smt_vk_buffer_destroy(device, job->buffers[i]);
-    *job = (smt_lab_job){0};
+    touch(lab, false);
 }
 
 /* ---- expected results ---- */

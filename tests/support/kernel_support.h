@@ -1,7 +1,9 @@
 /* kernel_support.h: one dispatch of one kernel of the catalogue, made as the engine makes it (smt_kernel_describe), for the kernel
  * tests.
  *
- *   smt_lab_begin -> window / buffer / output / step: memory to fill -> smt_lab_run -> compare the outputs -> smt_lab_end
+ *   smt_lab_begin -> window / buffer / output / step: memory to fill -> smt_lab_run -> compare the outputs
+ *
+ * There is one job at a time: its memory lives until the next smt_lab_begin, so that a failed test leaves nothing behind.
  *
  * Every output starts as words of SMT_LAB_UNTOUCHED, and tests compare whole buffers: the reference writes its numbers into an
  * image of the same kind, so that a write too many fails like a wrong number. The pattern is a NaN, also good for the padding of
@@ -29,11 +31,20 @@ typedef struct smt_lab_kernel {
     smt_vk_kernel *kernel;
 } smt_lab_kernel;
 
+typedef struct smt_lab_job { /* of the dispatch under construction */
+    smt_lab_mode mode;
+    smt_kernel_key key;
+    const smt_vk_kernel *kernel;
+    smt_vk_buffer *windows[SMT_VK_MAX_WINDOWS], *buffers[SMT_VK_MAX_BUFFERS]; /* owned */
+    uint32_t n_windows;
+} smt_lab_job;
+
 typedef struct smt_lab {
     smt_vk_fixture *vk;
     smt_vk_device *devices[SMT_LAB_MODES]; /* the first is the fixture's */
     smt_lab_kernel *kernels;               /* owned */
     size_t n_kernels, capacity;
+    smt_lab_job job;
     bool thorough; /* SMT_TEST_FULL is set: sweep everything, however long it takes */
 } smt_lab;
 
@@ -43,28 +54,18 @@ int smt_lab_teardown(void **state);
 /* Compiles a key, or finds it among those compiled before. */
 const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key);
 
-typedef struct smt_lab_job {
-    smt_lab *lab;
-    smt_lab_mode mode;
-    smt_kernel_key key;
-    const smt_vk_kernel *kernel;
-    smt_vk_buffer *windows[SMT_VK_MAX_WINDOWS], *buffers[SMT_VK_MAX_BUFFERS]; /* owned */
-    uint32_t n_windows;
-} smt_lab_job;
-
-smt_lab_job smt_lab_begin(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key);
-/* Zeroed memory of the next window, or of binding `binding`; valid until smt_lab_end. */
-void *smt_lab_window(smt_lab_job *job, size_t bytes);
-void *smt_lab_buffer(smt_lab_job *job, uint32_t binding, size_t bytes);
-void *smt_lab_output(smt_lab_job *job, uint32_t binding, size_t words);
+void smt_lab_begin(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key);
+/* Zeroed memory of the next window, or of binding `binding`; valid until the next smt_lab_begin. */
+void *smt_lab_window(smt_lab *lab, size_t bytes);
+void *smt_lab_buffer(smt_lab *lab, uint32_t binding, size_t bytes);
+void *smt_lab_output(smt_lab *lab, uint32_t binding, size_t words);
 /* The step buffer; its arrays start as zeros and are filled with smt_lab_step_set. */
-uint32_t *smt_lab_step(smt_lab_job *job, uint32_t binding, uint32_t n_rows, uint32_t n_out, uint32_t max_rows);
+uint32_t *smt_lab_step(smt_lab *lab, uint32_t binding, uint32_t n_rows, uint32_t n_out, uint32_t max_rows);
 static inline void smt_lab_step_set(uint32_t *step, uint32_t array, uint32_t row, uint32_t value) {
     step[STEP_HEAD + array * step[STEP_MAX_ROWS] + row] = value;
 }
 /* `push` is the kernel's struct of params.h. May be called again, with other numbers. */
-void smt_lab_run(smt_lab_job *job, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z);
-void smt_lab_end(smt_lab_job *job);
+void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z);
 
 /* ---- expected results ---- */
 
