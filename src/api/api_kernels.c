@@ -61,18 +61,9 @@ static smt_status catalogue_keys(key_list *list, smt_error *err) {
 static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_kernel_fn report, void *user) {
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
-    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
-    for (uint32_t i = 0; i < spec.n_defines; i++) defines[i] = (smt_vk_define){spec.defines[i].name, spec.defines[i].value};
-    smt_vk_kernel_desc desc = {.source = spec.source,
-                               .label = spec.label,
-                               .defines = defines,
-                               .n_defines = spec.n_defines,
-                               .n_windows = spec.windows,
-                               .group_size = {spec.group, 1, 1},
-                               .push_bytes = spec.push_bytes};
     smt_vk_kernel *kernel;
     smt_error why = {0};
-    smt_status status = smt_vk_kernel_create(device, &desc, true, &kernel, &why);
+    smt_status status = smt_run_kernel_compile(device, &spec, true, &kernel, &why);
     smt_vk_kernel_stats stats = {
         .compile_ms = -1, .vgprs = -1, .spills = -1, .lds = -1, .occupancy = -1, .inverse_throughput = -1};
     if (status == SMT_OK) smt_vk_kernel_get_stats(kernel, &stats);

@@ -48,6 +48,9 @@ static smt_status add_matrix(builder *b, const smt_matrix *matrix, uint32_t laye
     if (n_rows > most && matrix->n_planes > 1)
         return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: %llu bytes of planes exceed a window of %llu", matrix->tensor->name,
                         (unsigned long long)(n_rows * row_bytes), (unsigned long long)b->out->window_limit);
+    if (matrix->n_planes > 1 && matrix->rows * row_bytes % 16) /* kernels step from plane to plane in 16-byte units */
+        return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: planes of %llu bytes, the kernels need a multiple of 16",
+                        matrix->tensor->name, (unsigned long long)(matrix->rows * row_bytes));
     for (uint64_t row = 0; row < n_rows; row += most) {
         smt_item *item = add(b);
         if (!item) return SMT_MEMORY;
@@ -104,7 +107,8 @@ static smt_status add_layer(builder *b, uint32_t index) {
 }
 
 smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err) {
-    *out = (smt_items){.window_limit = smt_min_u64(caps->max_storage_range, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
+    uint64_t reach = smt_min_u64(caps->max_storage_range, caps->max_allocation); /* a window lies in one allocation */
+    *out = (smt_items){.window_limit = smt_min_u64(reach, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
     builder b = {.model = model, .out = out, .err = err};
     out->layers = smt_alloc(model->n_layers, sizeof *out->layers);
     smt_status status = out->layers ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for %u layers", model->n_layers);

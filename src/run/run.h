@@ -38,6 +38,9 @@ typedef struct smt_run_model {
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_callbacks *callbacks, bool force_staging,
                                 smt_run_model **out, smt_error *err);
 void smt_run_model_free(smt_run_model *model);
+/* A catalogue entry on a device, as the engine, the kernels report and the tests all make it. */
+smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
+                                  smt_error *err);
 /* Compiles what is missing of the graph's kernels, with progress. */
 smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph, smt_error *err);
 const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_kernel_key *key);

@@ -43,22 +43,26 @@ const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_k
     return NULL;
 }
 
-static smt_status compile(smt_run_model *model, const smt_kernel_key *key, smt_error *err) {
+smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
+                                  smt_error *err) {
+    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
+    for (uint32_t i = 0; i < spec->n_defines; i++) defines[i] = (smt_vk_define){spec->defines[i].name, spec->defines[i].value};
+    const smt_vk_kernel_desc desc = {.source = spec->source,
+                                     .label = spec->label,
+                                     .defines = defines,
+                                     .n_defines = spec->n_defines,
+                                     .n_windows = spec->windows,
+                                     .group_size = {spec->group, 1, 1},
+                                     .push_bytes = spec->push_bytes};
+    return smt_vk_kernel_create(device, &desc, want_stats, out, err);
+}
+
+static smt_status add_kernel(smt_run_model *model, const smt_kernel_key *key, smt_error *err) {
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(model->device), key, &spec);
-    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
-    for (uint32_t i = 0; i < spec.n_defines; i++) defines[i] = (smt_vk_define){spec.defines[i].name, spec.defines[i].value};
     SMT_TRY(smt_grow((void **)&model->kernels, &model->kernels_capacity, model->n_kernels + 1, sizeof *model->kernels, err));
     smt_run_kernel *entry = &model->kernels[model->n_kernels];
-    SMT_TRY(smt_vk_kernel_create(model->device,
-                                 &(smt_vk_kernel_desc){.source = spec.source,
-                                                       .label = spec.label,
-                                                       .defines = defines,
-                                                       .n_defines = spec.n_defines,
-                                                       .n_windows = spec.windows,
-                                                       .group_size = {spec.group, 1, 1},
-                                                       .push_bytes = spec.push_bytes},
-                                 false, &entry->kernel, err));
+    SMT_TRY(smt_run_kernel_compile(model->device, &spec, false, &entry->kernel, err));
     entry->key = *key;
     model->n_kernels++;
     return SMT_OK;
@@ -71,7 +75,7 @@ smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph,
     for (size_t i = 0; i < graph->n_nodes && status == SMT_OK; i++) {
         const smt_node *node = &graph->nodes[i];
         if (node->copy || smt_run_kernel_find(model, &node->key)) continue;
-        status = compile(model, &node->key, err);
+        status = add_kernel(model, &node->key, err);
         if (status == SMT_OK && c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, model->n_kernels, 0))
             status = SMT_FAIL(err, SMT_CANCELLED, "compiling kernels was cancelled after %zu", model->n_kernels);
     }

@@ -130,9 +130,8 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
 
 static smt_status record_segment(const smt_run *run, const smt_graph *graph, const smt_segment *segment, smt_vk_recording **out,
                                  smt_error *err) {
-    smt_run_hazards hazards = {0};
+    smt_run_hazards hazards = {0}; /* a recording opens and closes with a barrier of its own */
     SMT_TRY(smt_vk_recording_begin(run->model->device, "step", out, err));
-    smt_vk_record_barrier(*out); /* after whatever ran before: the segment before this one, or an upload */
     smt_status status = SMT_OK;
     for (uint32_t i = segment->first; i < segment->last && status == SMT_OK; i++) {
         smt_run_access accesses[SMT_VK_MAX_BUFFERS + 2];
@@ -143,7 +142,6 @@ static smt_status record_segment(const smt_run *run, const smt_graph *graph, con
         if (status == SMT_OK) status = record_node(run, graph, &graph->nodes[i], *out, err);
     }
     smt_run_hazards_free(&hazards);
-    smt_vk_record_barrier(*out); /* results become visible to the host */
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
     if (status != SMT_OK) {
         smt_vk_recording_destroy(run->model->device, *out);

@@ -57,7 +57,7 @@ struct smt_vk_device {
     bool loaded; /* fn is complete */
     VkQueue queue;
     VkSemaphore timeline; /* none on a device without memory heaps: it only compiles */
-    uint64_t submitted;   /* value that the latest submission signals */
+    _Atomic uint64_t submitted; /* value that the latest submission signals; read by waiters on other threads */
     smt_os_mutex *loss_mutex;
     bool lost;
     smt_error loss; /* the first cause */

@@ -174,13 +174,14 @@ static void test_attend_chunks(void **state) {
     (void)state;
     enum { N = 300 };
     smt_error err;
-    assert_true(1e8f / N != 100000008.0f / N);
+    const float plain = 1e8f / (float)N, met = 100000008.0f / (float)N;
+    assert_true(plain != met);
     for (uint32_t t = 1; t + 1 < N; t++) {
         float keys[N] = {0}, values[N] = {0}, q = 0, out;
         values[t - 1] = 1e8f;
         values[t] = values[t + 1] = 4;
         SMT_ASSERT_OK(smt_ref_attend(&q, keys, values, 1, N, 1, 1, 1, &out, &err), &err);
-        if (out != (t == 256 ? 100000008.0f : 1e8f) / N) fail_msg("border before position %u: %a", t, (double)out);
+        if (out != (t == 256 ? met : plain)) fail_msg("border before position %u: %a", t, (double)out);
     }
 }
 

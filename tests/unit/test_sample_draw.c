@@ -54,7 +54,7 @@ static void test_distribution(void **state) {
         for (int i = 0; i < N; i++) total += want[i] = pow(shares[i], 1 / (double)rows[r].temperature);
         for (uint64_t i = 0; i < DRAWS; i++) count[draw(&rows[r], logits, N, i)]++;
         for (int i = 0; i < N; i++) {
-            double expected = want[i] / total * DRAWS;
+            double expected = want[i] / total * (double)DRAWS;
             chi += (count[i] - expected) * (count[i] - expected) / expected;
         }
         if (chi > 24.3) fail_msg("row %zu: chi-square %g", r, chi); /* 7 degrees of freedom, one in a thousand */

@@ -1,0 +1,356 @@
+/* test_graph_build.c: the nodes of a step, for small models and for the released ones in full size: every read has a write before it, what
+ * lives at once lies apart, bindings are within the device's reach, parts cover their matrices, segments cover the nodes. */
+#include "big_model.h"
+#include "graph/graph.h"
+#include "invented.h"
+#include "run/run.h"
+#include "support.h"
+#include "tiny_model.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+
+typedef struct fixture {
+    smt_gguf *file;
+    smt_model *model;
+    smt_caps caps;
+    smt_items items;
+    smt_graph_shape shape;
+    smt_graph *graph;
+} fixture;
+
+static bool open_big(fixture *f, const smt_big_shape *shape) {
+    smt_error err;
+    *f = (fixture){0};
+    if (!smt_big_open(shape, &f->file)) return false;
+    SMT_ASSERT_OK(smt_model_create(f->file, &f->model, &err), &err);
+    return true;
+}
+
+static void open_tiny(fixture *f, bool llama, const smt_tiny_options *options) {
+    smt_error err;
+    const char *path = smt_test_work("test_graph_build.gguf");
+    *f = (fixture){0};
+    SMT_ASSERT_OK(llama ? smt_tiny_llama(path, options, &err) : smt_tiny_deepseek2(path, options, &err), &err);
+    SMT_ASSERT_OK(smt_gguf_open(path, &f->file, &err), &err);
+    SMT_ASSERT_OK(smt_model_create(f->file, &f->model, &err), &err);
+    remove(path);
+}
+
+static void use_device(fixture *f, const smt_invented *device) {
+    smt_error err;
+    smt_items_free(&f->items);
+    f->caps = smt_invented_device(device);
+    SMT_ASSERT_OK(smt_items_create(f->model, &f->caps, &f->items, &err), &err);
+}
+
+static void close_model(fixture *f) {
+    smt_items_free(&f->items);
+    smt_model_free(f->model);
+    smt_gguf_free(f->file);
+}
+
+/* ---- what holds for every graph ---- */
+
+static void check_scratch(const fixture *f) {
+    const smt_graph *g = f->graph;
+    for (size_t i = 0; i < g->n_values; i++) {
+        const smt_value *a = &g->values[i];
+        if (a->kind != SMT_VALUE_SCRATCH || a->first_node == UINT32_MAX) continue;
+        assert_int_equal(a->offset % f->caps.storage_align, 0);
+        assert_true(a->offset + a->bytes <= g->scratch_bytes);
+        assert_true(a->bytes <= f->items.window_limit);
+        for (size_t j = 0; j < i; j++) {
+            const smt_value *b = &g->values[j];
+            if (b->kind != SMT_VALUE_SCRATCH || b->first_node > a->last_node || a->first_node > b->last_node) continue;
+            if (a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes)
+                fail_msg("values %zu and %zu (layers %u, %u) share bytes", i, j, a->layer, b->layer);
+        }
+    }
+}
+
+/* A node reads only what the host wrote or an earlier node did. Marks what it writes. */
+static void check_reads(const smt_graph *g, uint32_t index, bool *written, bool *cache_written) {
+    const smt_node *node = &g->nodes[index];
+    for (uint32_t i = 0; i <= node->n_buffers; i++) {
+        uint32_t value = i < node->n_buffers ? node->buffers[i] : node->indirect;
+        bool write = i < node->n_buffers && (node->writes >> i & 1);
+        if (value == SMT_NO_VALUE) continue;
+        assert_in_range(value, 0, g->n_values - 1);
+        const smt_value *v = &g->values[value];
+        if (!write && v->kind == SMT_VALUE_SCRATCH && !written[value]) fail_msg("node %u (%s) reads value %u", index, node->label, value);
+        if (!write) assert_true(v->kind != SMT_VALUE_LOGITS && v->kind != SMT_VALUE_CAPTURE);
+        if (write) assert_true(v->kind == SMT_VALUE_SCRATCH || v->kind == SMT_VALUE_LOGITS || v->kind == SMT_VALUE_CAPTURE);
+        if (v->kind == SMT_VALUE_SCRATCH) assert_true(v->first_node <= index && index <= v->last_node);
+    }
+    for (uint32_t i = 0; i < node->n_buffers; i++)
+        if (node->buffers[i] != SMT_NO_VALUE && (node->writes >> i & 1)) written[node->buffers[i]] = true;
+    if (node->windows == SMT_WINDOWS_CACHE) {
+        if (!node->writes_windows) assert_true(cache_written[node->layer]);
+        cache_written[node->layer] |= node->writes_windows;
+    }
+}
+
+static void check_bindings(const fixture *f, const smt_node *node) {
+    uint32_t n = 0;
+    if (node->windows == SMT_WINDOWS_CACHE) n = f->graph->n_cache_windows;
+    if (node->windows == SMT_WINDOWS_EXPERTS) n = f->items.layers[node->layer].n_windows;
+    for (uint32_t i = 0; node->windows == SMT_WINDOWS_ITEMS && i < 2; i++) {
+        if (node->items[i] == SMT_NO_VALUE) continue;
+        assert_in_range(node->items[i], 0, f->items.n_items - 1);
+        assert_true(f->items.items[node->items[i]].bytes <= f->caps.max_storage_range);
+        n++;
+    }
+    if (!node->copy && n > node->key.windows) fail_msg("%s binds %u windows, its kernel has %u", node->label, n, node->key.windows);
+    for (int i = 0; !node->copy && i < 3; i++) assert_in_range(node->groups[i], 1, f->caps.max_group_count[i]);
+}
+
+/* A matrix product stays inside its item, and writes inside its rows. */
+static void check_matmul(const fixture *f, const smt_node *node) {
+    const struct matmul_params *p = &node->push.matmul;
+    if (node->key.expert) {
+        const smt_expert_layout *l = &f->items.layers[node->layer];
+        assert_true((p->rows - 1) * (uint64_t)p->row_bytes + p->row_bytes <= l->stride);
+        return;
+    }
+    const smt_item *item = &f->items.items[node->items[0]];
+    uint64_t last_plane = (uint64_t)(node->groups[2] - 1) * p->w_batch_off16 * 16;
+    assert_true(p->w_off16 * 16ull + last_plane + (uint64_t)p->rows * p->row_bytes <= item->bytes);
+    assert_int_equal(p->rows * node->groups[2], item->rows); /* the planes lie one after another, without a remainder */
+    assert_int_equal(last_plane, (uint64_t)p->rows * (node->groups[2] - 1) * p->row_bytes);
+    assert_true(node->groups[0] * smt_kernel_matmul_rows(&f->caps) >= p->rows);
+    assert_true(p->y_row + p->rows + (node->groups[2] - 1) * p->y_batch <= p->y_stride);
+}
+
+static void check_segments(const smt_graph *g) {
+    uint32_t next = 0;
+    for (size_t i = 0; i < g->n_segments; i++) {
+        assert_int_equal(g->segments[i].first, next);
+        assert_true(g->segments[i].last > next);
+        next = g->segments[i].last;
+    }
+    assert_int_equal(next, g->n_nodes);
+}
+
+static uint32_t count_nodes(const smt_graph *g, const char *label) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < g->n_nodes; i++) n += strcmp(g->nodes[i].label, label) == 0;
+    return n;
+}
+
+/* Parts of the output head and of the embedding table: every vocabulary row once. */
+static void check_vocabulary(const fixture *f) {
+    uint32_t head = 0, embed = 0;
+    for (size_t i = 0; i < f->graph->n_nodes; i++) {
+        const smt_node *node = &f->graph->nodes[i];
+        if (strcmp(node->label, "output head") == 0) {
+            assert_int_equal(node->push.matmul.y_row, head);
+            head += node->push.matmul.rows;
+        } else if (strcmp(node->label, "embed") == 0) {
+            assert_int_equal(node->push.embed.row0, embed);
+            embed += node->push.embed.rows;
+        }
+    }
+    assert_int_equal(embed, f->model->n_vocab);
+    assert_int_equal(head, f->shape.out_rows ? f->model->n_vocab : 0);
+}
+
+/* Captures lie in the capture value, apart from each other. */
+static void check_captures(const fixture *f) {
+    const smt_graph *g = f->graph;
+    uint64_t total = 0;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const smt_node *a = &g->nodes[i];
+        if (!a->copy) continue;
+        total += a->copy_bytes;
+        assert_true(a->copy_to + a->copy_bytes <= g->values[a->buffers[1]].bytes);
+        assert_true(a->copy_bytes <= g->values[a->buffers[0]].bytes);
+        for (size_t j = 0; j < i; j++) {
+            const smt_node *b = &g->nodes[j];
+            if (b->copy) assert_true(a->copy_to + a->copy_bytes <= b->copy_to || b->copy_to + b->copy_bytes <= a->copy_to);
+        }
+    }
+    uint64_t hidden = 4ull * f->shape.rows * f->model->n_embd * (f->model->n_layers + 2);
+    uint64_t all = smt_graph_capture_bytes(f->model, f->shape.rows);
+    assert_int_equal(total, (f->shape.keep_hidden ? hidden : 0) + (f->shape.keep_routing ? all - hidden : 0));
+}
+
+static void make(fixture *f, const smt_graph_shape *shape) {
+    smt_error err;
+    f->shape = *shape;
+    SMT_ASSERT_OK(smt_graph_create(f->model, &f->items, &f->caps, shape, &f->graph, &err), &err);
+}
+
+static uint64_t check_shape(fixture *f, const smt_graph_shape *shape) {
+    make(f, shape);
+    const smt_graph *g = f->graph;
+    bool *written = smt_alloc(g->n_values, 1), *cache_written = smt_alloc(f->model->n_layers, 1);
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        check_reads(g, i, written, cache_written);
+        check_bindings(f, &g->nodes[i]);
+        if (!g->nodes[i].copy && g->nodes[i].key.kernel == SMT_KERNEL_MATMUL) check_matmul(f, &g->nodes[i]);
+    }
+    for (size_t i = 0; i < g->n_values; i++)
+        if (g->values[i].kind == SMT_VALUE_LOGITS || g->values[i].kind == SMT_VALUE_CAPTURE) assert_true(written[i]);
+    for (uint32_t i = 0; i < f->model->n_layers; i++) assert_true(cache_written[i]);
+    check_scratch(f);
+    check_segments(g);
+    check_vocabulary(f);
+    check_captures(f);
+    uint64_t scratch = g->scratch_bytes;
+    smt_free(written);
+    smt_free(cache_written);
+    smt_graph_free(f->graph);
+    return scratch;
+}
+
+/* All forms of a step. A runner plans its scratch from those without captures: the others must not need more. */
+static void check_shapes(fixture *f, uint32_t n_ctx, uint32_t n_batch) {
+    for (int f16 = 0; f16 < 2; f16++) {
+        uint64_t planned = 0, most = 0;
+        for (uint32_t rows = n_batch;; rows = rows > 8 ? rows / 2 : 1) {
+            smt_graph_shape shape = {.rows = rows, .n_ctx = n_ctx, .n_blocks = smt_div_up(n_ctx, SMT_BLOCK), .cache_f16 = f16};
+            shape.split = rows == 1;
+            for (uint32_t form = 0; form < 12; form++) {
+                shape.out_rows = form % 3 == 0 ? rows : form % 3 - 1;
+                shape.keep_hidden = form / 3 % 2;
+                shape.keep_routing = form / 6;
+                uint64_t scratch = check_shape(f, &shape);
+                if (form == 0 && scratch > planned) planned = scratch;
+                if (scratch > most) most = scratch;
+            }
+            if (rows == 1) break;
+        }
+        assert_int_equal(most, planned);
+    }
+}
+
+/* ---- models ---- */
+
+static void test_tiny(void **state) {
+    (void)state;
+    const struct {
+        bool llama;
+        smt_tiny_options options;
+    } models[] = {{false, {.type = SMT_DTYPE_F32}},
+                  {false, {.type = SMT_DTYPE_Q4_K, .q_lora = true, .sigmoid = true, .n_experts = 12}},
+                  {false, {.type = SMT_DTYPE_Q8_0, .old_layout = true, .tied = true}},
+                  {true, {.type = SMT_DTYPE_Q6_K, .gqa = true}},
+                  {true, {.type = SMT_DTYPE_F16, .tied = true}}};
+    const smt_invented devices[] = {{0}, {.range = 128 * MIB, .unified = true, .storage_align = 256}};
+    for (size_t i = 0; i < SMT_COUNT(models); i++) {
+        fixture f;
+        open_tiny(&f, models[i].llama, &models[i].options);
+        for (size_t j = 0; j < SMT_COUNT(devices); j++) {
+            use_device(&f, &devices[j]);
+            check_shapes(&f, 4096, 64);
+        }
+        close_model(&f);
+    }
+}
+
+static void test_v2_lite(void **state) {
+    (void)state;
+    fixture f;
+    smt_big_shape shape = smt_big_v2_lite;
+    shape.type = SMT_DTYPE_Q6_K; /* its output head has 172 MB */
+    if (!open_big(&f, &shape)) skip();
+    use_device(&f, &(smt_invented){.range = 128 * MIB, .unified = true});
+    check_shapes(&f, 32768, 64);
+    make(&f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true});
+    assert_int_equal(count_nodes(f.graph, "output head"), 2);
+    assert_int_equal(count_nodes(f.graph, "embed"), 2);
+    smt_graph_free(f.graph);
+    use_device(&f, &(smt_invented){0});
+    make(&f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true});
+    assert_int_equal(count_nodes(f.graph, "output head"), 1);
+    smt_graph_free(f.graph);
+    close_model(&f);
+}
+
+static void test_v2_and_v3(void **state) {
+    (void)state;
+    const smt_big_shape *const shapes[] = {&smt_big_v2, &smt_big_v3};
+    for (size_t i = 0; i < SMT_COUNT(shapes); i++) {
+        fixture f;
+        if (!open_big(&f, shapes[i])) skip();
+        use_device(&f, &(smt_invented){.device_bytes = 1024 * GIB});
+        check_shapes(&f, 8192, 8);
+        close_model(&f);
+    }
+}
+
+/* ---- segments, limits, failures ---- */
+
+/* More work, more submissions; none much above the bound, unless one node alone is. */
+static void test_segments(void **state) {
+    (void)state;
+    fixture f;
+    if (!open_big(&f, &smt_big_v2_lite)) skip();
+    size_t before = 0;
+    use_device(&f, &(smt_invented){.unified = true});
+    for (uint32_t rows = 1; rows <= 512; rows *= 8) {
+        make(&f, &(smt_graph_shape){.rows = rows, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16});
+        assert_true(f.graph->n_segments >= before);
+        before = f.graph->n_segments;
+        smt_graph_free(f.graph);
+    }
+    assert_in_range(before, 100, 2000); /* a long prefill can be cancelled at many borders */
+    use_device(&f, &(smt_invented){0});
+    make(&f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true});
+    assert_int_equal(f.graph->n_segments, 1); /* one token is one submission on a GPU */
+    smt_graph_free(f.graph);
+    close_model(&f);
+}
+
+static void test_refuses(void **state) {
+    (void)state;
+    fixture f;
+    smt_error err;
+    smt_graph *graph;
+    open_tiny(&f, false, &(smt_tiny_options){.type = SMT_DTYPE_F32});
+    use_device(&f, &(smt_invented){.range = 128 * MIB});
+    smt_graph_shape shape = {.rows = 1, .n_ctx = 4096, .n_blocks = 16 * 512, .split = true}; /* 278528 bytes a block: 481 to a window */
+    assert_int_equal(smt_graph_create(f.model, &f.items, &f.caps, &shape, &graph, &err), SMT_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "8192 blocks"));
+    assert_non_null(strstr(err.message, "134217728"));
+    assert_null(graph);
+    shape.n_blocks = 16 * 481;
+    SMT_ASSERT_OK(smt_graph_create(f.model, &f.items, &f.caps, &shape, &graph, &err), &err);
+    smt_graph_free(graph);
+    shape = (smt_graph_shape){.rows = 1 << 16, .n_ctx = 4096, .n_blocks = 16}; /* 136 MiB of queries */
+    assert_int_equal(smt_graph_create(f.model, &f.items, &f.caps, &shape, &graph, &err), SMT_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "65536 rows"));
+    assert_null(graph);
+    close_model(&f);
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    fixture f;
+    smt_error err;
+    smt_graph *graph = NULL;
+    open_tiny(&f, false, &(smt_tiny_options){.type = SMT_DTYPE_F32});
+    use_device(&f, &(smt_invented){0});
+    const smt_graph_shape shape = {.rows = 8, .out_rows = 8, .n_ctx = 512, .n_blocks = 2, .keep_hidden = true};
+    uint64_t n = 0;
+    for (smt_status status = SMT_MEMORY; status; assert_true(n < 200)) {
+        smt_mem_fail_after(++n);
+        status = smt_graph_create(f.model, &f.items, &f.caps, &shape, &graph, &err);
+        smt_mem_fail_after(0);
+        assert_true(status == SMT_OK || status == SMT_MEMORY);
+        assert_true((status == SMT_OK) == (graph != NULL));
+    }
+    assert_true(n > 5);
+    smt_graph_free(graph);
+    smt_graph_free(NULL);
+    close_model(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tiny),     cmocka_unit_test(test_v2_lite), cmocka_unit_test(test_v2_and_v3),
+        cmocka_unit_test(test_segments), cmocka_unit_test(test_refuses), cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
