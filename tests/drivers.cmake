@@ -1,5 +1,6 @@
-# smt_add_driver_tests(PROGRAM LABELS): one ctest entry per Vulkan driver manifest found on this machine, each with the validation layer
-# where it is installed. A machine without any driver gets an entry that reports "skipped".
+# smt_add_driver_tests(PROGRAM LABELS [VARIABLE=VALUE...]): one ctest entry per Vulkan driver manifest found on this machine, each with the
+# validation layer where it is installed. A machine without any driver gets an entry that reports "skipped". With variables for the
+# environment, the entries are called PROGRAM_full.
 set(SMT_DRIVERS "")
 foreach(entry "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json" "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.json"
               "lavapipe-new=${CMAKE_SOURCE_DIR}/build-mesa/lvp_icd.json" # unpacked by tools/deps.sh --newer-mesa; full tier only
@@ -12,22 +13,30 @@ endforeach()
 list(LENGTH SMT_DRIVERS SMT_DRIVER_COUNT)
 message(STATUS "Vulkan drivers for tests: ${SMT_DRIVERS}")
 
+# Programs that compile the same kernels several times, which SwiftShader takes half a second for each of: full tier only there.
+set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_load)
+
 function(smt_add_driver_tests program labels)
+  set(name ${program})
+  if(ARGN)
+    set(name ${program}_full)
+  endif()
   foreach(entry ${SMT_DRIVERS})
     string(REGEX MATCH "^([^=]+)=(.*)$" _ ${entry})
     set(driver ${CMAKE_MATCH_1})
     set(manifest ${CMAKE_MATCH_2})
     set(own_labels ${labels})
-    if(driver STREQUAL "lavapipe-new")
+    if(driver STREQUAL "lavapipe-new" OR (driver STREQUAL "swiftshader" AND program IN_LIST SMT_SLOW_ON_SWIFTSHADER))
       list(REMOVE_ITEM own_labels quick)
       list(APPEND own_labels full)
+      list(REMOVE_DUPLICATES own_labels)
     endif()
-    add_test(NAME ${program}.${driver} COMMAND ${program})
-    set_tests_properties(${program}.${driver} PROPERTIES LABELS "${own_labels};${driver}" TIMEOUT 900
-      ENVIRONMENT "VK_ICD_FILENAMES=${manifest};SMT_TEST_DRIVER=${driver}" SKIP_RETURN_CODE 77)
+    add_test(NAME ${name}.${driver} COMMAND ${program})
+    set_tests_properties(${name}.${driver} PROPERTIES LABELS "${own_labels};${driver}" TIMEOUT 900
+      ENVIRONMENT "VK_ICD_FILENAMES=${manifest};SMT_TEST_DRIVER=${driver};${ARGN}" SKIP_RETURN_CODE 77)
   endforeach()
   if(NOT SMT_DRIVERS)
-    add_test(NAME ${program}.nodriver COMMAND ${program})
-    set_tests_properties(${program}.nodriver PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77)
+    add_test(NAME ${name}.nodriver COMMAND ${program})
+    set_tests_properties(${name}.nodriver PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77)
   endif()
 endfunction()

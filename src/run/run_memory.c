@@ -77,8 +77,10 @@ static smt_status write_rope(smt_run *run, smt_error *err) {
             table[((size_t)i * pairs + j) * 2] = (float)cos(angle);
             table[((size_t)i * pairs + j) * 2 + 1] = (float)sin(angle);
         }
+    smt_os_mutex_lock(run->model->lock); /* it may submit, and other runners share the queue */
     smt_status status =
         smt_load_bytes(run->model->device, run->buffers[run->plan.rope.buffer], run->plan.rope.offset, table, n * 4, err);
+    smt_os_mutex_unlock(run->model->lock);
     smt_free(table);
     return status;
 }

@@ -108,7 +108,9 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
         smt_vk_record_copy(recording, &buffers[0], &buffers[1]);
         return SMT_OK;
     }
+    smt_os_mutex_lock(run->model->lock); /* another runner may be adding kernels */
     const smt_vk_kernel *kernel = smt_run_kernel_find(run->model, &node->key);
+    smt_os_mutex_unlock(run->model->lock);
     if (!kernel) return SMT_FAIL(err, SMT_INTERNAL, "layer %u: the kernel of \"%s\" was not compiled", node->layer, node->label);
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(run->model->device), &node->key, &spec);
@@ -192,6 +194,15 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
     return SMT_OK;
 }
 
+/* Before the block table is made: its size comes from the caller's numbers. */
+static smt_status check_blocks(const smt_run *run, uint64_t n_blocks, smt_error *err) {
+    const smt_run_model *m = run->model;
+    uint64_t most = (uint64_t)SMT_MAX_WINDOWS * smt_graph_blocks_per_window(m->model, run->options.cache_f16, m->items.window_limit);
+    if (n_blocks <= most) return SMT_OK;
+    return SMT_FAIL(err, SMT_UNSUPPORTED, "%u sessions of %u positions need %llu cache blocks, this device binds %llu",
+                    run->options.n_sessions, run->options.n_ctx, (unsigned long long)n_blocks, (unsigned long long)most);
+}
+
 smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err) {
     *out = NULL;
     smt_run *run = smt_alloc(1, sizeof *run);
@@ -200,7 +211,9 @@ smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, 
     run->options = *options;
     smt_run_resolve(model->model, &run->options);
     uint32_t per_slot = smt_div_up(run->options.n_ctx, SMT_BLOCK);
-    smt_status status = smt_kv_init(&run->kv, run->options.n_sessions, per_slot, run->options.n_sessions * per_slot, err);
+    smt_status status = check_blocks(run, (uint64_t)run->options.n_sessions * per_slot, err);
+    if (status == SMT_OK)
+        status = smt_kv_init(&run->kv, run->options.n_sessions, per_slot, run->options.n_sessions * per_slot, err);
     if (status == SMT_OK) status = smt_run_memory_create(run, err);
     if (status != SMT_OK)
         smt_run_free(run);

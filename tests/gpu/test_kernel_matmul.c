@@ -1,10 +1,9 @@
-/* test_kernel_matmul.c: the matrix kernel in its dense form, equal to the bit to the plain-C dot product over decoded weights, whatever the
- * type, the columns of the variant, and the features of the device. (The expert form: test_kernel_matmul_expert.c.)
+/* test_kernel_matmul.c: the matrix kernel in its dense form, equal to the bit to the plain-C dot product over decoded weights,
+ * whatever the type, the columns of the variant, and the features of the device. (The expert form: test_kernel_matmul_expert.c.)
  *
- * Weights start at an offset, activations and results lie in rows longer than needed, and all that no kernel should read is NaN. */
+ * Weights start at an offset, activations and results lie in rows longer than needed, and all that no kernel should read is NaN.
+ */
 #include "kernel_support.h"
-
-#include "ref/ref.h"
 
 typedef struct dense {
     smt_dtype type;
@@ -19,20 +18,22 @@ static void put_planes(smt_lab *lab, const smt_lab_matrix *planes, uint32_t n, u
     uint8_t *bytes = smt_lab_window(lab, 16 * ((size_t)off16 + n * (size_t)batch_off16) + 4);
     memset(bytes, 0xff, 16 * off16);
     for (uint32_t i = 0; i < n; i++)
-        memcpy(bytes + 16 * ((size_t)off16 + i * (size_t)batch_off16), planes[i].bytes, (size_t)planes[i].rows * planes[i].row_bytes);
+        memcpy(bytes + 16 * ((size_t)off16 + i * (size_t)batch_off16), planes[i].bytes,
+               (size_t)planes[i].rows * planes[i].row_bytes);
 }
 
-static float expected_value(const dense *d, const smt_lab_matrix *w, const smt_lab_matrix *w2, uint32_t row, const float *x) {
-    float y = smt_ref_dot(w->values + (size_t)row * d->k, x, d->k);
-    return d->gated ? smt_ref_silu(y) * smt_ref_dot(w2->values + (size_t)row * d->k, x, d->k) : y;
+static float expected_value(const smt_lab *lab, const dense *d, const smt_lab_matrix *w, const smt_lab_matrix *w2, uint32_t row,
+                            const float *x) {
+    float y = smt_lab_dot(lab, w->values + (size_t)row * d->k, x, d->k);
+    return d->gated ? smt_lab_silu(lab, y) * smt_lab_dot(lab, w2->values + (size_t)row * d->k, x, d->k) : y;
 }
 
 static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     char label[200];
     uint32_t planes = d->planes ? d->planes : 1;
-    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s planes %u y_row %u%s", smt_dtype_get((uint32_t)d->type)->name, d->k,
-             d->rows, d->columns, d->active, d->gated ? " gated" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes,
-             d->y_row, mode == SMT_LAB_MINIMUM ? " minimum" : "");
+    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s planes %u y_row %u%s",
+             smt_dtype_get((uint32_t)d->type)->name, d->k, d->rows, d->columns, d->active, d->gated ? " gated" : "",
+             d->residual ? " residual" : "", d->out ? " out" : "", planes, d->y_row, mode == SMT_LAB_MINIMUM ? " minimum" : "");
     smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
                           .windows = d->gated ? 4 : 1,
                           .type = (uint32_t)d->type,
@@ -64,12 +65,12 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     if (d->gated) put_planes(lab, &w2, 1, p.w2_off16, p.w_batch_off16);
     size_t y_words = (size_t)p.y_stride * (d->active + 2);
     float *x = smt_lab_buffer(lab, 1, 4ull * p.x_stride * d->active);
-    float *y = smt_lab_output(lab, 2, y_words), *residual = NULL, *expected = smt_lab_image(y_words);
+    float *y = smt_lab_output(lab, 2, y_words), *residual, *expected = smt_lab_image(y_words);
     smt_lab_fill(&random, x, d->active, p.x_stride, p.x_stride);
     for (uint32_t i = 0; i < d->active * planes; i++)
         smt_lab_fill(&random, x + i / planes * p.x_stride + i % planes * x_batch, 1, x_batch, d->k);
+    residual = smt_lab_buffer(lab, 3, 4ull * p.res_stride * d->active);
     if (d->residual) {
-        residual = smt_lab_buffer(lab, 3, 4ull * p.res_stride * d->active);
         smt_lab_fill(&random, residual, d->active, p.res_stride, d->y_row + d->rows);
     }
     smt_lab_step(lab, 4, d->out ? d->active + 2 : d->active, d->out ? d->active : d->active + 2, d->active + 2);
@@ -79,18 +80,22 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     for (uint32_t c = 0; c < d->active; c++)
         for (uint32_t i = 0; i < planes; i++)
             for (uint32_t row = 0; row < d->rows; row++) {
-                float value = expected_value(d, &w[i], &w2, row, x + c * p.x_stride + i * x_batch);
+                float value = expected_value(lab, d, &w[i], &w2, row, x + c * p.x_stride + i * x_batch);
                 if (d->residual) value += residual[c * p.res_stride + d->y_row + row];
                 expected[c * p.y_stride + i * y_batch + d->y_row + row] = value;
             }
-    smt_lab_same(label, y, expected, y_words);
+    if (d->gated)
+        smt_lab_same_exp(lab, label, y, expected, y_words);
+    else
+        smt_lab_same(label, y, expected, y_words);
     smt_free(expected);
     for (uint32_t i = 0; i < planes; i++) smt_lab_matrix_free(&w[i]);
     smt_lab_matrix_free(&w2);
 }
 
 /* Row lengths that no block divides evenly where the type allows, and long ones. */
-static const uint32_t lengths_padded[] = {1, 3, 30, 32, 172, 1408}, lengths_32[] = {32, 96, 160, 1408}, lengths_256[] = {256, 512, 1536};
+static const uint32_t lengths_padded[] = {1, 3, 30, 32, 172, 1408}, lengths_32[] = {32, 96, 160, 1408},
+                      lengths_256[] = {256, 512, 1536};
 
 static void check_type(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t columns, bool gated) {
     static const uint32_t rows[] = {1, 7, 33, 65};
@@ -139,7 +144,8 @@ static void test_planes(void **state) {
         {.type = SMT_DTYPE_Q6_K, .k = 256, .rows = 16, .columns = 1, .active = 2, .planes = 2},
     };
     for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_FULL, &cases[i]);
-    check_dense(*state, SMT_LAB_MINIMUM, &(dense){.type = SMT_DTYPE_F16, .k = 33, .rows = 9, .columns = 2, .active = 3, .planes = 3});
+    check_dense(*state, SMT_LAB_MINIMUM,
+                &(dense){.type = SMT_DTYPE_F16, .k = 33, .rows = 9, .columns = 2, .active = 3, .planes = 3});
 }
 
 /* A part of a tall matrix writes, and adds the residual, from its first row on. */
@@ -158,13 +164,15 @@ static void test_sweep(void **state) {
     if (!lab->thorough) skip();
     for (size_t t = 0; t < SMT_COUNT(types); t++)
         for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
-            for (uint32_t form = 0; form < 4; form++) check_type(lab, form & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL, types[t], columns, form / 2);
+            for (uint32_t form = 0; form < 4; form++)
+                check_type(lab, form & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL, types[t], columns, form / 2);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),  cmocka_unit_test(test_columns), cmocka_unit_test(test_minimum), cmocka_unit_test(test_gated),
-        cmocka_unit_test(test_planes), cmocka_unit_test(test_parts),   cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_types), cmocka_unit_test(test_columns), cmocka_unit_test(test_minimum),
+        cmocka_unit_test(test_gated), cmocka_unit_test(test_planes),  cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

@@ -1,5 +1,5 @@
-/* big_model.h: the released models in full size, as files whose tensors are holes: right shapes, keys and types, no bytes on disk. What is
- * pure (model, items, plan, graph) can be tested with them on any machine whose file system knows holes. */
+/* big_model.h: the released models in full size, as files whose tensors are holes: right shapes, keys and types, no bytes on
+ * disk. What is pure (model, items, plan, graph) can be tested with them on any machine whose file system knows holes. */
 #ifndef SMT_BIG_MODEL_H
 #define SMT_BIG_MODEL_H
 
@@ -13,8 +13,8 @@ typedef struct smt_big_shape {
 
 extern const smt_big_shape smt_big_v2_lite, smt_big_v2, smt_big_v3;
 
-/* False where the file cannot be made or mapped (no holes, no room): skip the case. The file is gone from the folder on return, the mapping
- * keeps it. */
+/* False where the file cannot be made or mapped (no holes, no room): skip the case. The file is gone from the folder on return,
+ * the mapping keeps it. */
 bool smt_big_open(const smt_big_shape *shape, smt_gguf **out);
 
 #endif

@@ -22,7 +22,8 @@ smt_caps smt_invented_device(const smt_invented *wanted) {
                      .buffer_array_dynamic = true,
                      .timeline = true};
     snprintf(caps.name, sizeof caps.name, "Invented %s", wanted->unified ? "Unified" : "Discrete");
-    uint64_t device_bytes = or_default(wanted->device_bytes, 24ull << 30), host_bytes = or_default(wanted->host_bytes, 64ull << 30);
+    uint64_t device_bytes = or_default(wanted->device_bytes, 24ull << 30),
+             host_bytes = or_default(wanted->host_bytes, 64ull << 30);
     caps.heaps[caps.n_heaps++] = (smt_caps_heap){device_bytes, device_bytes, true};
     if (wanted->unified) {
         caps.types[caps.n_types++] = (smt_caps_memory_type){0, true, true, true, true};
@@ -31,6 +32,7 @@ smt_caps smt_invented_device(const smt_invented *wanted) {
     caps.heaps[caps.n_heaps++] = (smt_caps_heap){host_bytes, host_bytes, false};
     caps.types[caps.n_types++] = (smt_caps_memory_type){.heap = 0, .device_local = true};
     caps.types[caps.n_types++] = (smt_caps_memory_type){.heap = 1, .host_visible = true, .host_coherent = true};
-    caps.types[caps.n_types++] = (smt_caps_memory_type){.heap = 1, .host_visible = true, .host_coherent = true, .host_cached = true};
+    caps.types[caps.n_types++] =
+        (smt_caps_memory_type){.heap = 1, .host_visible = true, .host_coherent = true, .host_cached = true};
     return caps;
 }

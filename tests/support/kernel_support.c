@@ -1,9 +1,46 @@
 /* kernel_support.c: see kernel_support.h. */
 #include "kernel_support.h"
 
+#include "ref/ref.h"
+#include "run/run.h"
+
 #include <math.h>
 
 /* ---- the lab ---- */
+
+/* An fma whose two roundings lose what one keeps: (1 + 2^-12)^2 - (1 + 2^-11) = 2^-24; and an exp in which the order shows. */
+static const char probe_text[] = "#include \"lib/prelude.glsl\"\n"
+                                 "layout(std430, binding = 1) buffer Out { float v[]; };\n"
+                                 "void main() {\n"
+                                 "    if (gl_GlobalInvocationID.x > 0) return;\n"
+                                 "    precise float r = fma(v[0], v[0], v[1]);\n"
+                                 "    v[2] = r;\n"
+                                 "    v[3] = smt_exp(v[3]);\n"
+                                 "}\n";
+#define PROBE_EXP 0.631900311f
+
+static void probe(smt_lab *lab) {
+    const smt_vk_fixture *f = lab->vk;
+    smt_vk_test_shader(f, "probe.comp", probe_text);
+    smt_vk_kernel *kernel = smt_vk_test_kernel(f, "probe.comp", 1, 0);
+    smt_vk_buffer *buffer = smt_vk_test_buffer(f, 16, "probe");
+    float *v = smt_vk_buffer_map(buffer);
+    v[0] = 1 + 0x1p-12f, v[1] = -(1 + 0x1p-11f), v[3] = PROBE_EXP;
+    smt_vk_recording *recording;
+    smt_error err;
+    SMT_ASSERT_OK(smt_vk_buffer_flush(f->device, buffer, 0, 16, &err), &err);
+    SMT_ASSERT_OK(smt_vk_recording_begin(f->device, "probe", &recording, &err), &err);
+    smt_vk_range range = smt_vk_test_whole(buffer);
+    smt_vk_dispatch dispatch = {.kernel = kernel, .buffers = &range, .n_buffers = 1, .groups = {1, 1, 1}};
+    SMT_ASSERT_OK(smt_vk_record_dispatch(recording, &dispatch, &err), &err);
+    smt_vk_test_run(f, recording);
+    SMT_ASSERT_OK(smt_vk_buffer_invalidate(f->device, buffer, 0, 16, &err), &err);
+    assert_true(v[2] == 0 || v[2] == 0x1p-24f);
+    lab->fused = v[2] != 0;
+    lab->drifts = v[3] != smt_lab_exp(lab, PROBE_EXP);
+    smt_vk_buffer_destroy(f->device, buffer);
+    smt_vk_kernel_destroy(f->device, kernel);
+}
 
 int smt_lab_setup(void **state) {
     static smt_lab lab; /* one per program */
@@ -18,6 +55,7 @@ int smt_lab_setup(void **state) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
+    probe(&lab);
     *state = &lab;
     return 0;
 }
@@ -32,8 +70,7 @@ static void end_job(smt_lab *lab) {
 int smt_lab_teardown(void **state) {
     smt_lab *lab = *state;
     end_job(lab);
-    for (size_t i = 0; i < lab->n_kernels; i++)
-        smt_vk_kernel_destroy(lab->devices[lab->kernels[i].mode], lab->kernels[i].kernel);
+    for (size_t i = 0; i < lab->n_kernels; i++) smt_vk_kernel_destroy(lab->devices[lab->kernels[i].mode], lab->kernels[i].kernel);
     smt_free(lab->kernels);
     smt_vk_device_destroy(lab->devices[SMT_LAB_MINIMUM]);
     *state = lab->vk;
@@ -43,18 +80,9 @@ int smt_lab_teardown(void **state) {
 static smt_vk_kernel *compile(smt_vk_device *device, const smt_kernel_key *key) {
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
-    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
-    for (uint32_t i = 0; i < spec.n_defines; i++) defines[i] = (smt_vk_define){spec.defines[i].name, spec.defines[i].value};
-    smt_vk_kernel_desc desc = {.source = spec.source,
-                               .label = spec.label,
-                               .defines = defines,
-                               .n_defines = spec.n_defines,
-                               .n_windows = spec.windows,
-                               .group_size = {spec.group, 1, 1},
-                               .push_bytes = spec.push_bytes};
     smt_vk_kernel *kernel;
     smt_error err;
-    SMT_ASSERT_OK(smt_vk_kernel_create(device, &desc, false, &kernel, &err), &err);
+    SMT_ASSERT_OK(smt_run_kernel_compile(device, &spec, false, &kernel, &err), &err);
     return kernel;
 }
 
@@ -153,6 +181,32 @@ void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t gro
 
 /* ---- expected results ---- */
 
+float smt_lab_fma(const smt_lab *lab, float a, float b, float c) { return lab->fused ? fmaf(a, b, c) : a * b + c; }
+
+float smt_lab_dot(const smt_lab *lab, const float *a, const float *b, uint32_t k) {
+    float chains[4] = {0}, exact = smt_ref_dot(a, b, k), sum, size = 0;
+    for (uint32_t i = 0; i < k; i++) {
+        chains[i % 4] = smt_lab_fma(lab, a[i], b[i], chains[i % 4]);
+        size += fabsf(a[i] * b[i]);
+    }
+    sum = (chains[0] + chains[1]) + (chains[2] + chains[3]);
+    /* One more rounding a step, half a unit each: the two forms must stay that close, or this one is no reference. */
+    assert_true(fabsf(sum - exact) <= size * 0x1p-22f);
+    return lab->fused ? exact : sum;
+}
+
+float smt_lab_exp(const smt_lab *lab, float x) {
+    if (lab->fused || x != x || x < -87.3f) return smt_ref_exp(x);
+    static const float c[] = {0x1.123986p-7f, 0x1.5558aep-5f, 0x1.555492p-3f, 0x1.fffffcp-2f, 1, 1};
+    if (x > 88.7f) x = 88.7f;
+    float n = floorf(x * 0x1.715476p+0f + 0.5f), r = n * -0x1.62e43p-1f + x, p = 0x1.6a4f6cp-10f;
+    r = n * 0x1.05c61p-29f + r;
+    for (size_t i = 0; i < SMT_COUNT(c); i++) p = p * r + c[i];
+    return ldexpf(p, (int)n);
+}
+
+float smt_lab_silu(const smt_lab *lab, float x) { return x / (1.0f + smt_lab_exp(lab, -x)); }
+
 void *smt_lab_image(size_t words) {
     uint32_t *image = smt_alloc(words, sizeof *image);
     assert_non_null(image);
@@ -197,6 +251,13 @@ double smt_lab_close(const char *label, const float *got, const float *expected,
     return worst;
 }
 
+void smt_lab_same_exp(const smt_lab *lab, const char *label, const float *got, const float *expected, size_t words) {
+    if (lab->drifts)
+        smt_lab_close(label, got, expected, words, 1e-5);
+    else
+        smt_lab_same(label, got, expected, words);
+}
+
 /* ---- fixtures ---- */
 
 static void put_half(smt_test_random *random, uint8_t *at, float most) {
@@ -211,7 +272,8 @@ static void random_blocks(smt_test_random *random, smt_dtype type, uint8_t *byte
     for (size_t i = 0; i < n_blocks * size; i++) bytes[i] = (uint8_t)(smt_test_next(random) >> 32);
     for (size_t b = 0; b < n_blocks; b++) {
         uint8_t *block = bytes + b * size;
-        put_half(random, type == SMT_DTYPE_Q6_K ? block + 208 : block, type == SMT_DTYPE_Q4_0 ? 0.2f : 0.01f);
+        float most = type == SMT_DTYPE_Q6_K ? 0.0003f : type == SMT_DTYPE_Q4_K ? 0.001f : type == SMT_DTYPE_Q8_0 ? 0.01f : 0.1f;
+        put_half(random, type == SMT_DTYPE_Q6_K ? block + 208 : block, most);
         if (type == SMT_DTYPE_Q4_K) put_half(random, block + 2, 0.01f);
     }
 }
@@ -244,7 +306,8 @@ void smt_lab_matrix_free(smt_lab_matrix *matrix) {
 
 void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k) {
     for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t i = 0; i < stride; i++) x[(size_t)r * stride + i] = i < k ? smt_test_normal(random) : as_float(SMT_LAB_UNTOUCHED);
+        for (uint32_t i = 0; i < stride; i++)
+            x[(size_t)r * stride + i] = i < k ? smt_test_normal(random) : as_float(SMT_LAB_UNTOUCHED);
 }
 
 void smt_lab_experts(uint32_t *ids, uint32_t n_rows, uint32_t n_used, uint32_t n_experts) {

@@ -1,4 +1,5 @@
-/* test_graph_alloc.c: scratch offsets by lifetime: what lives at once never shares a byte, what does not live at once does share. */
+/* test_graph_alloc.c: scratch offsets by lifetime: what lives at once never shares a byte, what does not live at once does share.
+ */
 #include "support.h"
 
 #include "graph/graph_internal.h"
@@ -38,7 +39,8 @@ static void test_shares(void **state) {
 static void test_ignores(void **state) {
     (void)state;
     smt_error err;
-    smt_value values[] = {{.kind = SMT_VALUE_LOGITS, .bytes = 1 << 20, .last_node = 9}, scratch(1 << 20, UINT32_MAX, 0), scratch(64, 0, 9)};
+    smt_value values[] = {
+        {.kind = SMT_VALUE_LOGITS, .bytes = 1 << 20, .last_node = 9}, scratch(1 << 20, UINT32_MAX, 0), scratch(64, 0, 9)};
     smt_graph graph = {.values = values, .n_values = SMT_COUNT(values)};
     SMT_ASSERT_OK(smt_graph_alloc(&graph, 64, NO_LIMIT, &err), &err);
     assert_int_equal(graph.scratch_bytes, 64);
@@ -94,7 +96,7 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shares), cmocka_unit_test(test_ignores), cmocka_unit_test(test_limit),
-                                       cmocka_unit_test(test_random)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shares), cmocka_unit_test(test_ignores),
+                                       cmocka_unit_test(test_limit), cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

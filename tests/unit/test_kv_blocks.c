@@ -111,7 +111,8 @@ static void test_random_life(void **state) {
     uint32_t full = 0;
     SMT_ASSERT_OK(smt_kv_init(&kv, 4, 16, 40, &err), &err);
     for (int i = 0; i < 2000; i++) {
-        uint32_t slot = (uint32_t)(smt_test_next(&random) % 4), length = (uint32_t)(smt_test_next(&random) % (16 * SMT_BLOCK + 1));
+        uint32_t slot = (uint32_t)(smt_test_next(&random) % 4),
+                 length = (uint32_t)(smt_test_next(&random) % (16 * SMT_BLOCK + 1));
         uint32_t before = kv.held[slot];
         smt_status status = smt_kv_resize(&kv, slot, length, &err);
         assert_true(status == SMT_OK || status == SMT_FULL);

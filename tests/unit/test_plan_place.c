@@ -1,5 +1,5 @@
-/* test_plan_place.c: placement on devices that nobody here owns, for models too big to have here: nothing overlaps or straddles, every byte
- * of every tensor has exactly one place, and what does not fit says so with numbers. */
+/* test_plan_place.c: placement on devices that nobody here owns, for models too big to have here: nothing overlaps or straddles,
+ * every byte of every tensor has exactly one place, and what does not fit says so with numbers. */
 #include "big_model.h"
 #include "invented.h"
 #include "plan/plan.h"
@@ -129,7 +129,8 @@ static int by_row(const void *a, const void *b) {
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-static size_t add_planes(piece *pieces, size_t n, const smt_matrix *m, uint32_t first, uint32_t last, uint64_t row0, uint64_t rows) {
+static size_t add_planes(piece *pieces, size_t n, const smt_matrix *m, uint32_t first, uint32_t last, uint64_t row0,
+                         uint64_t rows) {
     for (uint32_t plane = first; plane < last; plane++)
         pieces[n++] = (piece){m->tensor, (uint64_t)plane * m->plane_rows + m->row + row0, rows};
     return n;
@@ -234,7 +235,8 @@ static void test_v3(void **state) {
     if (!open_big(&f, &smt_big_v3)) skip();
     check_device(&f, &(smt_invented){.device_bytes = 1024 * GIB});
     f.caps = smt_invented_device(&(smt_invented){.device_bytes = 1024 * GIB, .range = 128 * MIB});
-    assert_int_equal(smt_items_create(f.model, &f.caps, &f.items, &err), SMT_UNSUPPORTED); /* five experts to a window: 52 windows */
+    assert_int_equal(smt_items_create(f.model, &f.caps, &f.items, &err),
+                     SMT_UNSUPPORTED); /* five experts to a window: 52 windows */
     assert_non_null(strstr(err.message, "layer 3"));
     assert_non_null(strstr(err.message, "256 experts"));
     assert_non_null(strstr(err.message, "134217728"));
@@ -342,8 +344,12 @@ static void test_runner_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tiny),      cmocka_unit_test(test_v2_lite), cmocka_unit_test(test_v2),
-        cmocka_unit_test(test_v3),        cmocka_unit_test(test_too_small), cmocka_unit_test(test_runner),
+        cmocka_unit_test(test_tiny),
+        cmocka_unit_test(test_v2_lite),
+        cmocka_unit_test(test_v2),
+        cmocka_unit_test(test_v3),
+        cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_runner),
         cmocka_unit_test(test_runner_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,8 +10,12 @@ static bool step(smt_run_hazards *hazards, const smt_run_access *accesses, size_
     return barrier;
 }
 
-static smt_run_access reads(uint32_t space, uint64_t offset, uint64_t bytes) { return (smt_run_access){space, offset, bytes, false}; }
-static smt_run_access writes(uint32_t space, uint64_t offset, uint64_t bytes) { return (smt_run_access){space, offset, bytes, true}; }
+static smt_run_access reads(uint32_t space, uint64_t offset, uint64_t bytes) {
+    return (smt_run_access){space, offset, bytes, false};
+}
+static smt_run_access writes(uint32_t space, uint64_t offset, uint64_t bytes) {
+    return (smt_run_access){space, offset, bytes, true};
+}
 
 static void test_kinds(void **state) {
     (void)state;
@@ -19,16 +23,16 @@ static void test_kinds(void **state) {
         smt_run_access first, second;
         bool barrier;
     } rows[] = {
-        {writes(0, 0, 64), reads(0, 0, 64), true},     /* read after write */
-        {reads(0, 0, 64), writes(0, 0, 64), true},     /* write after read */
-        {writes(0, 0, 64), writes(0, 0, 64), true},    /* write after write */
-        {reads(0, 0, 64), reads(0, 0, 64), false},     /* readers never meet */
-        {writes(0, 0, 64), reads(1, 0, 64), false},    /* another space */
-        {writes(0, 0, 64), reads(0, 64, 64), false},   /* side by side */
+        {writes(0, 0, 64), reads(0, 0, 64), true},   /* read after write */
+        {reads(0, 0, 64), writes(0, 0, 64), true},   /* write after read */
+        {writes(0, 0, 64), writes(0, 0, 64), true},  /* write after write */
+        {reads(0, 0, 64), reads(0, 0, 64), false},   /* readers never meet */
+        {writes(0, 0, 64), reads(1, 0, 64), false},  /* another space */
+        {writes(0, 0, 64), reads(0, 64, 64), false}, /* side by side */
         {writes(0, 64, 64), reads(0, 0, 64), false},
-        {writes(0, 0, 64), reads(0, 63, 1), true},     /* one byte in common */
+        {writes(0, 0, 64), reads(0, 63, 1), true}, /* one byte in common */
         {writes(0, 63, 1), reads(0, 0, 64), true},
-        {writes(0, 16, 16), reads(0, 0, 64), true},    /* one inside the other */
+        {writes(0, 16, 16), reads(0, 0, 64), true}, /* one inside the other */
         {writes(UINT32_MAX, 0, 1), reads(UINT32_MAX, 0, 1), true},
     };
     for (size_t i = 0; i < SMT_COUNT(rows); i++) {
@@ -47,15 +51,16 @@ static void test_sequence(void **state) {
     assert_false(step(&hazards, both, 2));
     assert_true(step(&hazards, both, 2));
     smt_run_access read = reads(0, 0, 8), other = reads(1, 0, 8), write = writes(1, 0, 8);
-    assert_true(step(&hazards, &read, 1));   /* the second `both` wrote there */
-    assert_false(step(&hazards, &read, 1));  /* the barrier before has ordered it */
+    assert_true(step(&hazards, &read, 1));  /* the second `both` wrote there */
+    assert_false(step(&hazards, &read, 1)); /* the barrier before has ordered it */
     assert_false(step(&hazards, &other, 1));
-    assert_true(step(&hazards, &write, 1));  /* after `other`, which came after the last barrier */
+    assert_true(step(&hazards, &write, 1)); /* after `other`, which came after the last barrier */
     assert_false(step(&hazards, &read, 1));
     smt_run_hazards_free(&hazards);
 }
 
-/* Against the definition, on random sequences: a barrier stands exactly where an access conflicts with one since the last barrier. */
+/* Against the definition, on random sequences: a barrier stands exactly where an access conflicts with one since the last
+ * barrier. */
 static void test_random(void **state) {
     (void)state;
     enum { STEPS = 300 };
@@ -106,7 +111,8 @@ static void test_buckets(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_sequence), cmocka_unit_test(test_random),
-                                       cmocka_unit_test(test_no_memory), cmocka_unit_test(test_buckets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kinds), cmocka_unit_test(test_sequence),
+                                       cmocka_unit_test(test_random), cmocka_unit_test(test_no_memory),
+                                       cmocka_unit_test(test_buckets)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

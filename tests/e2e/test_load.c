@@ -1,0 +1,127 @@
+/* test_load.c: the way of weights through the staging ring, which devices without mapped memory take, forced here on drivers
+ * whose memory is all mapped: the same bytes, and the same logits. Below the public interface, because nobody outside may choose
+ * the way. */
+#include "load/load_upload.h"
+#include "run/run.h"
+#include "tiny_model.h"
+#include "vk_support.h"
+
+#include <unistd.h>
+
+enum { N_TOKENS = 5, N_VOCAB = 512 };
+
+static void run_tokens(const smt_vk_fixture *fixture, const smt_model *model, bool force_staging, float *logits) {
+    static const int32_t tokens[N_TOKENS] = {3, 1, 4, 1, 5}, positions[N_TOKENS] = {0, 1, 2, 3, 4};
+    const smt_callbacks callbacks = {0};
+    const smt_run_options options = {.n_ctx = 32, .n_batch = 8};
+    smt_run_model *loaded;
+    smt_run *run;
+    uint32_t slot;
+    smt_error err;
+    SMT_ASSERT_OK(smt_run_model_create(fixture->device, model, &callbacks, force_staging, &loaded, &err), &err);
+    SMT_ASSERT_OK(smt_run_create(loaded, &options, &run, &err), &err);
+    SMT_ASSERT_OK(smt_kv_take_slot(&run->kv, &slot, &err), &err);
+    SMT_ASSERT_OK(smt_kv_resize(&run->kv, slot, N_TOKENS, &err), &err);
+    smt_run_rows rows = {.n = N_TOKENS,
+                         .tokens = tokens,
+                         .positions = positions,
+                         .slot = slot,
+                         .n_out = N_TOKENS,
+                         .logits = logits,
+                         .total = N_TOKENS};
+    SMT_ASSERT_OK(smt_run_step(run, &rows, &err), &err);
+    smt_run_free(run);
+    smt_run_model_free(loaded);
+}
+
+static void test_same_logits(void **state) {
+    static float direct[N_TOKENS * N_VOCAB], staged[N_TOKENS * N_VOCAB];
+    char path[1024];
+    smt_error err;
+    smt_gguf *file;
+    smt_model *model;
+    snprintf(path, sizeof path, "%s/test_load-%ld.gguf", SMT_TEST_WORK, (long)getpid());
+    SMT_ASSERT_OK(smt_tiny_deepseek2(path, &(smt_tiny_options){.type = SMT_DTYPE_Q8_0, .n_layers = 2, .old_layout = true}, &err),
+                  &err);
+    SMT_ASSERT_OK(smt_gguf_open(path, &file, &err), &err);
+    remove(path);
+    SMT_ASSERT_OK(smt_model_create(file, &model, &err), &err);
+    assert_in_range(model->n_vocab, 1, N_VOCAB);
+    run_tokens(*state, model, false, direct);
+    run_tokens(*state, model, true, staged);
+    assert_true(direct[0] != 0 && direct[0] != direct[1]);
+    assert_memory_equal(direct, staged, N_TOKENS * model->n_vocab * sizeof(float));
+    smt_model_free(model);
+    smt_gguf_free(file);
+}
+
+/* More chunks than the ring has halves, of uneven sizes, to shuffled places: each half is reused only after its copy is done. */
+static void test_ring(void **state) {
+    enum { CHUNKS = 7 };
+    const smt_vk_fixture *fixture = *state;
+    const uint64_t stride = SMT_UPLOAD_CHUNK;
+    smt_upload upload = {.device = fixture->device, .force_staging = true};
+    smt_error err;
+    smt_vk_buffer *buffer = smt_vk_test_buffer(fixture, CHUNKS * stride, "target");
+    uint8_t *bytes;
+    for (uint64_t i = 0; i < CHUNKS; i++) {
+        uint64_t n = stride - 256 * i, to = i * 3 % CHUNKS * stride;
+        SMT_ASSERT_OK(smt_upload_begin(&upload, buffer, to, n, &bytes, &err), &err);
+        memset(bytes, (int)(i + 1), n);
+        SMT_ASSERT_OK(smt_upload_commit(&upload, buffer, to, n, &err), &err);
+    }
+    assert_int_equal(smt_upload_begin(&upload, buffer, 0, SMT_UPLOAD_CHUNK + 1, &bytes, &err), SMT_INTERNAL);
+    SMT_ASSERT_OK(smt_upload_finish(&upload, &err), &err);
+    SMT_ASSERT_OK(smt_vk_buffer_invalidate(fixture->device, buffer, 0, CHUNKS * stride, &err), &err);
+    const uint8_t *map = smt_vk_buffer_map(buffer);
+    for (uint64_t i = 0; i < CHUNKS; i++) {
+        const uint8_t *chunk = map + i * 3 % CHUNKS * stride;
+        uint64_t n = stride - 256 * i;
+        for (uint64_t at = 0; at < stride; at += 64) assert_int_equal(chunk[at], at < n ? i + 1 : 0);
+        assert_int_equal(chunk[n - 1], i + 1);
+    }
+    smt_vk_buffer_destroy(fixture->device, buffer);
+}
+
+/* Bytes of any length, to any 4-byte place. */
+static void test_bytes(void **state) {
+    const smt_vk_fixture *fixture = *state;
+    smt_error err;
+    const uint64_t n = 2 * SMT_UPLOAD_CHUNK + 12, at = 512;
+    smt_vk_buffer *buffer = smt_vk_test_buffer(fixture, n + 1024, "target");
+    uint32_t *source = malloc(n);
+    assert_non_null(source);
+    for (uint64_t i = 0; i < n / 4; i++) source[i] = (uint32_t)i * 2654435761u;
+    SMT_ASSERT_OK(smt_load_bytes(fixture->device, buffer, at, source, n, &err), &err);
+    const uint8_t *map = smt_vk_buffer_map(buffer);
+    assert_true(memcmp(map + at, source, n) == 0);
+    assert_int_equal(map[at - 1], 0);
+    assert_int_equal(map[at + n], 0);
+    free(source);
+    smt_vk_buffer_destroy(fixture->device, buffer);
+}
+
+/* What cannot be allocated leaves nothing behind. */
+static void test_no_memory(void **state) {
+    const smt_vk_fixture *fixture = *state;
+    smt_error err;
+    smt_plan_buffer places[3];
+    for (size_t i = 0; i < SMT_COUNT(places); i++)
+        places[i] = (smt_plan_buffer){.memory_type = fixture->host_type, .tier = SMT_TIER_UPLOAD, .bytes = 4096};
+    smt_plan plan = {.buffers = places, .n_buffers = SMT_COUNT(places)};
+    smt_vk_buffer **buffers;
+    for (uint64_t n = 1; n < 4; n++) {
+        smt_mem_fail_after(n);
+        assert_int_equal(smt_load_buffers(fixture->device, &plan, "test", &buffers, &err), SMT_MEMORY);
+        smt_mem_fail_after(0);
+        assert_null(buffers);
+    }
+    SMT_ASSERT_OK(smt_load_buffers(fixture->device, &plan, "test", &buffers, &err), &err);
+    smt_load_buffers_free(fixture->device, buffers, plan.n_buffers);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_logits), cmocka_unit_test(test_ring),
+                                       cmocka_unit_test(test_bytes), cmocka_unit_test(test_no_memory)};
+    return cmocka_run_group_tests(tests, smt_vk_test_setup, smt_vk_test_teardown);
+}

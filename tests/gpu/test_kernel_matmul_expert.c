@@ -1,0 +1,146 @@
+/* test_kernel_matmul_expert.c: the matrix kernel fed from a work list: experts found through the table in one of several windows,
+ * entries of one expert side by side in a tile. Equal to the bit to the plain-C dot product, as the dense form.
+ *
+ * Every expert has three matrices of its own, so that a wrong window, expert, table word or offset gives other numbers. */
+#include "kernel_support.h"
+
+typedef struct grouped {
+    smt_dtype type;
+    uint32_t k, rows, columns, windows; /* of the variant */
+    uint32_t n_experts, n_used, n_rows;
+    uint32_t table_word; /* EXPERT_GATE, _UP or _DOWN */
+    bool gated;
+} grouped;
+
+#define MAX_EXPERTS 20
+
+typedef struct expert_set {
+    smt_lab_matrix parts[MAX_EXPERTS][3]; /* gate, up, down */
+} expert_set;
+
+/* Experts lie in windows as the planner puts them: consecutive ones together, gate, up and down of one expert behind one another,
+ * 256-byte aligned. Fills the table. */
+static void place_experts(smt_lab *lab, const grouped *g, const expert_set *set, uint32_t *table) {
+    const smt_lab_matrix *m = &set->parts[0][0];
+    uint32_t part = (uint32_t)smt_align_up((uint64_t)m->rows * m->row_bytes + 4, 256), lead = 256;
+    uint32_t per_window = smt_div_up(g->n_experts, g->windows);
+    for (uint32_t e = 0; e < g->n_experts;) {
+        uint8_t *bytes = smt_lab_window(lab, lead + 3 * (size_t)part * per_window);
+        for (uint32_t i = 0; i < per_window && e < g->n_experts; i++, e++) {
+            table[e * EXPERT_WORDS + EXPERT_WINDOW] = lab->job.n_windows - 1;
+            for (uint32_t j = 0; j < 3; j++) {
+                uint32_t at = lead + (3 * i + j) * part;
+                memcpy(bytes + at, set->parts[e][j].bytes, (size_t)m->rows * m->row_bytes);
+                table[e * EXPERT_WORDS + EXPERT_GATE + j] = at / 16;
+            }
+        }
+    }
+}
+
+static float expected_value(const smt_lab *lab, const grouped *g, const smt_lab_matrix parts[3], uint32_t row, const float *x) {
+    float y = smt_lab_dot(lab, parts[g->table_word - EXPERT_GATE].values + (size_t)row * g->k, x, g->k);
+    return g->gated ? smt_lab_silu(lab, y) * smt_lab_dot(lab, parts[1].values + (size_t)row * g->k, x, g->k) : y;
+}
+
+static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
+    char label[200];
+    snprintf(label, sizeof label, "%s k %u rows %u x%u w%u experts %u used %u rows %u word %u%s%s",
+             smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->columns, g->windows, g->n_experts, g->n_used, g->n_rows,
+             g->table_word, g->gated ? " gated" : "", mode == SMT_LAB_MINIMUM ? " minimum" : "");
+    const smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
+                                .windows = g->windows,
+                                .type = (uint32_t)g->type,
+                                .columns = g->columns,
+                                .gated = g->gated,
+                                .expert = 1};
+    smt_test_random random = {.state = g->k * 100 + g->columns};
+    static expert_set set;
+    for (uint32_t e = 0; e < g->n_experts; e++)
+        for (uint32_t j = 0; j < 3; j++) set.parts[e][j] = smt_lab_matrix_make(&random, g->type, g->rows, g->k);
+    bool down = g->table_word == EXPERT_DOWN;
+    uint32_t entries = g->n_rows * g->n_used, x_rows = down ? entries : g->n_rows;
+    const struct group_params list = {
+        .n_experts = g->n_experts, .columns = g->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries + 3};
+    const struct matmul_params p = {.row_bytes = set.parts[0][0].row_bytes,
+                                    .k = g->k,
+                                    .rows = g->rows,
+                                    .x_stride = (uint32_t)smt_align_up(g->k, 4) + 4,
+                                    .y_stride = g->rows + 3,
+                                    .table_word = g->table_word,
+                                    .entries_word = list.entries_word,
+                                    .x_div = down ? 1 : g->n_used};
+    uint32_t ids[256];
+    assert_true(entries <= SMT_COUNT(ids) && g->n_experts <= MAX_EXPERTS);
+    smt_lab_experts(ids, g->n_rows, g->n_used, g->n_experts);
+
+    smt_lab_begin(lab, mode, &key);
+    size_t y_words = (size_t)p.y_stride * (entries + 1);
+    float *x = smt_lab_buffer(lab, 1, 4ull * p.x_stride * x_rows), *y = smt_lab_output(lab, 2, y_words),
+          *expected = smt_lab_image(y_words);
+    smt_lab_fill(&random, x, x_rows, p.x_stride, g->k);
+    place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
+    uint32_t tiles = smt_lab_work(ids, entries, &list, smt_lab_buffer(lab, 6, 4ull * (list.entries_word + entries)));
+    smt_lab_run(lab, &p, smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]))), tiles, 1);
+
+    for (uint32_t i = 0; i < entries; i++)
+        for (uint32_t row = 0; row < g->rows; row++)
+            expected[i * p.y_stride + row] = expected_value(lab, g, set.parts[ids[i]], row, x + i / p.x_div * p.x_stride);
+    if (g->gated)
+        smt_lab_same_exp(lab, label, y, expected, y_words);
+    else
+        smt_lab_same(label, y, expected, y_words);
+    smt_free(expected);
+    for (uint32_t e = 0; e < g->n_experts; e++)
+        for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
+}
+
+static void test_windows(void **state) {
+    const grouped cases[] = {
+        {SMT_DTYPE_F16, 30, 33, 1, 1, 7, 3, 5, EXPERT_DOWN, false},
+        {SMT_DTYPE_Q8_0, 96, 7, 2, 4, 13, 3, 9, EXPERT_UP, false},
+        {SMT_DTYPE_Q5_0, 96, 40, 2, 16, 20, 4, 9, EXPERT_DOWN, false},
+        {SMT_DTYPE_F32, 3, 65, 1, 16, 16, 2, 4, EXPERT_GATE, false},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) check_grouped(*state, SMT_LAB_FULL, &cases[i]);
+}
+
+/* Eight columns take an expert's many entries in full tiles and one that is not. */
+static void test_columns(void **state) {
+    check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_Q4_0, 160, 33, 8, 4, 9, 3, 21, EXPERT_DOWN, false});
+    check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_Q4_K, 256, 9, 4, 4, 6, 2, 11, EXPERT_GATE, false});
+}
+
+static void test_gated(void **state) {
+    check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 1, 4, 6, 2, 1, EXPERT_GATE, true});
+    check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_BF16, 172, 7, 2, 16, 20, 3, 9, EXPERT_GATE, true});
+    check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_Q6_K, 256, 33, 2, 1, 5, 2, 5, EXPERT_GATE, true});
+}
+
+static void test_minimum(void **state) {
+    check_grouped(*state, SMT_LAB_MINIMUM, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 2, 4, 9, 3, 9, EXPERT_GATE, true});
+    check_grouped(*state, SMT_LAB_MINIMUM, &(grouped){SMT_DTYPE_F16, 30, 7, 1, 16, 17, 2, 3, EXPERT_DOWN, false});
+}
+
+/* Everything by everything, for the full tier. */
+static void test_sweep(void **state) {
+    static const smt_dtype types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
+                                      SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
+    static const uint32_t windows[] = {1, 4, 16};
+    if (!((smt_lab *)*state)->thorough) skip();
+    for (size_t t = 0; t < SMT_COUNT(types); t++)
+        for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
+            for (uint32_t form = 0; form < 12; form++) {
+                uint32_t block = smt_dtype_get((uint32_t)types[t])->elems, n = windows[form % 3];
+                check_grouped(*state, form < 6 ? SMT_LAB_FULL : SMT_LAB_MINIMUM,
+                              &(grouped){types[t], block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
+                                         2 * columns + 1, form / 3 % 2 ? EXPERT_GATE : EXPERT_DOWN, form / 3 % 2});
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_windows), cmocka_unit_test(test_columns), cmocka_unit_test(test_gated),
+        cmocka_unit_test(test_minimum), cmocka_unit_test(test_sweep),
+    };
+    return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
+}

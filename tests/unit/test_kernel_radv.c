@@ -1,0 +1,75 @@
+/* test_kernel_radv.c: the catalogue through AMD's compiler without AMD's hardware: every row compiles, and none spills registers.
+ * Skipped where RADV is not installed. By default one matmul in 13 (prime to the lengths of the catalogue); all with
+ * SMT_TEST_FULL. */
+#include "vk_support.h"
+
+#include "kernel/kernel.h"
+#include "run/run.h"
+
+#include <unistd.h>
+
+static bool choose_family(const char *family) {
+    const char *const manifests[] = {"/usr/share/vulkan/icd.d/radeon_icd.x86_64.json", "/usr/share/vulkan/icd.d/radeon_icd.json"};
+    for (size_t i = 0; i < SMT_COUNT(manifests); i++) {
+        if (access(manifests[i], R_OK) != 0) continue;
+        setenv("VK_ICD_FILENAMES", manifests[i], 1);
+        setenv("VK_DRIVER_FILES", manifests[i], 1);
+        setenv("RADV_FORCE_FAMILY", family, 1);
+        setenv("MESA_SHADER_CACHE_DISABLE", "true", 1); /* statistics come from compiling */
+        return true;
+    }
+    return false;
+}
+
+static bool thorough(void) {
+    const char *text = getenv("SMT_TEST_FULL");
+    return text && *text && strcmp(text, "0") != 0;
+}
+
+static void check_row(smt_vk_device *device, const smt_kernel_key *key, const char *family) {
+    smt_kernel_spec spec;
+    smt_vk_kernel *kernel;
+    smt_vk_kernel_stats stats;
+    smt_error err;
+    smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
+    SMT_ASSERT_OK(smt_run_kernel_compile(device, &spec, true, &kernel, &err), &err);
+    smt_vk_kernel_get_stats(kernel, &stats);
+    smt_vk_kernel_destroy(device, kernel);
+    if (stats.spills != 0) fail_msg("%s on %s: %g registers spilled of %g", spec.label, family, stats.spills, stats.vgprs);
+}
+
+static void check_family(const char *family) {
+    if (!choose_family(family)) skip();
+    smt_vk *vk = smt_vk_test_open();
+    smt_vk_device *device;
+    smt_vk_device_options options = {0};
+    smt_error err;
+    SMT_ASSERT_OK(smt_vk_device_create(vk, 0, &options, &device, &err), &err);
+    smt_kernel_key key;
+    for (uint32_t i = 0; smt_kernel_catalogue(i, &key); i++)
+        if (thorough() || key.kernel != SMT_KERNEL_MATMUL || i % 13 == 0) check_row(device, &key, family);
+    smt_vk_device_destroy(device);
+    assert_int_equal(smt_vk_message_count(vk), 0);
+    smt_vk_close(vk);
+}
+
+static void test_navi21(void **state) {
+    (void)state;
+    check_family("navi21");
+}
+
+static void test_vega10(void **state) {
+    (void)state;
+    check_family("vega10");
+}
+
+static void test_polaris10(void **state) {
+    (void)state;
+    check_family("polaris10");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_navi21), cmocka_unit_test(test_vega10),
+                                       cmocka_unit_test(test_polaris10)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
