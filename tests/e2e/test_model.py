@@ -127,6 +127,17 @@ class Run(cli.Case):
         whole = self.good("detokenize", "-m", MOE, stdin=(json.dumps(prompt + document["tokens"]) + "\n").encode()).json()
         self.assertEqual(whole, "the" + document["text"])
 
+    def test_trained_model(self):
+        """A real trained model tells the story that llama.cpp's CPU backend tells, id by id as text."""
+        model = os.path.join(os.environ.get("SEAMOUNT_SHARED", ""), "models", "stories260K.gguf")
+        if not os.path.exists(model):
+            self.skipTest("SEAMOUNT_SHARED has no models/stories260K.gguf")
+        story = (", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "
+                 "She wanted to play with it, but it was too high.\nLily")
+        for cache in ("f32", "f16"):
+            out = self.good("run", "-m", model, "-p", "Once upon a time", "-n", "60", "--temp", "0", "-ctk", cache).out
+            self.assertEqual(out.decode(), story)
+
     def test_seeds(self):
         def tokens(*args):
             return self.good("run", "-m", DENSE, "-p", "a", "-n", "16", "--json", "--ignore-eos", *args).json()["tokens"]
