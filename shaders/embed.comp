@@ -13,12 +13,11 @@ void main() {
     uint token = step_get(STEP_ARRAY_TOKEN, row);
     if (token < p.row0 || token >= p.row0 + p.rows) return;
     uint row_byte = p.w_off16 * 16u + (token - p.row0) * p.row_bytes;
-    for (uint s = gl_LocalInvocationID.x; s * STEP < p.k; s += SMT_GROUP_X) {
-        Raw r = raw_load(0u, row_byte, s);
-        [[unroll]] for (uint sub = 0; sub < STEP / 32; sub++)
-            [[unroll]] for (uint j = 0; j < 8; j++) {
-                uint at = s * (STEP / 4) + sub * 8u + j;
-                if (at * 4u < p.k) y[(row * p.y_stride >> 2) + at] = raw_w(r, sub, j);
-            }
+    for (uint chunk = gl_LocalInvocationID.x; chunk * 32u < p.k; chunk += SMT_GROUP_X) {
+        Raw r = raw_load(0u, row_byte, chunk);
+        [[unroll]] for (uint j = 0; j < 8; j++) {
+            uint at = chunk * 8u + j;
+            if (at * 4u < p.k) y[(row * p.y_stride >> 2) + at] = raw_w(r, j);
+        }
     }
 }

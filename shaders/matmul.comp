@@ -4,7 +4,11 @@
 // interleaved chains of fma over ascending elements, folded at the end. It depends on nothing but the row length, so 1, 2, 4 and 8 columns,
 // dense and expert use, give equal bits.
 // Activations are the same for all rows of a workgroup: each lane of a group of eight loads one vec4 of a 32-element chunk and the others
-// receive it by broadcast (measured on lavapipe: the fastest form); without subgroup operations they go through shared memory.
+// receive it by broadcast; without subgroup operations they go through shared memory.
+//
+// Measured on lavapipe 25.0 (2 cores, shared with other work; 8192 x 2048): Q4_K 0.9 GB/s at one column, 10 GFLOP/s at eight. Both are well below
+// what the driver's loads and fma allow. Not because of the order of summation (one chain in place of four measured the same): broadcasts and
+// per-lane loads take the time.
 //
 // Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list).
 #include "lib/prelude.glsl"
@@ -20,7 +24,6 @@ layout(std430, binding = 5) readonly buffer Table { uint table[]; };
 layout(std430, binding = 6) readonly buffer Work { uint work[]; };
 #endif
 
-#define LANES (STEP / 4)
 uint x_at[SMT_COLUMNS]; // vec4 index of each column's first element
 
 // The vec4 of elements 4 * at .. of column c, zero beyond the row.
@@ -36,7 +39,7 @@ vec4 x_load(uint c, uint at) {
 }
 
 #if SMT_SUBGROUP == 0
-shared vec4 x_shared[SMT_COLUMNS][LANES];
+shared vec4 x_shared[SMT_COLUMNS][8];
 #endif
 
 vec4 acc[SMT_COLUMNS];
@@ -44,47 +47,43 @@ vec4 acc[SMT_COLUMNS];
 vec4 acc2[SMT_COLUMNS];
 #endif
 
-void accumulate(uint step_idx, Raw a
+void accumulate(uint chunk, Raw a
 #if SMT_GATED
                 , Raw b
 #endif
 ) {
 #if SMT_SUBGROUP == 0
     barrier();
-    for (uint i = gl_LocalInvocationID.x; i < LANES; i += SMT_GROUP_X)
-        [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) x_shared[c][i] = x_load(c, step_idx * LANES + i);
+    for (uint i = gl_LocalInvocationID.x; i < 8; i += SMT_GROUP_X)
+        [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) x_shared[c][i] = x_load(c, chunk * 8u + i);
     barrier();
-#endif
-    [[unroll]] for (uint sub = 0; sub < STEP / 32; sub++) {
-#if SMT_SUBGROUP >= 8
-        vec4 mine[SMT_COLUMNS];
-        [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++)
-            mine[c] = x_load(c, step_idx * LANES + sub * 8u + (gl_SubgroupInvocationID & 7u));
-#elif SMT_SUBGROUP > 0
-        vec4 mine[SMT_COLUMNS], more[SMT_COLUMNS];
-        [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
-            mine[c] = x_load(c, step_idx * LANES + sub * 8u + (gl_SubgroupInvocationID & 3u));
-            more[c] = x_load(c, step_idx * LANES + sub * 8u + 4u + (gl_SubgroupInvocationID & 3u));
-        }
-#endif
-        [[unroll]] for (uint j = 0; j < 8; j++) {
-            vec4 w = raw_w(a, sub, j);
-#if SMT_GATED
-            vec4 w2 = raw_w(b, sub, j);
-#endif
-            [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
-#if SMT_SUBGROUP >= 8
-                vec4 v = subgroupBroadcast(mine[c], j);
-#elif SMT_SUBGROUP > 0
-                vec4 v = j < 4 ? subgroupBroadcast(mine[c], j & 3u) : subgroupBroadcast(more[c], j & 3u);
+#elif SMT_SUBGROUP >= 8
+    vec4 mine[SMT_COLUMNS];
+    [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) mine[c] = x_load(c, chunk * 8u + (gl_SubgroupInvocationID & 7u));
 #else
-                vec4 v = x_shared[c][sub * 8u + j];
+    vec4 mine[SMT_COLUMNS], more[SMT_COLUMNS];
+    [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
+        mine[c] = x_load(c, chunk * 8u + (gl_SubgroupInvocationID & 3u));
+        more[c] = x_load(c, chunk * 8u + 4u + (gl_SubgroupInvocationID & 3u));
+    }
 #endif
-                acc[c] = fma(w, v, acc[c]);
+    [[unroll]] for (uint j = 0; j < 8; j++) {
+        vec4 w = raw_w(a, j);
 #if SMT_GATED
-                acc2[c] = fma(w2, v, acc2[c]);
+        vec4 w2 = raw_w(b, j);
 #endif
-            }
+        [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
+#if SMT_SUBGROUP == 0
+            vec4 v = x_shared[c][j];
+#elif SMT_SUBGROUP >= 8
+            vec4 v = subgroupBroadcast(mine[c], j);
+#else
+            vec4 v = j < 4 ? subgroupBroadcast(mine[c], j & 3u) : subgroupBroadcast(more[c], j & 3u);
+#endif
+            acc[c] = fma(w, v, acc[c]);
+#if SMT_GATED
+            acc2[c] = fma(w2, v, acc2[c]);
+#endif
         }
     }
 }
@@ -129,12 +128,12 @@ void main() {
         acc2[c] = vec4(0);
 #endif
     }
-    uint steps = (p.k + STEP - 1u) / STEP;
-    for (uint s = 0; s < steps; s++) {
+    uint chunks = (p.k + 31u) / 32u;
+    for (uint i = 0; i < chunks; i++) {
 #if SMT_GATED
-        accumulate(s, raw_load(win, off * 16u + row_byte, s), raw_load(SMT_EXPERT == 1 ? win : 1u, off2 * 16u + row_byte, s));
+        accumulate(i, raw_load(win, off * 16u + row_byte, i), raw_load(SMT_EXPERT == 1 ? win : 1u, off2 * 16u + row_byte, i));
 #else
-        accumulate(s, raw_load(win, off * 16u + row_byte, s));
+        accumulate(i, raw_load(win, off * 16u + row_byte, i));
 #endif
     }
     if (row >= p.rows) return;

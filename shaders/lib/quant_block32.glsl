@@ -1,8 +1,6 @@
 // quant_block32.glsl: Q4_0, Q5_0, Q8_0: blocks of 32 elements of an even number of bytes: a half-float scale, then codes.
 // A block may start at an odd half-word. Either way the same WORDS words cover it: the scale is a half of the first, and the codes are the rest,
 // shifted by a half-word when the block starts at a whole word.
-#define STEP 32
-
 #if SMT_TYPE == 2
 #define BLOCK_BYTES 18u
 #define WORDS 4
@@ -19,9 +17,9 @@ struct Raw {
     float d;
 };
 
-Raw raw_load(uint win, uint row_byte, uint step_idx) {
+Raw raw_load(uint win, uint row_byte, uint chunk) {
     Raw r;
-    uint byte = row_byte + step_idx * BLOCK_BYTES, at = byte >> 2;
+    uint byte = row_byte + chunk * BLOCK_BYTES, at = byte >> 2;
     bool odd = (byte & 2u) != 0u;
     uint prev = W[win].w[at];
     r.d = half_exact(odd ? prev >> 16 : prev & 0xffffu);
@@ -34,7 +32,7 @@ Raw raw_load(uint win, uint row_byte, uint step_idx) {
 }
 
 #if SMT_TYPE == 8
-vec4 raw_w(Raw r, uint sub, uint j) {
+vec4 raw_w(Raw r, uint j) {
     int q = int(r.q[j]);
     precise vec4 w = r.d * vec4(bitfieldExtract(q, 0, 8), bitfieldExtract(q, 8, 8), bitfieldExtract(q, 16, 8), q >> 24);
     return w;
@@ -45,7 +43,7 @@ ivec4 nibbles(uint word, uint j) {
     uint q = word >> (j >= 4u ? 4u : 0u);
     return ivec4(q & 15u, (q >> 8) & 15u, (q >> 16) & 15u, (q >> 24) & 15u);
 }
-vec4 raw_w(Raw r, uint sub, uint j) {
+vec4 raw_w(Raw r, uint j) {
 #if SMT_TYPE == 2
     ivec4 q = nibbles(r.q[j & 3u], j) - 8;
 #else

@@ -1,28 +1,26 @@
 // quant_float.glsl: F32, F16, BF16 rows in the layout PAD32 (rows are whole chunks of 32 elements, 16-byte aligned).
-#define STEP 32
-
 #if SMT_TYPE == 0
 struct Raw {
     uvec4 v[8];
 };
-Raw raw_load(uint win, uint row_byte, uint step_idx) {
+Raw raw_load(uint win, uint row_byte, uint chunk) {
     Raw r;
-    uint at = (row_byte >> 4) + step_idx * 8u;
+    uint at = (row_byte >> 4) + chunk * 8u;
     [[unroll]] for (uint i = 0; i < 8; i++) r.v[i] = WV[win].v[at + i];
     return r;
 }
-vec4 raw_w(Raw r, uint sub, uint j) { return uintBitsToFloat(r.v[j]); }
+vec4 raw_w(Raw r, uint j) { return uintBitsToFloat(r.v[j]); }
 #else
 struct Raw {
     uvec4 v[4];
 };
-Raw raw_load(uint win, uint row_byte, uint step_idx) {
+Raw raw_load(uint win, uint row_byte, uint chunk) {
     Raw r;
-    uint at = (row_byte >> 4) + step_idx * 4u;
+    uint at = (row_byte >> 4) + chunk * 4u;
     [[unroll]] for (uint i = 0; i < 4; i++) r.v[i] = WV[win].v[at + i];
     return r;
 }
-vec4 raw_w(Raw r, uint sub, uint j) {
+vec4 raw_w(Raw r, uint j) {
     uint a = r.v[j >> 1][(j & 1u) * 2u], b = r.v[j >> 1][(j & 1u) * 2u + 1u];
 #if SMT_TYPE == 1
     return vec4(unpackHalf2x16(a), unpackHalf2x16(b));

@@ -1,7 +1,6 @@
 // quant_funcs.glsl: one tensor type, chosen by SMT_TYPE (its ggml id), behind one interface:
-//   STEP                                 elements that one load covers: 32, 64 or 128
-//   Raw raw_load(window, row byte, i)    the words and scales of elements i * STEP ...
-//   vec4 raw_w(raw, sub, j)              the weights of elements sub * 32 + 4j .. + 3 of the step; sub and j constant after unrolling
+//   Raw raw_load(window, row byte, i)    the words and scales of chunk i: elements 32 i ... 32 i + 31 of a row
+//   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
 // Weights come out exactly as the C decoder in src/quant computes them.
 #ifndef QUANT_FUNCS_GLSL
 #define QUANT_FUNCS_GLSL
