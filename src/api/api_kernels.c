@@ -1,5 +1,5 @@
-/* api_kernels.c: compiles the kernels of a model, or the whole catalogue, and reports each. Needs no device memory, so that a
- * driver without hardware (RADV's null device) can be asked what its compiler makes of them. */
+/* api_kernels.c: compiles the kernels of a model, or the whole catalogue, and reports each. Needs no device memory, so that a driver
+ * without hardware (RADV's null device) can be asked what its compiler makes of them. */
 #include "api/api_engine.h"
 
 #include <stdio.h>

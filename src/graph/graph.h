@@ -5,13 +5,11 @@
  *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
  *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
  *
- * Everything here is pure: no handle, no device. Barriers are derived later from the values that nodes name, never placed by
- * kernels.
+ * Everything here is pure: no handle, no device. Barriers are derived later from the values that nodes name, never placed by kernels.
  *
  * Invariants
  *   1. No item is larger than the window limit, so one descriptor always covers it. Tall matrices are cut into parts by rows.
- *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert
- * together.
+ *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert together.
  *   3. A node names every value it reads or writes; scratch is reused only between values whose node ranges do not overlap. */
 #ifndef SMT_GRAPH_H
 #define SMT_GRAPH_H

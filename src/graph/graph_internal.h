@@ -1,5 +1,5 @@
-/* graph_internal.h: the builder that the family files share. Every function adds nodes and returns the value it wrote; after a
- * failure the builder's status is set and later calls do nothing, so that a family file reads as the equations do. */
+/* graph_internal.h: the builder that the family files share. Every function adds nodes and returns the value it wrote; after a failure the
+ * builder's status is set and later calls do nothing, so that a family file reads as the equations do. */
 #ifndef SMT_GRAPH_INTERNAL_H
 #define SMT_GRAPH_INTERNAL_H
 

@@ -1,8 +1,8 @@
 /* graph_items.c: cuts the model's weights into items, the pieces that a plan places.
  *
  * A dense matrix is one item, or several parts of whole rows where it exceeds a window (the output head of V2-Lite in Q6_K has
- * 172 MB, lavapipe's storage buffers reach 128 MiB). An expert is one item: its gate, up and down matrices one after another,
- * each 256-byte aligned, so that a device table {window, offset} finds all three. */
+ * 172 MB, lavapipe's storage buffers reach 128 MiB). An expert is one item: its gate, up and down matrices one after another, each
+ * 256-byte aligned, so that a device table {window, offset} finds all three. */
 #include "graph/graph.h"
 
 #define ITEM_ALIGN 256

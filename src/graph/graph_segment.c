@@ -1,5 +1,10 @@
-/* graph_segment.c: cuts the node list into segments, so that no submission runs much longer than desktop watchdogs and a
- * cancelling user like. The bound is estimated work: multiply-adds a device of that kind does in roughly a tenth of a second. */
+/* graph_segment.c: cuts the node list into segments, so that no submission runs much longer than desktop watchdogs and a cancelling user
+ * like. The bound is estimated work: multiply-adds a device of that kind does in roughly a tenth of a second.
+ *
+ * Segments of one step on unlike devices were tried with lavapipe and SwiftShader in one process, 100 hops through host memory, each device
+ * with its own timeline semaphore: submit-after-wait takes 78 to 83 us a hop, segments submitted ahead with the host forwarding one timeline
+ * to the other 78 to 87 us, where 100 segments on a single device take 68 to 82 us each. So a hop costs next to nothing on these drivers, and
+ * one forwarding thread is enough (one per device made validation layer 1.3.239 stall). */
 #include "graph/graph_internal.h"
 
 #define SEGMENT_WORK_CPU 2e9

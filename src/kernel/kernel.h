@@ -1,8 +1,8 @@
 /* kernel.h: the catalogue: every kernel there is, and how a key (kernel + variant numbers) becomes source, defines and group size
  * for a device. Pure: it reads caps, holds no handle, and knows no model.
  *
- * A key is plain data, compared field by field, so that a runner compiles each key once. Numbers that change per model and cost
- * nothing as push constants stay there; a key carries only what changes the code (types, columns, vector counts). */
+ * A key is plain data, compared field by field, so that a runner compiles each key once. Numbers that change per model and cost nothing as
+ * push constants stay there; a key carries only what changes the code (types, columns, vector counts). */
 #ifndef SMT_KERNEL_H
 #define SMT_KERNEL_H
 

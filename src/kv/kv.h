@@ -1,8 +1,7 @@
 /* kv.h: which cache blocks belong to which session: pure bookkeeping over block numbers; the bytes live in the runner's buffers.
  *
- * A block is SMT_BLOCK consecutive positions of one session in every layer. The table [slots][blocks per slot] is what the device
- * reads; entries of blocks a session does not hold yet are 0 and never followed, since nothing attends beyond a session's length.
- */
+ * A block is SMT_BLOCK consecutive positions of one session in every layer. The table [slots][blocks per slot] is what the device reads;
+ * entries of blocks a session does not hold yet are 0 and never followed, since nothing attends beyond a session's length. */
 #ifndef SMT_KV_H
 #define SMT_KV_H
 

@@ -1,8 +1,7 @@
 /* load.c: items of the plan, one after another, as chunks of whole rows in device layout.
  *
- * Three kinds of item: rows of a file matrix (perhaps a view: the v half of every head in attn_kv_b), the three matrices of an
- * expert, and derived planes: k_b transposed out of an old file's attn_kv_b, decoded to float and stored as smt_matrix_dtype
- * says. */
+ * Three kinds of item: rows of a file matrix (perhaps a view: the v half of every head in attn_kv_b), the three matrices of an expert, and
+ * derived planes: k_b transposed out of an old file's attn_kv_b, decoded to float and stored as smt_matrix_dtype says. */
 #include "load/load.h"
 
 #include "load/load_upload.h"

@@ -1,5 +1,5 @@
-/* load_upload.c: mapped memory is written in place; everything else passes through two halves of a staging buffer, so that the
- * host fills one while the device copies the other. */
+/* load_upload.c: mapped memory is written in place; everything else passes through two halves of a staging buffer, so that the host fills
+ * one while the device copies the other. */
 #include "load/load_upload.h"
 
 #define WAIT_NS ((uint64_t)60 * 1000000000)

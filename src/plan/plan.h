@@ -1,11 +1,11 @@
 /* plan.h: where everything lies, decided before anything is allocated: model + items + device facts + options -> placement.
  *
- * Pure. A plan is a list of buffers (each becomes one device allocation of exactly that size) and, for every item, expert window,
- * cache window and working buffer, a place {buffer, offset, bytes} in it. The engine plans its weights, each runner its own
- * memory; a loader executes a plan to the byte or fails before the first allocation.
+ * Pure. A plan is a list of buffers (each becomes one device allocation of exactly that size) and, for every item, expert window, cache
+ * window and working buffer, a place {buffer, offset, bytes} in it. The engine plans its weights, each runner its own memory; a loader
+ * executes a plan to the byte or fails before the first allocation.
  *
- * This first form knows one device. Weights go to device-local memory in slabs of at most `slab_limit` bytes; what the host
- * writes or reads goes to host-visible memory, cached where it is read back. */
+ * This first form knows one device. Weights go to device-local memory in slabs of at most `slab_limit` bytes; what the host writes or
+ * reads goes to host-visible memory, cached where it is read back. */
 #ifndef SMT_PLAN_H
 #define SMT_PLAN_H
 

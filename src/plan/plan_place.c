@@ -1,5 +1,5 @@
-/* plan_place.c: sub-allocation of buffers, in the order things are asked for: pieces follow each other in the newest buffer of
- * their tier until it would exceed the slab limit, then a new one begins. Buffers end exactly where their last piece does. */
+/* plan_place.c: sub-allocation of buffers, in the order things are asked for: pieces follow each other in the newest buffer of their tier
+ * until it would exceed the slab limit, then a new one begins. Buffers end exactly where their last piece does. */
 #include "plan/plan.h"
 
 /* Slabs keep single allocations well below driver limits, yet are few. */

@@ -6,16 +6,22 @@
  *     each starting at 0; the result is (c0 + c1) + (c2 + c3). Elements beyond K count as zero products.
  *   - Attention goes over the positions in chunks of 256: per chunk maximum, weights, sum and weighted values; chunks are
  *     merged in ascending order.
- *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then
- * over the ranges, then the shared expert, then the residual. In detail, with every float32 operation as written (no contraction,
- * no reassociation): exp       smt_ref_exp below, everywhere; silu(x) = x / (1 + exp(-x)). rmsnorm   s = 1 / sqrt(dot(x, x) / n +
- * eps); y = (x * s) * w. rope      c, s: cosine and sine in double, times the magnitude, rounded to float; x' = x*c - y*s, y' =
- * x*s + y*c, plain. attention per chunk: s_t = scale * dot(q, k_t); m = max s_t; p_t = exp(s_t - m); l = sum of p_t; o_d = chain
- * of fmaf(p_t, v_t[d], o_d) from 0; both over ascending t. Chunks (m, l, o) merge into (M, L, O): M' = max(M, m), a = exp(M -
- * M'), b = exp(m - M'), L' = L*a + l*b, O' = O*a + o*b, plain. The result is O / L. router    softmax: m = max, e = exp(x - m), z
- * = sum of e over ascending id, e / z. Sigmoid: 1 / (1 + exp(-x)). Ties go to the lower id. Normalised weights: w / (sum of w in
- * order of choice + 1e-20). Then w * weight_scale. experts   y = down(silu(gate) * up); a range sums as the chain fmaf(w_e, y_e,
- * sum) from 0; ranges add up from 0. */
+ *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then over
+ *     the ranges, then the shared expert, then the residual.
+ * A driver may round twice in fma, as Vulkan allows; lavapipe 22.3 and 25.0 and SwiftShader do. There a dot product equals the same four
+ * chains with rounded products to the bit (tests/gpu/test_kernel_matmul.c probes which of the two a device does), and exp has a relative
+ * error of up to 4e-6 instead of 1 ulp. What holds on every device: 1, 2, 4 and 8 columns, dense and expert products, any batch, give equal
+ * bits.
+ * In detail, with every float32 operation as written (no contraction, no reassociation):
+ *   exp       smt_ref_exp below, everywhere; silu(x) = x / (1 + exp(-x)).
+ *   rmsnorm   s = 1 / sqrt(dot(x, x) / n + eps); y = (x * s) * w.
+ *   rope      c, s: cosine and sine in double, times the magnitude, rounded to float; x' = x*c - y*s, y' = x*s + y*c, plain.
+ *   attention per chunk: s_t = scale * dot(q, k_t); m = max s_t; p_t = exp(s_t - m); l = sum of p_t; o_d = chain of
+ *             fmaf(p_t, v_t[d], o_d) from 0; both over ascending t. Chunks (m, l, o) merge into (M, L, O): M' = max(M, m),
+ *             a = exp(M - M'), b = exp(m - M'), L' = L*a + l*b, O' = O*a + o*b, plain. The result is O / L.
+ *   router    softmax: m = max, e = exp(x - m), z = sum of e over ascending id, e / z. Sigmoid: 1 / (1 + exp(-x)).
+ *             Ties go to the lower id. Normalised weights: w / (sum of w in order of choice + 1e-20). Then w * weight_scale.
+ *   experts   y = down(silu(gate) * up); a range sums as the chain fmaf(w_e, y_e, sum) from 0; ranges add up from 0. */
 #ifndef SMT_REF_H
 #define SMT_REF_H
 

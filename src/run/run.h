@@ -6,8 +6,7 @@
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
  *
- * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as
- * it is. */
+ * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
 #ifndef SMT_RUN_H
 #define SMT_RUN_H
 

@@ -1,8 +1,7 @@
-/* run_step.c: one step: the step buffer is filled, the segments of its shape are submitted one after another (cancellation is
- * looked at between them), and what was asked for is read back.
+/* run_step.c: one step: the step buffer is filled, the segments of its shape are submitted one after another (cancellation is looked at
+ * between them), and what was asked for is read back.
  *
- * After a failed or cancelled step the cache rows it was writing are undefined; the session's length has not moved, so nobody
- * reads them. */
+ * After a failed or cancelled step the cache rows it was writing are undefined; the session's length has not moved, so nobody reads them. */
 #include "run/run.h"
 
 #include <string.h>
