@@ -14,18 +14,18 @@
 
 layout(local_size_x = SMT_GROUP_X, local_size_y = 1, local_size_z = 1) in;
 
-// exp with a fixed sequence of operations, the same as smt_ref_exp: equal to the bit wherever fma is fused. Within 1 ulp;
-// 0 below -87.3, exp(88.7) above 88.7.
+// exp with a fixed sequence of operations, the same as smt_ref_exp to the bit. Plain products and sums: drivers may round once or twice in fma,
+// but not in these. Within 1 ulp; 0 below -87.3, exp(88.7) above 88.7.
 float smt_exp(float x) {
-    float y = min(x, 88.7);
-    precise float n = floor(fma(y, 1.44269502, 0.5));
-    precise float r = fma(n, 1.90465421e-09, fma(n, -0.693147182, y));
-    precise float p = fma(0.00138210389, r, 0.00836867373);
-    p = fma(p, r, 0.0416682623);
-    p = fma(p, r, 0.166665211);
-    p = fma(p, r, 0.49999994);
-    p = fma(p, r, 1.0);
-    p = fma(p, r, 1.0);
+    precise float y = min(x, 88.7);
+    precise float n = floor(y * 1.44269502 + 0.5);
+    precise float r = (y - n * 0.693115234375) - n * 3.19461833e-05;
+    precise float p = 0.00138210389 * r + 0.00836867373;
+    p = p * r + 0.0416682623;
+    p = p * r + 0.166665211;
+    p = p * r + 0.49999994;
+    p = (p * r) * r + r;
+    p = p + 1.0;
     return x < -87.3 ? 0.0 : intBitsToFloat(floatBitsToInt(p) + (int(n) << 23));
 }
 

@@ -9,9 +9,8 @@
  *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then over
  *     the ranges, then the shared expert, then the residual.
  * A driver may round twice in fma, as Vulkan allows; lavapipe 22.3 and 25.0 and SwiftShader do. There a dot product equals the same four
- * chains with rounded products to the bit (tests/gpu/test_kernel_matmul.c probes which of the two a device does), and exp has a relative
- * error of up to 4e-6 instead of 1 ulp. What holds on every device: 1, 2, 4 and 8 columns, dense and expert products, any batch, give equal
- * bits.
+ * chains with rounded products to the bit (tests/support/kernel_support.c probes which of the two a device does). On every device 1, 2, 4
+ * and 8 columns, dense and expert products and any batch give equal bits.
  * In detail, with every float32 operation as written (no contraction, no reassociation):
  *   exp       smt_ref_exp below, everywhere; silu(x) = x / (1 + exp(-x)).
  *   rmsnorm   s = 1 / sqrt(dot(x, x) / n + eps); y = (x * s) * w.
@@ -35,10 +34,10 @@ void smt_ref_rmsnorm(const float *x, const float *weight, float eps, float *y, u
 /* Rotates pairs (2i, 2i+1) of x[rope_dim] by position * freq[i]. */
 void smt_ref_rope(const double *freq, double magnitude, int32_t position, float *x, uint32_t rope_dim);
 /* exp(x) within 1 ulp, by operations that GLSL can repeat to the bit; 0 below -87.3, exp(88.7) above 88.7, NaN for NaN:
- *   n = floor(fma(x, LOG2E, 0.5)); r = fma(n, -LN2_HIGH, x); r = fma(n, LN2_LOW, r);
- *   p = fma(... fma(fma(C6, r, C5), r, C4) ..., r, C2), then twice p = fma(p, r, 1); n is added to the exponent bits of p.
- * LOG2E 1.44269502, LN2_HIGH 0.693147182, LN2_LOW 1.90465421e-09 (ln 2 = LN2_HIGH - LN2_LOW),
- * C2 0.49999994, C3 0.166665211, C4 0.0416682623, C5 0.00836867373, C6 0.00138210389. */
+ *   n = floor(x * LOG2E + 0.5); r = (x - n * LN2_HIGH) - n * LN2_LOW;
+ *   p = ((((C6 * r + C5) * r + C4) * r + C3) * r + C2), p = (p * r) * r + r, p = p + 1; n is added to the exponent bits of p.
+ * Plain products and sums, because drivers may round once or twice in fma. LOG2E 1.44269502, LN2_HIGH 0.693115234375 (12 bits: n times it
+ * is exact), LN2_LOW 3.19461833e-05, C2 0.49999994, C3 0.166665211, C4 0.0416682623, C5 0.00836867373, C6 0.00138210389. */
 float smt_ref_exp(float x);
 float smt_ref_silu(float x);
 /* logits[n_experts] -> the chosen ids (largest selection score first) and weights, by the model's rule. */

@@ -47,7 +47,6 @@ typedef struct smt_lab {
     smt_lab_job job;
     bool thorough; /* SMT_TEST_FULL is set: sweep everything, however long it takes */
     bool fused;    /* the driver's fma() rounds once; lavapipe and SwiftShader compute a product and a sum */
-    bool drifts;   /* the driver reorders the exp() of the shaders: lavapipe lowers fma() after it has lost the "precise" */
 } smt_lab;
 
 int smt_lab_setup(void **state);
@@ -71,19 +70,15 @@ void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t gro
 
 /* ---- expected results ---- */
 
-/* What fma(), a dot product, exp() and silu() of the shaders give on this driver, to the bit: those of ref.h where fma() is
+/* What fma() and a dot product of the shaders give on this driver, to the bit: those of ref.h where fma() is
  * fused, else the same operations in the same order with two roundings for each fma. */
 float smt_lab_fma(const smt_lab *lab, float a, float b, float c);
 float smt_lab_dot(const smt_lab *lab, const float *a, const float *b, uint32_t k);
-float smt_lab_exp(const smt_lab *lab, float x);
-float smt_lab_silu(const smt_lab *lab, float x);
 
 /* Words of SMT_LAB_UNTOUCHED; smt_free. */
 void *smt_lab_image(size_t words);
 /* Equal to the bit. `label` names the case in the message of a failure. */
 void smt_lab_same(const char *label, const void *got, const void *expected, size_t words);
-/* The same for results that went through exp(): within 1e-5 where the driver drifts. */
-void smt_lab_same_exp(const smt_lab *lab, const char *label, const float *got, const float *expected, size_t words);
 /* |got - expected| <= bound * max(|expected|, root mean square of all expected); words that are untouched in `expected` are
  * compared to the bit. Returns the greatest difference in that measure. */
 double smt_lab_close(const char *label, const float *got, const float *expected, size_t words, double bound);
