@@ -1,7 +1,7 @@
 /* kernel_table.c: keys to sources and defines, and the few choices that depend on the device.
  *
- * Group sizes. On CPU-like devices a workgroup is one task of one thread, and matmul wants several subgroups of it to amortise the
- * dispatch (measured on lavapipe); elsewhere 64 invocations fill a wave. All other kernels use 64. */
+ * Group sizes. On CPU-like devices a workgroup is one task of one thread: matmul takes 32 rows, a few subgroups, so that small matrices
+ * still make a task for every thread; elsewhere 64 invocations fill a wave. All other kernels use 64. */
 #include "kernel/kernel.h"
 
 #include <params.h>
