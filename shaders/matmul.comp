@@ -6,7 +6,7 @@
 // Activations are the same for all rows of a workgroup: each lane of a group of eight loads one vec4 of a 32-element chunk and the others
 // receive it by broadcast; without subgroup operations they go through shared memory.
 //
-// Measured on lavapipe 25.0 (2 cores, shared with other work; 8192 x 2048): Q4_K 0.9 GB/s at one column, 10 GFLOP/s at eight. Both are well below
+// Measured on lavapipe 25.0 (2 cores, shared with other work; 8192 x 2048): Q4_K 0.9 GB/s at one column, 6 to 10 GFLOP/s at eight. Both are well below
 // what the driver's loads and fma allow. Not because of the order of summation (one chain in place of four measured the same): broadcasts and
 // per-lane loads take the time.
 //

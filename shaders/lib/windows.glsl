@@ -1,5 +1,5 @@
 // windows.glsl: the weight windows W[SMT_WINDOWS], seen as words and as 16-byte vectors of the same memory.
-// Measured in the gate/up and down kernels with 16 experts (Q4_K, Q8_0; validation on): arrays of 1, 4 and 16 windows, the index from the
+// Measured in the gate/up and down kernels with 16 experts (Q4_K, Q8_0): arrays of 1, 4 and 16 windows, the index from the
 // expert table, cost the same on lavapipe 22.3 and 25.0 (0.92 to 1.08 of one window, CPU time) and SwiftShader, and RADV's statistics are
 // identical for a table, a push constant and a constant. subgroupBroadcastFirst on the index gains nothing.
 // The window index must be uniform over the workgroup. Addresses are bytes inside the window, below 4 GiB.

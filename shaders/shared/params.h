@@ -80,7 +80,6 @@ struct matmul_params {
 
 /* cache write and rotation, latent form (mla_cache) and plain form (gqa_cache) */
 struct cache_params {
-    u32 norm_off16;           /* latent: kv_a_norm */
     u32 n_heads, n_kv_heads;
     u32 kv_rank, nope, rope, value;
     u32 q_stride, kv_stride, v_stride, qa_stride; /* floats per row */
@@ -92,7 +91,6 @@ struct cache_params {
 
 struct attend_params {
     u32 n_heads, heads_per_kv;
-    u32 key_dim, value_dim;
     u32 q_stride, o_stride;
     u32 key_off, value_off;     /* first value of key and value of kv head 0 in a cached row */
     u32 key_step, value_step;   /* from kv head to kv head */

@@ -72,7 +72,6 @@ typedef enum smt_value_kind {
     SMT_VALUE_ROPE,    /* rotary tables */
     SMT_VALUE_BLOCKS,  /* block table */
     SMT_VALUE_EXPERTS, /* expert table of `layer` */
-    SMT_VALUE_CACHE,   /* cache of `layer`: bound as windows */
     SMT_VALUE_WEIGHT,  /* item `layer`, bound as a plain buffer (small vectors) */
     SMT_VALUE_LOGITS,  /* [out_rows, n_vocab] in host-visible memory */
     SMT_VALUE_CAPTURE  /* hidden states and routing in host-visible memory */

@@ -46,8 +46,6 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
         partial = smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, 4ull * rows * m->n_heads * g->max_chunks * a->value_dim);
     struct attend_params push = {.n_heads = m->n_heads,
                                  .heads_per_kv = a->heads_per_kv,
-                                 .key_dim = a->key_dim,
-                                 .value_dim = a->value_dim,
                                  .q_stride = smt_stride(m->n_heads * a->key_dim),
                                  .o_stride = smt_stride(m->n_heads * a->value_dim),
                                  .value_off = a->value_off,

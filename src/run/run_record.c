@@ -36,8 +36,6 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
         place = weights->items[v->layer];
         buffers = run->model->weights.buffers;
         break;
-    case SMT_VALUE_CACHE:
-        break; /* bound as windows only */
     }
     return (smt_vk_range){buffers[place.buffer], place.offset, place.bytes};
 }

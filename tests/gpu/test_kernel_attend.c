@@ -57,8 +57,6 @@ static void put_cache(smt_lab *lab, const attention *a, const cache *c) {
 static struct attend_params make_params(const attention *a, const cache *c) {
     return (struct attend_params){.n_heads = a->n_heads,
                                   .heads_per_kv = a->n_heads / a->n_kv_heads,
-                                  .key_dim = a->key_dim,
-                                  .value_dim = a->value_dim,
                                   .q_stride = a->n_heads * a->key_dim + 4,
                                   .o_stride = a->n_heads * a->value_dim + 8,
                                   .value_off = a->latent ? 0 : a->n_kv_heads * a->key_dim,
