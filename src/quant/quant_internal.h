@@ -56,18 +56,6 @@ void smt_quant_decode_iq3_s(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_iq1_s(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_iq1_m(const uint8_t *src, float *dst, uint64_t n_blocks);
 
-/* Where each codebook begins, in entries of 16 bits; a codebook is as long as the distance to the next. */
-enum {
-    SMT_CODEBOOK_IQ2_XXS = 0,
-    SMT_CODEBOOK_IQ2_XS = 256,
-    SMT_CODEBOOK_IQ2_S = 768,
-    SMT_CODEBOOK_IQ3_XXS = 1792,
-    SMT_CODEBOOK_IQ3_S = 2048,
-    SMT_CODEBOOK_IQ1 = 2560,
-    SMT_CODEBOOK_ENTRIES = 4608
-};
-extern const uint32_t smt_quant_codebooks[SMT_CODEBOOK_ENTRIES / 2]; /* quant_codebook_data.c says how they are packed */
-
 /* The integer nearest to x, halves away from zero, held between low and high. NaN gives low: no input makes it undefined. */
 static inline int smt_quant_nearest(float x, int low, int high) {
     if (!(x > (float)low)) return low;
