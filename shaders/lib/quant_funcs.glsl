@@ -1,18 +1,55 @@
 // quant_funcs.glsl: one tensor type, chosen by SMT_TYPE (its ggml id), behind one interface:
 //   Raw raw_load(window, row byte, i)    the words and scales of chunk i: elements 32 i ... 32 i + 31 of a row
 //   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
-// Weights come out exactly as the C decoder in src/quant computes them.
+// Weights come out exactly as the C decoder in src/quant computes them, with one freedom that Vulkan leaves to devices: a product below 2^-126
+// may be zero.
 #ifndef QUANT_FUNCS_GLSL
 #define QUANT_FUNCS_GLSL
 
+#define T_F32 0
+#define T_F16 1
+#define T_Q4_0 2
+#define T_Q4_1 3
+#define T_Q5_0 6
+#define T_Q5_1 7
+#define T_Q8_0 8
+#define T_Q2_K 10
+#define T_Q3_K 11
+#define T_Q4_K 12
+#define T_Q5_K 13
+#define T_Q6_K 14
+#define T_IQ2_XXS 16
+#define T_IQ2_XS 17
+#define T_IQ3_XXS 18
+#define T_IQ1_S 19
+#define T_IQ4_NL 20
+#define T_IQ3_S 21
+#define T_IQ2_S 22
+#define T_IQ4_XS 23
+#define T_IQ1_M 29
+#define T_BF16 30
+#define T_MXFP4 39
+
 #include "lib/windows.glsl"
 
-#if SMT_TYPE == 0 || SMT_TYPE == 1 || SMT_TYPE == 30
+// Elements 4j .. 4j + 3 of 32 that lie in four words: 0..15 are low nibbles, 16..31 high ones; word j & 3 holds them.
+uvec4 nibbles(uint word, uint j) {
+    uint q = word >> (j >= 4u ? 4u : 0u);
+    return uvec4(q & 15u, (q >> 8) & 15u, (q >> 16) & 15u, (q >> 24) & 15u);
+}
+
+#if SMT_TYPE == T_F32 || SMT_TYPE == T_F16 || SMT_TYPE == T_BF16
 #include "lib/quant_float.glsl"
-#elif SMT_TYPE == 2 || SMT_TYPE == 6 || SMT_TYPE == 8
+#elif SMT_TYPE == T_Q4_0 || SMT_TYPE == T_Q4_1 || SMT_TYPE == T_Q5_0 || SMT_TYPE == T_Q5_1 || SMT_TYPE == T_Q8_0
 #include "lib/quant_block32.glsl"
-#elif SMT_TYPE == 12 || SMT_TYPE == 14
+#elif SMT_TYPE == T_Q2_K || SMT_TYPE == T_Q3_K
+#include "lib/quant_k_low.glsl"
+#elif SMT_TYPE == T_Q4_K || SMT_TYPE == T_Q5_K || SMT_TYPE == T_Q6_K
 #include "lib/quant_k.glsl"
+#elif SMT_TYPE == T_IQ4_NL || SMT_TYPE == T_IQ4_XS || SMT_TYPE == T_MXFP4
+#include "lib/quant_nonlinear.glsl"
+#elif SMT_TYPE >= T_IQ2_XXS && SMT_TYPE <= T_IQ1_M
+#include "lib/quant_codebook.glsl"
 #else
 #error no decoder for this SMT_TYPE
 #endif

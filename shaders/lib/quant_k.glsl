@@ -1,4 +1,4 @@
-// quant_k.glsl: Q4_K and Q6_K: super-blocks of 256 elements.
+// quant_k.glsl: Q4_K, Q5_K and Q6_K: super-blocks of 256 elements.
 //
 // Q4_K stays in place. Planes with the scales and mins of each sub-block precomputed as float32 pairs (192 bytes a block instead of 144, equal
 // bits) measured 1.01x at one column and 1.04x at eight on lavapipe 25, 0.98x and 0.99x on lavapipe 22, 1.13x and 1.24x on SwiftShader, and
@@ -8,11 +8,12 @@
 // CPU driver compiles: the cold first dispatch of Q6_K x8 took 46 to 49 s on lavapipe 25.0, now 7 to 10 s, Q4_K x8 11 to 17 s, now 7 to 8 s.
 // The price at one column, 8192 x 2048: Q6_K 15 ms, now 27 ms; Q4_K 10 ms, now 11 to 13 ms.
 
-#if SMT_TYPE == 12
-// 144 bytes, 16-byte aligned: {d, dmin, 12 bytes of 6-bit scales and mins}, then 4 x 32 bytes of which each holds two sub-blocks of 32:
-// low nibbles, then high nibbles.
+#if SMT_TYPE != T_Q6_K
+// 16-byte aligned: {d, dmin, 12 bytes of 6-bit scales and mins}, in Q5_K 32 bytes of fifth bits (bit s for sub-block s), then 4 x 32 bytes of
+// which each holds two sub-blocks of 32: low nibbles, then high nibbles.
+#define VECTORS (SMT_TYPE == T_Q4_K ? 9u : 11u)
 struct Raw {
-    uint q[8]; // the wanted nibbles at the bottom of each byte
+    uint q[8]; // the wanted bits at the bottom of each byte
     float scale, low; // w = scale * q - low
 };
 
@@ -26,8 +27,12 @@ uvec2 scale_min(uvec4 head, uint s) {
 
 Raw raw_load(uint win, uint row_byte, uint chunk) {
     Raw r;
-    uint s = chunk & 7u, at = (row_byte >> 4) + (chunk >> 3) * 9u, shift = 4u * (s & 1u);
-    uvec4 head = WV[win].v[at], a = WV[win].v[at + 1u + (s & 6u)] >> shift, b = WV[win].v[at + 2u + (s & 6u)] >> shift;
+    uint s = chunk & 7u, block = (row_byte >> 4) + (chunk >> 3) * VECTORS, at = block + VECTORS - 8u + (s & 6u), shift = 4u * (s & 1u);
+    uvec4 head = WV[win].v[block], a = WV[win].v[at] >> shift, b = WV[win].v[at + 1u] >> shift;
+#if SMT_TYPE == T_Q5_K
+    a = (a & 0x0f0f0f0fu) | (((WV[win].v[block + 1u] >> s) & 0x01010101u) << 4);
+    b = (b & 0x0f0f0f0fu) | (((WV[win].v[block + 2u] >> s) & 0x01010101u) << 4);
+#endif
     r.q = uint[8](a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
     uvec2 both = scale_min(head, s);
     precise float scale = half_exact(head.x & 0xffffu) * float(both.x), low = half_exact(head.x >> 16) * float(both.y);
@@ -37,8 +42,9 @@ Raw raw_load(uint win, uint row_byte, uint chunk) {
 }
 
 vec4 raw_w(Raw r, uint j) {
+    const uint mask = SMT_TYPE == T_Q4_K ? 15u : 31u;
     uint q = r.q[j];
-    precise vec4 w = r.scale * vec4(q & 15u, (q >> 8) & 15u, (q >> 16) & 15u, (q >> 24) & 15u) - r.low;
+    precise vec4 w = r.scale * vec4(q & mask, (q >> 8) & mask, (q >> 16) & mask, (q >> 24) & mask) - r.low;
     return w;
 }
 

@@ -9,12 +9,14 @@
 layout(std430, set = 0, binding = 0) readonly buffer WindowWords { uint w[]; } W[SMT_WINDOWS];
 layout(std430, set = 0, binding = 0) readonly buffer WindowVectors { uvec4 v[]; } WV[SMT_WINDOWS];
 
-// One word at a 2-byte aligned address.
-uint load_u32_at2(uint win, uint byte) {
-    uint at = byte >> 2, lo = W[win].w[at];
-    if ((byte & 2u) == 0u) return lo;
-    return (lo >> 16) | (W[win].w[at + 1u] << 16);
+// The 32 bits that begin `shift` bits into a pair of words, shift 0 .. 31; no choice in it, which compilers branch on.
+uint funnel(uint low, uint high, uint shift) { return (low >> shift) | ((high << 1u) << (31u - shift)); }
+// One word at any byte address. Reads the word after it too.
+uint load_u32(uint win, uint byte) {
+    uint at = byte >> 2;
+    return funnel(W[win].w[at], W[win].w[at + 1u], 8u * (byte & 3u));
 }
+// Two bytes at an even address.
 uint load_u16(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 2u) * 8u)) & 0xffffu; }
 uint load_u8(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 3u) * 8u)) & 0xffu; }
 float load_f32(uint win, uint off16, uint index) { return uintBitsToFloat(W[win].w[off16 * 4u + index]); }

@@ -50,6 +50,17 @@ typedef float f32;
 #define WORK_HEAD 8
 #define WORK_TILE_WORDS 3
 
+/* ---- codebooks of the IQ types: one buffer, bound at CODEBOOK_BINDING by the kernels that decode one; u32 words ----
+ * Where each begins. IQ1 and IQ2 hold two entries a word (8 elements of 2 bits), IQ3 one (4 bytes); see src/quant/quant_codebook_data.c. */
+#define CODEBOOK_BINDING 7
+#define CODEBOOK_IQ2_XXS 0
+#define CODEBOOK_IQ2_XS 128
+#define CODEBOOK_IQ2_S 384
+#define CODEBOOK_IQ1 896
+#define CODEBOOK_IQ3_XXS 1920
+#define CODEBOOK_IQ3_S 2176
+#define CODEBOOK_WORDS 2688
+
 /* embed: one part of the token table (rows row0 .. row0 + rows) to float rows. */
 struct embed_params {
     u32 w_off16, row_bytes, row0, rows;

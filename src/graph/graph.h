@@ -44,6 +44,7 @@ typedef struct smt_items {
     uint32_t n_items;
     smt_expert_layout *layers; /* owned, [n_layers]; n_windows 0 for dense layers */
     uint64_t window_limit;     /* bytes a window may span */
+    bool codebooks;            /* some matrix has a type whose kernels read the codebooks */
 } smt_items;
 
 /* SMT_UNSUPPORTED: a type without kernels, or a layer whose experts need more than 16 windows. */
@@ -68,13 +69,14 @@ typedef struct smt_graph_shape {
 
 typedef enum smt_value_kind {
     SMT_VALUE_SCRATCH,
-    SMT_VALUE_STEP,    /* the step buffer */
-    SMT_VALUE_ROPE,    /* rotary tables */
-    SMT_VALUE_BLOCKS,  /* block table */
-    SMT_VALUE_EXPERTS, /* expert table of `layer` */
-    SMT_VALUE_WEIGHT,  /* item `layer`, bound as a plain buffer (small vectors) */
-    SMT_VALUE_LOGITS,  /* [out_rows, n_vocab] in host-visible memory */
-    SMT_VALUE_CAPTURE  /* hidden states and routing in host-visible memory */
+    SMT_VALUE_STEP,      /* the step buffer */
+    SMT_VALUE_ROPE,      /* rotary tables */
+    SMT_VALUE_BLOCKS,    /* block table */
+    SMT_VALUE_EXPERTS,   /* expert table of `layer` */
+    SMT_VALUE_CODEBOOKS, /* quant.h's, the same for all that read them */
+    SMT_VALUE_WEIGHT,    /* item `layer`, bound as a plain buffer (small vectors) */
+    SMT_VALUE_LOGITS,    /* [out_rows, n_vocab] in host-visible memory */
+    SMT_VALUE_CAPTURE    /* hidden states and routing in host-visible memory */
 } smt_value_kind;
 
 typedef struct smt_value {

@@ -22,6 +22,14 @@ static void touch(smt_graph *g, uint32_t value, uint32_t node) {
     v->last_node = node;
 }
 
+/* Nodes are built without a thought for codebooks: a type that reads them gets their binding here. */
+static void bind_codebooks(const smt_builder *b, smt_node *node) {
+    bool decodes = !node->copy && (node->key.kernel == SMT_KERNEL_MATMUL || node->key.kernel == SMT_KERNEL_EMBED);
+    if (!decodes || !smt_quant_has_codebook((smt_dtype)node->key.type)) return;
+    while (node->n_buffers < CODEBOOK_BINDING) node->buffers[node->n_buffers++] = SMT_NO_VALUE;
+    node->buffers[CODEBOOK_BINDING - 1] = b->codebooks;
+}
+
 void smt_build_node(smt_builder *b, const smt_node *node) {
     smt_graph *g = b->graph;
     if (b->status != SMT_OK) return;
@@ -29,7 +37,8 @@ void smt_build_node(smt_builder *b, const smt_node *node) {
     if (b->status != SMT_OK) return;
     uint32_t index = (uint32_t)g->n_nodes++;
     g->nodes[index] = *node;
-    for (uint32_t i = 0; i < node->n_buffers; i++) touch(g, node->buffers[i], index);
+    bind_codebooks(b, &g->nodes[index]);
+    for (uint32_t i = 0; i < g->nodes[index].n_buffers; i++) touch(g, g->nodes[index].buffers[i], index);
     touch(g, node->indirect, index);
 }
 
@@ -175,6 +184,8 @@ static void build(smt_builder *b) {
     b->step = smt_build_value(b, SMT_VALUE_STEP, UINT32_MAX, smt_graph_step_bytes(shape->rows));
     b->rope = smt_build_value(b, SMT_VALUE_ROPE, UINT32_MAX, smt_graph_rope_bytes(m, shape->n_ctx));
     b->blocks = smt_build_value(b, SMT_VALUE_BLOCKS, UINT32_MAX, 4 * (uint64_t)shape->n_blocks);
+    b->codebooks =
+        b->items->codebooks ? smt_build_value(b, SMT_VALUE_CODEBOOKS, UINT32_MAX, sizeof smt_quant_codebooks) : SMT_NO_VALUE;
     if (shape->keep_hidden || shape->keep_routing)
         capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
 

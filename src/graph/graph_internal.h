@@ -14,6 +14,7 @@ typedef struct smt_builder {
     smt_status status;
     uint32_t layer;
     uint32_t step, rope, blocks; /* values every graph has */
+    uint32_t codebooks;          /* SMT_NO_VALUE where no type needs them */
 } smt_builder;
 
 /* Floats from row to row of an activation of n values. */
@@ -22,7 +23,7 @@ static inline uint32_t smt_stride(uint32_t n) { return (n + 3) & ~3u; }
 uint32_t smt_build_value(smt_builder *b, smt_value_kind kind, uint32_t layer, uint64_t bytes);
 /* Scratch of `rows` rows of `n` floats. */
 uint32_t smt_build_scratch(smt_builder *b, uint32_t rows, uint32_t n);
-/* Adds a copy of the node and extends lifetimes. */
+/* Adds a copy of the node, with the codebooks bound where its type reads them, and extends lifetimes. */
 void smt_build_node(smt_builder *b, const smt_node *node);
 
 uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bool out_list, const char *label);

@@ -24,6 +24,7 @@ static smt_status check_type(builder *b, const smt_matrix *matrix) {
     if (matrix->rows == 1 && type != SMT_DTYPE_F32) /* norms and biases: kernels read them as floats */
         return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: a vector of type %s, only F32 is supported", matrix->tensor->name,
                         info ? info->name : "?");
+    if (smt_quant_has_codebook(type)) b->out->codebooks = true;
     if (info && info->runs) return SMT_OK;
     return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: type %s has no kernels", matrix->tensor->name, info ? info->name : "?");
 }

@@ -103,8 +103,11 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
 
 /* ---- the catalogue without a model ---- */
 
-static const uint32_t types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
-                                 SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
+static const uint32_t types[] = {SMT_DTYPE_F32,   SMT_DTYPE_F16,     SMT_DTYPE_BF16,  SMT_DTYPE_Q4_0,    SMT_DTYPE_Q4_1,
+                                 SMT_DTYPE_Q5_0,  SMT_DTYPE_Q5_1,    SMT_DTYPE_Q8_0,  SMT_DTYPE_Q2_K,    SMT_DTYPE_Q3_K,
+                                 SMT_DTYPE_Q4_K,  SMT_DTYPE_Q5_K,    SMT_DTYPE_Q6_K,  SMT_DTYPE_IQ4_NL,  SMT_DTYPE_IQ4_XS,
+                                 SMT_DTYPE_MXFP4, SMT_DTYPE_IQ1_S,   SMT_DTYPE_IQ1_M, SMT_DTYPE_IQ2_XXS, SMT_DTYPE_IQ2_XS,
+                                 SMT_DTYPE_IQ2_S, SMT_DTYPE_IQ3_XXS, SMT_DTYPE_IQ3_S};
 static const uint32_t columns[] = {1, 2, 4, 8};
 
 /* matmul variants of one type and column count */

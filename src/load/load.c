@@ -111,6 +111,15 @@ static smt_status load_table(loader *l, uint32_t index) {
     return smt_upload_commit(&l->upload, l->weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, l->err);
 }
 
+static smt_status load_codebooks(loader *l) {
+    const smt_plan_place *place = &l->args->plan->codebooks;
+    smt_vk_buffer *buffer = l->weights->buffers[place->buffer];
+    uint8_t *bytes;
+    SMT_TRY(smt_upload_begin(&l->upload, buffer, place->offset, sizeof smt_quant_codebooks, &bytes, l->err));
+    memcpy(bytes, smt_quant_codebooks, sizeof smt_quant_codebooks);
+    return smt_upload_commit(&l->upload, buffer, place->offset, sizeof smt_quant_codebooks, l->err);
+}
+
 smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_error *err) {
     *out = (smt_weights){0};
     loader l = {
@@ -122,6 +131,7 @@ smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_err
     for (uint32_t i = 0; status == SMT_OK && i < args->items->n_items; i++) status = load_item(&l, i);
     for (uint32_t i = 0; status == SMT_OK && i < args->model->n_layers; i++)
         if (args->items->layers[i].n_windows) status = load_table(&l, i);
+    if (status == SMT_OK && args->plan->codebooks.bytes) status = load_codebooks(&l);
     smt_status finished = smt_upload_finish(&l.upload, status == SMT_OK ? err : NULL);
     if (status == SMT_OK) status = finished;
     if (status == SMT_OK) {

@@ -31,12 +31,13 @@ typedef struct smt_plan {
     uint32_t memory_type[SMT_TIER_COUNT];
 } smt_plan;
 
-/* Weights: items (experts inside their layer's windows) and expert tables. */
+/* Weights: items (experts inside their layer's windows), expert tables, and the codebooks where a type reads them. */
 typedef struct smt_plan_weights {
     smt_plan plan;
-    smt_plan_place *items;   /* owned, [n_items]; for an expert: inside its window */
-    smt_plan_place *windows; /* owned, [n_layers * SMT_MAX_WINDOWS] */
-    smt_plan_place *tables;  /* owned, [n_layers]; bytes 0 for dense layers */
+    smt_plan_place *items;    /* owned, [n_items]; for an expert: inside its window */
+    smt_plan_place *windows;  /* owned, [n_layers * SMT_MAX_WINDOWS] */
+    smt_plan_place *tables;   /* owned, [n_layers]; bytes 0 for dense layers */
+    smt_plan_place codebooks; /* bytes 0: not needed */
 } smt_plan_weights;
 #define SMT_MAX_WINDOWS 16
 

@@ -84,7 +84,8 @@ static smt_status place_weights(const smt_model *model, const smt_items *items, 
             SMT_TRY(place(plan, caps, SMT_TIER_DEVICE, 4ull * EXPERT_WORDS * model->n_experts, "an expert table", &out->tables[l],
                           err));
     }
-    return SMT_OK;
+    if (!items->codebooks) return SMT_OK;
+    return place(plan, caps, SMT_TIER_DEVICE, sizeof smt_quant_codebooks, "the codebooks", &out->codebooks, err);
 }
 
 smt_status smt_plan_weights_create(const smt_model *model, const smt_items *items, const smt_caps *caps, smt_plan_weights *out,

@@ -13,6 +13,8 @@
 
 #include "base/dtype.h"
 
+#include <params.h>
+
 typedef enum smt_layout { SMT_LAYOUT_ROWS, SMT_LAYOUT_PAD32 } smt_layout;
 
 /* The layout the plain in-place kernels want. */
@@ -26,5 +28,10 @@ void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t ro
 bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n);
 /* Plain nearest encoding (no importance matrix): enough for tests and small models. n as above. False: no encoder. */
 bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n);
+
+/* The codebooks of the IQ1, IQ2 and IQ3 types, as decoders here and on the device read them: quant_codebook_data.c says how they are packed. */
+extern const uint32_t smt_quant_codebooks[CODEBOOK_WORDS];
+/* True for a type whose kernels read them. */
+bool smt_quant_has_codebook(smt_dtype type);
 
 #endif

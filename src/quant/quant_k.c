@@ -1,10 +1,15 @@
-/* quant_k.c: blocks of 256 elements whose sub-block scales are quantised in turn: Q4_K, Q6_K.
+/* quant_k.c: blocks of 256 elements whose sub-block scales are quantised in turn: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K.
  *
+ *   Q2_K  scales[16] | qs[64] | d | dmin        16 sub-blocks of 16; w = (d * low nibble of scales[s]) * q - (dmin * high nibble)
+ *         a half of 128 elements is four runs of 32 (r = 0..3): element l of run r is bits 2r, 2r + 1 of qs[l] of that half
+ *   Q3_K  hmask[32] | qs[64] | scales[12] | d   16 sub-blocks of 16; w = (d * (S[s] - 32)) * q
+ *         low two bits as in Q2_K; bit i / 32 of hmask[i % 32] clear means minus 4; scales packs sixteen 6-bit S: see scale_q3
  *   Q4_K  d | dmin | scales[12] | qs[128]       8 sub-blocks of 32; w = (d * sc[s]) * q - (dmin * mn[s])
  *         element 64c + l is the low, 64c + 32 + l the high nibble of qs[32c + l]
  *         scales packs eight 6-bit sc and eight 6-bit mn: see scale_min
+ *   Q5_K  as Q4_K with qh[32] before qs: bit s of qh[l] is bit 4 of element l of sub-block s
  *   Q6_K  ql[128] | qh[64] | scales[16] | d     16 sub-blocks of 16; w = (d * scales[s]) * (q - 32), scales signed
- *         a half of 128 elements is four runs of 32 (r = 0..3): the low four bits of run r, element l, are nibble r / 2 of
+ *         a half is four runs again: the low four bits of run r, element l, are nibble r / 2 of
  *         ql[32 * (r % 2) + l], its high two are bits 2r, 2r + 1 of qh[l]
  *
  * The order of the float operations is part of the format: the shaders repeat it and are compared bit for bit.
@@ -12,6 +17,7 @@
  * The encoders are plain. Each sub-block's ideal scale (and minimum) comes from its extremes; the block's d (and dmin) make the
  * largest of them fit; then each quantised scale and its two neighbours are tried and the one of least squared error kept.
  * That costs a few lines and recovers most of what rounding the scales loses. */
+#include "quant_blocks.h"
 #include "quant_internal.h"
 
 #include <math.h>
@@ -19,23 +25,44 @@
 
 #define N 256 /* elements of a block */
 
-typedef struct {
-    uint16_t d, dmin;
-    uint8_t scales[12];
-    uint8_t qs[N / 2];
-} block_q4_k;
-_Static_assert(sizeof(block_q4_k) == 144, "Q4_K is packed");
-
-typedef struct {
-    uint8_t ql[N / 2], qh[N / 4];
-    int8_t scales[N / 16];
-    uint16_t d;
-} block_q6_k;
-_Static_assert(sizeof(block_q6_k) == 210, "Q6_K is packed");
-
 static float inverse(float d) { return d != 0 ? 1 / d : 0; }
 
-/* ---- Q4_K --------------------------------------------------------------------------------------------------------- */
+/* ---- Q2_K, Q3_K --------------------------------------------------------------------------------------------------- */
+
+/* The low two bits of element i. */
+static int code_q2(const uint8_t *qs, int i) { return qs[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3; }
+
+void smt_quant_decode_q2_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
+    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
+        smt_block_q2_k block;
+        memcpy(&block, src + b * sizeof block, sizeof block);
+        float d = smt_half_to_float(block.d), dmin = smt_half_to_float(block.dmin);
+        for (int i = 0; i < N; i++) {
+            float scale = d * (float)(block.scales[i / 16] & 15), min = dmin * (float)(block.scales[i / 16] >> 4);
+            dst[i] = scale * (float)code_q2(block.qs, i) - min;
+        }
+    }
+}
+
+/* Scale s of 16: the low nibbles of the first eight are the low nibbles of bytes 0..7, those of the last eight the high ones;
+ * the two high bits of scales s, s + 4, s + 8, s + 12 lie in byte 8 + s, from its lowest bits up. */
+static int scale_q3(const uint8_t *b, int s) {
+    return (b[s % 8] >> (s < 8 ? 0 : 4) & 15) | (b[8 + s % 4] >> (2 * (s / 4)) & 3) << 4;
+}
+
+void smt_quant_decode_q3_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
+    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
+        smt_block_q3_k block;
+        memcpy(&block, src + b * sizeof block, sizeof block);
+        float d = smt_half_to_float(block.d);
+        for (int i = 0; i < N; i++) {
+            int high = block.hmask[i % 32] >> (i / 32) & 1;
+            dst[i] = d * (float)(scale_q3(block.scales, i / 16) - 32) * (float)(code_q2(block.qs, i) - (high ? 0 : 4));
+        }
+    }
+}
+
+/* ---- Q4_K, Q5_K --------------------------------------------------------------------------------------------------------- */
 
 /* Scale and minimum s of 8. The first four have a byte each (six low bits); the last four keep their low nibbles in bytes
  * 8..11 and their two high bits in the tops of bytes 0..3 (scales) and 4..7 (minimums). */
@@ -62,7 +89,7 @@ static void set_scale_min(uint8_t *b, int s, int sc, int mn) {
 
 void smt_quant_decode_q4_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
     for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        block_q4_k block;
+        smt_block_q4_k block;
         memcpy(&block, src + b * sizeof block, sizeof block);
         float d = smt_half_to_float(block.d), dmin = smt_half_to_float(block.dmin);
         for (int s = 0; s < 8; s++) {
@@ -71,6 +98,24 @@ void smt_quant_decode_q4_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
             float scale = d * (float)sc, min = dmin * (float)mn;
             const uint8_t *qs = block.qs + 32 * (s / 2);
             for (int l = 0; l < 32; l++) dst[32 * s + l] = scale * (float)(s % 2 ? qs[l] >> 4 : qs[l] & 15) - min;
+        }
+    }
+}
+
+void smt_quant_decode_q5_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
+    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
+        smt_block_q5_k block;
+        memcpy(&block, src + b * sizeof block, sizeof block);
+        float d = smt_half_to_float(block.d), dmin = smt_half_to_float(block.dmin);
+        for (int s = 0; s < 8; s++) {
+            int sc, mn;
+            scale_min(block.scales, s, &sc, &mn);
+            float scale = d * (float)sc, min = dmin * (float)mn;
+            const uint8_t *qs = block.qs + 32 * (s / 2);
+            for (int l = 0; l < 32; l++) {
+                int q = (s % 2 ? qs[l] >> 4 : qs[l] & 15) | (block.qh[l] >> s & 1) << 4;
+                dst[32 * s + l] = scale * (float)q - min;
+            }
         }
     }
 }
@@ -101,7 +146,7 @@ static void refine_q4(const float *x, float d, float dmin, int *sc, int *mn) {
         }
 }
 
-static void encode_block_q4_k(const float *src, block_q4_k *block) {
+static void encode_block_q4_k(const float *src, smt_block_q4_k *block) {
     float scales[8], mins[8], top_scale = 0, top_min = 0;
     for (int s = 0; s < 8; s++) {
         float low = 0, high = 0; /* zero must be representable: the minimum is subtracted, never added */
@@ -130,7 +175,7 @@ static void encode_block_q4_k(const float *src, block_q4_k *block) {
 
 void smt_quant_encode_q4_k(const float *src, uint8_t *dst, uint64_t n_blocks) {
     for (uint64_t b = 0; b < n_blocks; b++) {
-        block_q4_k block;
+        smt_block_q4_k block;
         encode_block_q4_k(src + b * N, &block);
         memcpy(dst + b * sizeof block, &block, sizeof block);
     }
@@ -140,7 +185,7 @@ void smt_quant_encode_q4_k(const float *src, uint8_t *dst, uint64_t n_blocks) {
 
 void smt_quant_decode_q6_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
     for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        block_q6_k block;
+        smt_block_q6_k block;
         memcpy(&block, src + b * sizeof block, sizeof block);
         float d = smt_half_to_float(block.d);
         for (int i = 0; i < N; i++) {
@@ -177,7 +222,7 @@ static int refine_q6(const float *x, float d, int sc0) {
     return best;
 }
 
-static void encode_block_q6_k(const float *src, block_q6_k *block) {
+static void encode_block_q6_k(const float *src, smt_block_q6_k *block) {
     float scales[16], top = 0; /* signed: the extreme of a sub-block gets code -32, which has no positive counterpart */
     for (int s = 0; s < 16; s++) {
         float extreme = 0;
@@ -202,7 +247,7 @@ static void encode_block_q6_k(const float *src, block_q6_k *block) {
 
 void smt_quant_encode_q6_k(const float *src, uint8_t *dst, uint64_t n_blocks) {
     for (uint64_t b = 0; b < n_blocks; b++) {
-        block_q6_k block;
+        smt_block_q6_k block;
         encode_block_q6_k(src + b * N, &block);
         memcpy(dst + b * sizeof block, &block, sizeof block);
     }

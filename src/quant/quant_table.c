@@ -1,6 +1,6 @@
 /* quant_table.c: the table of codecs: one row per type that the engine computes with.
  *
- * A type absent from it has no decoder and no encoder, and the two calls say so by returning false; so they do when the
+ * A type absent from it has no decoder and no encoder, a NULL is one that is missing, and the two calls say so by returning false; so they do when the
  * type's block does not divide the count, and nothing is written then. */
 #include "quant_internal.h"
 
@@ -12,10 +12,25 @@ static const struct {
     [SMT_DTYPE_F16] = {smt_quant_decode_f16, smt_quant_encode_f16},
     [SMT_DTYPE_BF16] = {smt_quant_decode_bf16, smt_quant_encode_bf16},
     [SMT_DTYPE_Q4_0] = {smt_quant_decode_q4_0, smt_quant_encode_q4_0},
+    [SMT_DTYPE_Q4_1] = {smt_quant_decode_q4_1, NULL},
     [SMT_DTYPE_Q5_0] = {smt_quant_decode_q5_0, smt_quant_encode_q5_0},
+    [SMT_DTYPE_Q5_1] = {smt_quant_decode_q5_1, NULL},
     [SMT_DTYPE_Q8_0] = {smt_quant_decode_q8_0, smt_quant_encode_q8_0},
+    [SMT_DTYPE_Q2_K] = {smt_quant_decode_q2_k, NULL},
+    [SMT_DTYPE_Q3_K] = {smt_quant_decode_q3_k, NULL},
     [SMT_DTYPE_Q4_K] = {smt_quant_decode_q4_k, smt_quant_encode_q4_k},
+    [SMT_DTYPE_Q5_K] = {smt_quant_decode_q5_k, NULL},
     [SMT_DTYPE_Q6_K] = {smt_quant_decode_q6_k, smt_quant_encode_q6_k},
+    [SMT_DTYPE_IQ4_NL] = {smt_quant_decode_iq4_nl, NULL},
+    [SMT_DTYPE_IQ4_XS] = {smt_quant_decode_iq4_xs, NULL},
+    [SMT_DTYPE_MXFP4] = {smt_quant_decode_mxfp4, NULL},
+    [SMT_DTYPE_IQ1_S] = {smt_quant_decode_iq1_s, NULL},
+    [SMT_DTYPE_IQ1_M] = {smt_quant_decode_iq1_m, NULL},
+    [SMT_DTYPE_IQ2_XXS] = {smt_quant_decode_iq2_xxs, NULL},
+    [SMT_DTYPE_IQ2_XS] = {smt_quant_decode_iq2_xs, NULL},
+    [SMT_DTYPE_IQ2_S] = {smt_quant_decode_iq2_s, NULL},
+    [SMT_DTYPE_IQ3_XXS] = {smt_quant_decode_iq3_xxs, NULL},
+    [SMT_DTYPE_IQ3_S] = {smt_quant_decode_iq3_s, NULL},
 };
 
 /* True when the type has a codec and its block divides n; then *blocks is n in blocks. */

@@ -32,6 +32,10 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
         place = weights->tables[v->layer];
         buffers = run->model->weights.buffers;
         break;
+    case SMT_VALUE_CODEBOOKS:
+        place = weights->codebooks;
+        buffers = run->model->weights.buffers;
+        break;
     case SMT_VALUE_WEIGHT:
         place = weights->items[v->layer];
         buffers = run->model->weights.buffers;
@@ -195,7 +199,8 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
 /* Before the block table is made: its size comes from the caller's numbers. */
 static smt_status check_blocks(const smt_run *run, uint64_t n_blocks, smt_error *err) {
     const smt_run_model *m = run->model;
-    uint64_t most = (uint64_t)SMT_MAX_WINDOWS * smt_graph_blocks_per_window(m->model, run->options.cache_f16, m->items.window_limit);
+    uint64_t most =
+        (uint64_t)SMT_MAX_WINDOWS * smt_graph_blocks_per_window(m->model, run->options.cache_f16, m->items.window_limit);
     if (n_blocks <= most) return SMT_OK;
     return SMT_FAIL(err, SMT_UNSUPPORTED, "%u sessions of %u positions need %llu cache blocks, this device binds %llu",
                     run->options.n_sessions, run->options.n_ctx, (unsigned long long)n_blocks, (unsigned long long)most);

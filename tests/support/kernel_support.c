@@ -1,6 +1,7 @@
 /* kernel_support.c: see kernel_support.h. */
 #include "kernel_support.h"
 
+#include "random_blocks.h"
 #include "ref/ref.h"
 #include "run/run.h"
 
@@ -154,6 +155,9 @@ void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t gro
     smt_vk_fixture fixture = {.device = lab->devices[lab->job.mode]};
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(fixture.device), &lab->job.key, &spec);
+    if (smt_quant_has_codebook((smt_dtype)lab->job.key.type) && !lab->job.buffers[CODEBOOK_BINDING - 1])
+        memcpy(smt_lab_buffer(lab, CODEBOOK_BINDING, sizeof smt_quant_codebooks), smt_quant_codebooks,
+               sizeof smt_quant_codebooks);
     smt_vk_range windows[SMT_VK_MAX_WINDOWS], buffers[SMT_VK_MAX_BUFFERS] = {0};
     for (uint32_t i = 0; i < lab->job.n_windows; i++) windows[i] = smt_vk_test_whole(lab->job.windows[i]);
     for (uint32_t i = 0; i < SMT_VK_MAX_BUFFERS; i++)
@@ -237,24 +241,6 @@ double smt_lab_close(const char *label, const float *got, const float *expected,
 
 /* ---- fixtures ---- */
 
-static void put_half(smt_test_random *random, uint8_t *at, float most) {
-    float value = smt_test_uniform(random, -most, most);
-    if (smt_test_next(random) % 16 == 0) value *= 0x1p-12f; /* subnormal as a half */
-    uint16_t half = smt_float_to_half(value);
-    memcpy(at, &half, sizeof half);
-}
-
-static void random_blocks(smt_test_random *random, smt_dtype type, uint8_t *bytes, size_t n_blocks) {
-    size_t size = smt_dtype_get((uint32_t)type)->bytes;
-    for (size_t i = 0; i < n_blocks * size; i++) bytes[i] = (uint8_t)(smt_test_next(random) >> 32);
-    for (size_t b = 0; b < n_blocks; b++) {
-        uint8_t *block = bytes + b * size;
-        float most = type == SMT_DTYPE_Q6_K ? 0.0003f : type == SMT_DTYPE_Q4_K ? 0.001f : type == SMT_DTYPE_Q8_0 ? 0.01f : 0.1f;
-        put_half(random, type == SMT_DTYPE_Q6_K ? block + 208 : block, most);
-        if (type == SMT_DTYPE_Q4_K) put_half(random, block + 2, 0.01f);
-    }
-}
-
 smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint32_t rows, uint32_t k) {
     smt_lab_matrix m = {.type = type, .rows = rows, .k = k, .row_bytes = (uint32_t)smt_quant_device_row_bytes(type, k)};
     size_t n = (size_t)rows * k, file_bytes = rows * smt_dtype_row_bytes(type, k);
@@ -267,7 +253,7 @@ smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint
         for (size_t i = 0; i < n; i++) m.values[i] = 0.3f * smt_test_normal(random);
         assert_true(smt_quant_encode(type, m.values, file, n));
     } else {
-        random_blocks(random, type, file, n / smt_dtype_get((uint32_t)type)->elems);
+        smt_test_blocks(random, type, file, n / smt_dtype_get((uint32_t)type)->elems, 0.1f);
     }
     assert_true(smt_quant_decode(type, file, m.values, n));
     smt_quant_to_device(type, file, m.bytes, rows, k);
@@ -279,6 +265,14 @@ void smt_lab_matrix_free(smt_lab_matrix *matrix) {
     smt_free(matrix->bytes);
     smt_free(matrix->values);
     *matrix = (smt_lab_matrix){0};
+}
+
+int smt_lab_next_type(int type) {
+    for (type++; type < SMT_DTYPE_LIMIT; type++) {
+        const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
+        if (info && info->runs) return type;
+    }
+    return -1;
 }
 
 void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k) {

@@ -85,8 +85,7 @@ double smt_lab_close(const char *label, const float *got, const float *expected,
 
 /* ---- fixtures ---- */
 
-/* A matrix in device layout and its values. Block types get random codes and scales of either sign, subnormal ones among
- * them, so that every bit of a block counts. */
+/* A matrix in device layout and its values. Block types get random blocks (random_blocks.h). */
 typedef struct smt_lab_matrix {
     smt_dtype type;
     uint32_t rows, k, row_bytes;
@@ -95,6 +94,9 @@ typedef struct smt_lab_matrix {
 } smt_lab_matrix;
 smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint32_t rows, uint32_t k);
 void smt_lab_matrix_free(smt_lab_matrix *matrix);
+
+/* The types that the engine runs, one after another: the first after `type`, or -1. Begin with smt_lab_next_type(-1). */
+int smt_lab_next_type(int type);
 
 /* rows * stride floats, of which the first k of each row are normal numbers and the others NaN. */
 void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k);
