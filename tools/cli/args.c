@@ -36,7 +36,8 @@ enum {
 };
 
 static const option_row options[] = {
-    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | KERNELS, "FILE", "the model, a GGUF file"},
+    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | KERNELS, "FILE",
+                   "the model, a GGUF file; default: the small one that comes with seamount"},
     [OPT_PROMPT] = {"-p", "prompt", TEXT, 0, 0, 0, RUN, "TEXT", "the text to continue"},
     [OPT_FILE] = {"-f", "file", TEXT, 0, 0, 0, RUN, "FILE", "read the text from a file, - for standard input"},
     [OPT_PREDICT] = {"-n", "n-predict", INTEGER, -1, INT32_MAX, 128, RUN, "N",

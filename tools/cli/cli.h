@@ -63,7 +63,9 @@ int cli_fail_library(smt_status status, const smt_error *err);
 int cli_fail_device(const cli_args *args, smt_status status, const smt_error *err);
 /* Fills the options that every Vulkan-using call shares; the strings live as long as the process. */
 void cli_device_options(const cli_args *args, smt_device_options *options);
-/* False with a message (exit status 2) when no model is given. */
+/* The file to work with: -m, else the small model that comes with seamount; NULL where neither is there. */
+const char *cli_model(const cli_args *args);
+/* False with a message (exit status 2) when there is none. */
 bool cli_need_model(const cli_args *args);
 
 /* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process. */

@@ -55,13 +55,13 @@ static void take(void *user, const smt_kernel_info *info) {
 
 int cmd_kernels(const cli_args *args) {
     bool all = cli_flag(args, OPT_ALL);
-    if (!all && !cli_given(args, OPT_MODEL)) return cli_fail(CLI_WRONG, "a model is needed: -m FILE, or --all for every kernel");
+    if (!all && !cli_need_model(args)) return CLI_WRONG;
     smt_device_options options;
     cli_device_options(args, &options);
     cli_watch_interrupts(NULL);
     report r = {.document = cli_flag(args, OPT_JSON) ? json_array() : NULL};
     smt_error err = {0};
-    smt_status status = smt_kernels_compile(&options, all ? NULL : cli_text(args, OPT_MODEL), take, &r, &err);
+    smt_status status = smt_kernels_compile(&options, all ? NULL : cli_model(args), take, &r, &err);
     cli_progress_clear();
     if (status != SMT_OK && r.count == 0) {
         json_decref(r.document);

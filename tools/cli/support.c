@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 double cli_seconds(void) {
     struct timespec now;
@@ -27,10 +28,29 @@ int cli_fail_device(const cli_args *args, smt_status status, const smt_error *er
     return words ? CLI_WRONG : CLI_FAILED;
 }
 
+/* ---- the model ---- */
+
+/* Where the embedded model may lie: installed, or in the source folder that the program was built from. Never relative to the
+ * working directory. */
+static const char *const embedded_models[] = {SEAMOUNT_DATA_DIR "/seamount-coder.gguf",
+                                              SEAMOUNT_ASSETS_DIR "/seamount-coder.gguf"};
+
+const char *cli_model(const cli_args *args) {
+    const char *given = cli_text(args, OPT_MODEL);
+    if (given && *given) return given;
+    for (size_t i = 0; i < sizeof embedded_models / sizeof *embedded_models; i++)
+        if (access(embedded_models[i], R_OK) == 0) return embedded_models[i];
+    return NULL;
+}
+
 bool cli_need_model(const cli_args *args) {
-    if (cli_given(args, OPT_MODEL) && *cli_text(args, OPT_MODEL)) return true;
-    cli_fail(CLI_WRONG, "a model is needed: -m FILE");
-    return false;
+    const char *model = cli_model(args);
+    if (!model)
+        cli_fail(CLI_WRONG, "a model is needed: -m FILE (the embedded one is neither %s nor %s)", embedded_models[0],
+                 embedded_models[1]);
+    else if (model != cli_text(args, OPT_MODEL) && cli_flag(args, OPT_VERBOSE))
+        fprintf(stderr, "info: no -m: the embedded model, %s\n", model);
+    return model != NULL;
 }
 
 /* ---- device options ---- */
@@ -105,7 +125,7 @@ bool cli_interrupted(void) { return atomic_load(&interrupted); }
 int cli_engine_load(const cli_args *args, cli_engine *out) {
     *out = (cli_engine){0};
     cli_watch_interrupts(NULL);
-    smt_engine_options options = {.struct_size = sizeof options, .model_path = cli_text(args, OPT_MODEL)};
+    smt_engine_options options = {.struct_size = sizeof options, .model_path = cli_model(args)};
     cli_device_options(args, &options.device);
     smt_error err = {0};
     smt_status status = smt_engine_create(&options, &out->engine, &err);
