@@ -1,7 +1,7 @@
 /* quant_table.c: the table of codecs: one row per type that the engine computes with.
  *
- * A type absent from it has no decoder and no encoder, a NULL is one that is missing, and the two calls say so by returning false; so they do when the
- * type's block does not divide the count, and nothing is written then. */
+ * A type absent from it has no decoder and no encoder, a NULL is one that is missing, and the calls say so by returning false;
+ * so they do when the type's block does not divide the count, and nothing is written then. */
 #include "quant_internal.h"
 
 static const struct {
