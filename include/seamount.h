@@ -82,7 +82,7 @@ typedef enum smt_log_level { SMT_LOG_ERROR, SMT_LOG_WARN, SMT_LOG_INFO, SMT_LOG_
 /* Called on the thread that is inside the library (validation messages: on any thread). `text` lives for the call only. */
 typedef void (*smt_log_fn)(void *user, smt_log_level level, const char *text);
 
-typedef enum smt_stage { SMT_STAGE_COMPILE, SMT_STAGE_LOAD, SMT_STAGE_EVAL } smt_stage;
+typedef enum smt_stage { SMT_STAGE_COMPILE, SMT_STAGE_LOAD, SMT_STAGE_EVAL, SMT_STAGE_WRITE } smt_stage;
 /* `done` of `total`: kernels, bytes or tokens. Return false to cancel; the call under way then returns SMT_CANCELLED. */
 typedef bool (*smt_progress_fn)(void *user, smt_stage stage, uint64_t done, uint64_t total);
 
@@ -134,6 +134,49 @@ typedef struct smt_model_info {
 SMT_API smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_error *err);
 /* The i-th assumed default as one line, such as "expert_gating_func: softmax"; NULL beyond the last. */
 SMT_API const char *smt_file_assumed(const smt_file *file, uint32_t index);
+
+/* ---- quantising --------------------------------------------------------------------------------------------------- */
+
+/* Tensors whose name holds something that the regular expression describes become `type`. */
+typedef struct smt_quantize_override {
+    const char *pattern, *type; /* "ffn_down_exps", "Q6_K" */
+} smt_quantize_override;
+
+/* What became of one tensor (or would become: see dry_run). The strings live for the call only. */
+typedef struct smt_quantize_tensor {
+    const char *name, *from, *to;
+    uint32_t n_dims;
+    uint64_t ne[4];
+    uint64_t bytes_before, bytes_after;
+    bool fallback; /* the type wanted does not fit rows of ne[0] elements: another took its place */
+    bool weighted; /* an importance matrix was used */
+    double error;  /* root mean square of what changed, relative to that of the values; 0: copied; negative: dry run */
+} smt_quantize_tensor;
+typedef void (*smt_quantize_fn)(void *user, const smt_quantize_tensor *tensor);
+
+typedef struct smt_quantize_options {
+    size_t struct_size;
+    const char *in_path, *out_path; /* required, but for out_path in a dry run */
+    /* Required: a tensor type ("F16", "Q8_0") or a mix ("Q4_K_M"), in any case. Vectors, norms and routers stay as they are. */
+    const char *type;
+    const smt_quantize_override *overrides; /* [n_overrides]; the first that is found in a name decides */
+    size_t n_overrides;
+    const char *output_type, *embedding_type; /* of output.weight and token_embd.weight; NULL: as the mix says */
+    const char *imatrix_path;                 /* importance matrix, in either form of llama.cpp's; NULL: none */
+    bool pure;                                /* the mix's base type for every matrix */
+    bool allow_requantize;                    /* take input that is quantised already */
+    bool dry_run;                             /* decide and report, write nothing */
+    uint32_t n_threads;                       /* 0: one for each core. The result does not depend on it. */
+    smt_callbacks callbacks;                  /* progress: SMT_STAGE_WRITE, in bytes of the input */
+    smt_quantize_fn report;                   /* called with callbacks.user for each tensor, in the order of the file */
+} smt_quantize_options;
+
+/* Writes a GGUF file with other tensor types; metadata is kept but for general.file_type and general.quantization_version.
+ * out_path is replaced when all is on the disk, and untouched when the call fails or is cancelled. Thread-safe.
+ * SMT_INVALID: unknown names, both paths one file, quantised input that is not allowed; SMT_FORMAT: damaged input, an element
+ * that is not finite, importances of the wrong number; SMT_UNSUPPORTED: a type without encoder or decoder, an element beyond
+ * the new type's range; SMT_IO; SMT_CANCELLED. */
+SMT_API smt_status smt_quantize(const smt_quantize_options *options, smt_error *err);
 
 /* ---- tokenizer ---------------------------------------------------------------------------------------------------- */
 

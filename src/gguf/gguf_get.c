@@ -5,6 +5,7 @@
 #include "gguf_internal.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -38,6 +39,17 @@ uint64_t smt_gguf_tensor_count(const smt_gguf *gguf) { return gguf->n_tensors; }
 
 const smt_gguf_tensor *smt_gguf_tensor_at(const smt_gguf *gguf, uint64_t index) {
     return index < gguf->n_tensors ? &gguf->tensors[index] : NULL;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const smt_gguf_name *)a)->name, ((const smt_gguf_name *)b)->name);
+}
+
+const smt_gguf_name *smt_gguf_sort_names(smt_gguf_name *names, size_t n) {
+    qsort(names, n, sizeof *names, compare_names);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(names[i - 1].name, names[i].name) == 0) return &names[i - 1];
+    return NULL;
 }
 
 static const smt_gguf_name *bisect(const smt_gguf_name *names, size_t n, const char *name) {

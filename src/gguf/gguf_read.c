@@ -16,12 +16,6 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files and tensors are used in place: little-endian hosts only");
 
-/* Limits of the format's common reader, so that what passes here passes there. */
-#define MAX_KEY_BYTES         65535
-#define MAX_TENSOR_NAME_BYTES 63
-#define MAX_STRING_BYTES      (1ull << 30)
-#define MAX_ELEMENTS          (1ull << 30)
-#define DEFAULT_ALIGNMENT     32
 /* The least a key (length, one name byte, kind, value) and a tensor info (length, dimensions, type, offset) can take. */
 #define MIN_KEY_BYTES    13
 #define MIN_TENSOR_BYTES 24
@@ -65,7 +59,7 @@ static smt_status take_string(reader *r, smt_gguf_string *out, const char *what)
     uint64_t length;
     const uint8_t *bytes;
     SMT_TRY(take_u64(r, &length, what));
-    if (length > MAX_STRING_BYTES)
+    if (length > SMT_GGUF_MAX_STRING_BYTES)
         return READER_FAIL(r, SMT_FORMAT, "a string of %" PRIu64 " bytes in %s at offset %" PRIu64 "; at most 2^30 are allowed",
                            length, what, r->at - 8);
     SMT_TRY(take(r, length, &bytes, what));
@@ -90,19 +84,13 @@ static smt_status take_name(reader *r, size_t limit, const char *what, uint64_t 
 
 /* ---- names ---- */
 
-static int compare_names(const void *a, const void *b) {
-    return strcmp(((const smt_gguf_name *)a)->name, ((const smt_gguf_name *)b)->name);
-}
-
 /* Sorts names[n] and refuses duplicates. */
 static smt_status index_names(reader *r, smt_gguf_name *names, size_t n, const char *what) {
-    qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(names[i - 1].name, names[i].name) == 0)
-            return READER_FAIL(r, SMT_FORMAT, "%s \"%.100s\" occurs twice (numbers %" PRIu64 " and %" PRIu64 ")", what,
-                               names[i].name, smt_min_u64(names[i - 1].index, names[i].index),
-                               names[i - 1].index > names[i].index ? names[i - 1].index : names[i].index);
-    return SMT_OK;
+    const smt_gguf_name *twice = smt_gguf_sort_names(names, n);
+    if (!twice) return SMT_OK;
+    return READER_FAIL(r, SMT_FORMAT, "%s \"%.100s\" occurs twice (numbers %" PRIu64 " and %" PRIu64 ")", what, twice->name,
+                       smt_min_u64(twice[0].index, twice[1].index),
+                       twice[0].index > twice[1].index ? twice[0].index : twice[1].index);
 }
 
 /* ---- keys ---- */
@@ -147,7 +135,7 @@ static smt_status read_elements(reader *r, smt_gguf_key *key) {
 static smt_status read_key(reader *r, uint64_t index, smt_gguf_key *key) {
     uint32_t kind;
     *key = (smt_gguf_key){.count = 1};
-    SMT_TRY(take_name(r, MAX_KEY_BYTES, "key", index, &key->name));
+    SMT_TRY(take_name(r, SMT_GGUF_MAX_KEY_BYTES, "key", index, &key->name));
     SMT_TRY(take_u32(r, &kind, key->name));
     if (kind > SMT_GGUF_F64) return READER_FAIL(r, SMT_FORMAT, "key %.100s has value type %u; 0 to 12 exist", key->name, kind);
     key->kind = key->element_kind = (smt_gguf_kind)kind;
@@ -156,7 +144,7 @@ static smt_status read_key(reader *r, uint64_t index, smt_gguf_key *key) {
         SMT_TRY(take_u64(r, &key->count, key->name));
         if (kind > SMT_GGUF_F64 || kind == SMT_GGUF_ARRAY)
             return READER_FAIL(r, SMT_FORMAT, "key %.100s is an array of type %u; 0 to 12 except 9 are allowed", key->name, kind);
-        if (key->count > MAX_ELEMENTS)
+        if (key->count > SMT_GGUF_MAX_ELEMENTS)
             return READER_FAIL(r, SMT_FORMAT, "key %.100s claims %" PRIu64 " elements; at most 2^30 are allowed", key->name,
                                key->count);
         key->element_kind = (smt_gguf_kind)kind;
@@ -183,7 +171,7 @@ static smt_status read_keys(reader *r, uint64_t count) {
 /* The keys that decide how the rest of the file is read. */
 static smt_status apply_keys(reader *r) {
     smt_gguf *gguf = r->gguf;
-    gguf->alignment = DEFAULT_ALIGNMENT;
+    gguf->alignment = SMT_GGUF_DEFAULT_ALIGNMENT;
     const smt_gguf_key *key = smt_gguf_find(gguf, "general.alignment");
     if (key) {
         if (key->kind != SMT_GGUF_U32)
@@ -225,7 +213,7 @@ static smt_status read_tensor(reader *r, uint64_t index, smt_gguf_tensor *tensor
     char words[64];
     uint32_t type;
     *tensor = (smt_gguf_tensor){0};
-    SMT_TRY(take_name(r, MAX_TENSOR_NAME_BYTES, "tensor name", index, &tensor->name));
+    SMT_TRY(take_name(r, SMT_GGUF_MAX_TENSOR_NAME_BYTES, "tensor name", index, &tensor->name));
     SMT_TRY(read_shape(r, tensor));
     SMT_TRY(take_u32(r, &type, tensor->name));
     SMT_TRY(take_u64(r, &tensor->offset, tensor->name));

@@ -25,6 +25,20 @@ smt_status smt_os_read_file(const char *path, char **out, size_t *out_bytes, smt
 /* Writes beside the target and renames: readers see the old file or the new one. Creates missing folders. */
 smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err);
 
+/* A file of any size written in order under a name of its own beside the target, which takes the target's place at the end:
+ * readers see the old file or the whole new one. Creates missing folders. SMT_IO names path, cause and bytes written. */
+typedef struct smt_os_output smt_os_output;
+/* SMT_IO where `path` exists and is no regular file. */
+smt_status smt_os_output_create(const char *path, smt_os_output **out, smt_error *err);
+smt_status smt_os_output_write(smt_os_output *output, const void *bytes, uint64_t n_bytes, smt_error *err);
+/* Puts the file on the disk for good and gives it its name; afterwards only smt_os_output_free remains. */
+smt_status smt_os_output_commit(smt_os_output *output, smt_error *err);
+/* Without a commit: the target is untouched and the unfinished file gone. NULL is legal. */
+void smt_os_output_free(smt_os_output *output);
+
+/* Both paths lead to one existing file, by whatever names. */
+bool smt_os_same_file(const char *a, const char *b);
+
 typedef struct smt_os_mutex smt_os_mutex;
 smt_os_mutex *smt_os_mutex_create(void); /* NULL: out of memory */
 void smt_os_mutex_free(smt_os_mutex *mutex);

@@ -141,6 +141,9 @@ static bool write_all(int fd, const char *bytes, size_t count) {
 /* Creates a file that nobody else has, beside `path`; the clock and the process number make its name, O_EXCL makes it sure.
  * The caller owns *name and the descriptor. */
 static smt_status create_beside(const char *path, smt_str *name, int *out_fd, smt_error *err) {
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return SMT_FAIL(err, SMT_IO, "cannot write %s: it exists and is not a regular file", path);
     for (unsigned attempt = 0;; attempt++) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
@@ -153,23 +156,92 @@ static smt_status create_beside(const char *path, smt_str *name, int *out_fd, sm
     }
 }
 
-static smt_status write_and_rename(int fd, const char *name, const char *path, const void *bytes, size_t n_bytes,
-                                   smt_error *err) {
-    smt_status status = SMT_OK;
-    if (!write_all(fd, bytes, n_bytes)) status = fail_io(err, "write", name);
-    if (close(fd) != 0 && status == SMT_OK) status = fail_io(err, "write", name);
-    if (status == SMT_OK && rename(name, path) != 0) status = fail_io(err, "rename a new file to", path);
-    if (status != SMT_OK) unlink(name);
+struct smt_os_output {
+    int fd;          /* -1: closed */
+    char *path;      /* owned */
+    smt_str name;    /* owned: of the unfinished file */
+    bool unfinished; /* that file is there */
+    uint64_t n_bytes;
+};
+
+smt_status smt_os_output_create(const char *path, smt_os_output **out, smt_error *err) {
+    *out = NULL;
+    smt_os_output *output = smt_alloc(1, sizeof *output);
+    if (!output) return SMT_FAIL(err, SMT_MEMORY, "out of memory writing %s", path);
+    output->fd = -1;
+    output->path = smt_strdup(path);
+    smt_status status = output->path ? create_beside(path, &output->name, &output->fd, err)
+                                     : SMT_FAIL(err, SMT_MEMORY, "out of memory writing %s", path);
+    output->unfinished = status == SMT_OK;
+    if (status == SMT_OK)
+        *out = output;
+    else
+        smt_os_output_free(output);
     return status;
 }
 
+static smt_status fail_output(const smt_os_output *output, smt_error *err) {
+    char what[64];
+    snprintf(what, sizeof what, "write beyond byte %llu of", (unsigned long long)output->n_bytes);
+    return fail_io(err, what, output->path);
+}
+
+smt_status smt_os_output_write(smt_os_output *output, const void *bytes, uint64_t n_bytes, smt_error *err) {
+    if (!write_all(output->fd, bytes, (size_t)n_bytes)) return fail_output(output, err);
+    output->n_bytes += n_bytes;
+    return SMT_OK;
+}
+
+/* A rename is durable once the folder is; a file system that cannot do this still has the file. */
+static void sync_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? smt_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : smt_strdup(".");
+    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    smt_free(folder);
+}
+
+static smt_status close_and_rename(smt_os_output *output, smt_error *err) {
+    int failed = close(output->fd);
+    output->fd = -1;
+    if (failed) return fail_output(output, err);
+    if (rename(output->name.text, output->path) != 0) return fail_io(err, "rename a new file to", output->path);
+    output->unfinished = false;
+    return SMT_OK;
+}
+
+smt_status smt_os_output_commit(smt_os_output *output, smt_error *err) {
+    if (fsync(output->fd) != 0) return fail_output(output, err);
+    SMT_TRY(close_and_rename(output, err));
+    sync_folder(output->path);
+    return SMT_OK;
+}
+
+void smt_os_output_free(smt_os_output *output) {
+    if (!output) return;
+    if (output->fd >= 0) close(output->fd);
+    if (output->unfinished) unlink(output->name.text);
+    smt_str_free(&output->name);
+    smt_free(output->path);
+    smt_free(output);
+}
+
+/* Not put on the disk for good: what is written so can be made again. */
 smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err) {
-    smt_str name = {0};
-    int fd = -1;
-    smt_status status = create_beside(path, &name, &fd, err);
-    if (status == SMT_OK) status = write_and_rename(fd, name.text, path, bytes, n_bytes, err);
-    smt_str_free(&name);
+    smt_os_output *output;
+    SMT_TRY(smt_os_output_create(path, &output, err));
+    smt_status status = smt_os_output_write(output, bytes, n_bytes, err);
+    if (status == SMT_OK) status = close_and_rename(output, err);
+    smt_os_output_free(output);
     return status;
+}
+
+bool smt_os_same_file(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 /* ---- clock and libraries ---- */

@@ -131,37 +131,109 @@ static bool write_all(HANDLE file, const char *bytes, uint64_t count) {
     return true;
 }
 
-static smt_status write_and_rename(const wchar_t *temporary, const wchar_t *target, const char *path, const void *bytes,
-                                   size_t n_bytes, smt_error *err) {
-    HANDLE file = CreateFileW(temporary, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
-    if (file == INVALID_HANDLE_VALUE) return fail_io(err, "create a file beside", path);
-    smt_status status = write_all(file, bytes, n_bytes) ? SMT_OK : fail_io(err, "write", path);
-    CloseHandle(file);
-    if (status == SMT_OK && !MoveFileExW(temporary, target, MOVEFILE_REPLACE_EXISTING))
-        status = fail_io(err, "rename a new file to", path);
-    if (status != SMT_OK) DeleteFileW(temporary);
-    return status;
-}
+struct smt_os_output {
+    HANDLE file;                 /* NULL: closed */
+    char *path;                  /* owned */
+    wchar_t *temporary, *target; /* owned */
+    bool unfinished;             /* the temporary file is there */
+    uint64_t n_bytes;
+};
 
-smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err) {
+static smt_status begin_output(const char *path, smt_os_output *output, smt_error *err) {
     smt_str name = {0};
     LARGE_INTEGER now;
     QueryPerformanceCounter(&now);
     /* Process, thread and time make a name that no other writer has at this moment. */
     SMT_TRY(smt_str_printf(&name, err, "%s.%lx-%lx-%llx.new", path, (unsigned long)GetCurrentProcessId(),
                            (unsigned long)GetCurrentThreadId(), (unsigned long long)now.QuadPart));
-    wchar_t *temporary = wide_path(name.text), *target = wide_path(path);
-    smt_status status;
-    if (!temporary || !target)
-        status = SMT_FAIL(err, SMT_IO, "cannot write %s: out of memory or a path that is not UTF-8", path);
-    else {
-        make_folders(temporary);
-        status = write_and_rename(temporary, target, path, bytes, n_bytes, err);
-    }
-    smt_free(temporary);
-    smt_free(target);
+    output->path = smt_strdup(path);
+    output->temporary = wide_path(name.text);
+    output->target = wide_path(path);
     smt_str_free(&name);
+    if (!output->path || !output->temporary || !output->target)
+        return SMT_FAIL(err, SMT_IO, "cannot write %s: out of memory or a path that is not UTF-8", path);
+    DWORD attributes = GetFileAttributesW(output->target);
+    if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_DEVICE)))
+        return SMT_FAIL(err, SMT_IO, "cannot write %s: it exists and is not a regular file", path);
+    make_folders(output->temporary);
+    HANDLE file = CreateFileW(output->temporary, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) return fail_io(err, "create a file beside", path);
+    output->file = file;
+    output->unfinished = true;
+    return SMT_OK;
+}
+
+smt_status smt_os_output_create(const char *path, smt_os_output **out, smt_error *err) {
+    *out = NULL;
+    smt_os_output *output = smt_alloc(1, sizeof *output);
+    if (!output) return SMT_FAIL(err, SMT_MEMORY, "out of memory writing %s", path);
+    smt_status status = begin_output(path, output, err);
+    if (status == SMT_OK)
+        *out = output;
+    else
+        smt_os_output_free(output);
     return status;
+}
+
+static smt_status fail_output(const smt_os_output *output, smt_error *err) {
+    char what[64];
+    snprintf(what, sizeof what, "write beyond byte %llu of", (unsigned long long)output->n_bytes);
+    return fail_io(err, what, output->path);
+}
+
+smt_status smt_os_output_write(smt_os_output *output, const void *bytes, uint64_t n_bytes, smt_error *err) {
+    if (!write_all(output->file, bytes, n_bytes)) return fail_output(output, err);
+    output->n_bytes += n_bytes;
+    return SMT_OK;
+}
+
+static smt_status close_and_rename(smt_os_output *output, smt_error *err) {
+    BOOL closed = CloseHandle(output->file);
+    output->file = NULL;
+    if (!closed) return fail_output(output, err);
+    if (!MoveFileExW(output->temporary, output->target, MOVEFILE_REPLACE_EXISTING))
+        return fail_io(err, "rename a new file to", output->path);
+    output->unfinished = false;
+    return SMT_OK;
+}
+
+smt_status smt_os_output_commit(smt_os_output *output, smt_error *err) {
+    if (!FlushFileBuffers(output->file)) return fail_output(output, err);
+    return close_and_rename(output, err);
+}
+
+void smt_os_output_free(smt_os_output *output) {
+    if (!output) return;
+    if (output->file) CloseHandle(output->file);
+    if (output->unfinished) DeleteFileW(output->temporary);
+    smt_free(output->path);
+    smt_free(output->temporary);
+    smt_free(output->target);
+    smt_free(output);
+}
+
+/* Not put on the disk for good: what is written so can be made again. */
+smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_bytes, smt_error *err) {
+    smt_os_output *output;
+    SMT_TRY(smt_os_output_create(path, &output, err));
+    smt_status status = smt_os_output_write(output, bytes, n_bytes, err);
+    if (status == SMT_OK) status = close_and_rename(output, err);
+    smt_os_output_free(output);
+    return status;
+}
+
+static bool identify(const char *path, BY_HANDLE_FILE_INFORMATION *out) {
+    HANDLE file = open_wide(path, 0, OPEN_EXISTING);
+    if (file == INVALID_HANDLE_VALUE) return false;
+    BOOL known = GetFileInformationByHandle(file, out);
+    CloseHandle(file);
+    return known;
+}
+
+bool smt_os_same_file(const char *a, const char *b) {
+    BY_HANDLE_FILE_INFORMATION first, second;
+    return identify(a, &first) && identify(b, &second) && first.dwVolumeSerialNumber == second.dwVolumeSerialNumber &&
+           first.nFileIndexHigh == second.nFileIndexHigh && first.nFileIndexLow == second.nFileIndexLow;
 }
 
 /* ---- clock and libraries ---- */

@@ -26,8 +26,11 @@ void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t ro
 
 /* n elements (a multiple of the block) to float32. False for a type without a C decoder. src need not be aligned. */
 bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n);
-/* Plain nearest encoding (no importance matrix): enough for tests and small models. n as above. False: no encoder. */
+/* Encodes n elements (as above), each counting alike. Deterministic; any input gives defined bytes, only finite input gives
+ * meaningful ones. False: no encoder. */
 bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n);
+/* The same with `weights` [n] or NULL: how much each element's squared error counts; finite and not negative. */
+bool smt_quant_encode_weighted(smt_dtype type, const float *src, const float *weights, void *dst, uint64_t n);
 
 /* The codebooks of the IQ1, IQ2 and IQ3 types, as decoders here and on the device read them: quant_codebook_data.c says how they are packed. */
 extern const uint32_t smt_quant_codebooks[CODEBOOK_WORDS];

@@ -39,7 +39,8 @@ void smt_quant_decode_q4_0(const uint8_t *src, float *dst, uint64_t n_blocks) {
     }
 }
 
-void smt_quant_encode_q4_0(const float *src, uint8_t *dst, uint64_t n_blocks) {
+void smt_quant_encode_q4_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks) {
+    (void)weights;
     for (uint64_t b = 0; b < n_blocks; b++, src += N) {
         float d = extreme(src) / -8, id = inverse(d);
         smt_block_q4_0 block = {.d = smt_float_to_half(d)};
@@ -86,7 +87,8 @@ void smt_quant_decode_q5_1(const uint8_t *src, float *dst, uint64_t n_blocks) {
     }
 }
 
-void smt_quant_encode_q5_0(const float *src, uint8_t *dst, uint64_t n_blocks) {
+void smt_quant_encode_q5_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks) {
+    (void)weights;
     for (uint64_t b = 0; b < n_blocks; b++, src += N) {
         float d = extreme(src) / -16, id = inverse(d);
         smt_block_q5_0 block = {.d = smt_float_to_half(d)};
@@ -110,7 +112,8 @@ void smt_quant_decode_q8_0(const uint8_t *src, float *dst, uint64_t n_blocks) {
     }
 }
 
-void smt_quant_encode_q8_0(const float *src, uint8_t *dst, uint64_t n_blocks) {
+void smt_quant_encode_q8_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks) {
+    (void)weights;
     for (uint64_t b = 0; b < n_blocks; b++, src += N) {
         float d = fabsf(extreme(src)) / 127, id = inverse(d);
         smt_block_q8_0 block = {.d = smt_float_to_half(d)};

@@ -173,7 +173,8 @@ static void encode_block_q4_k(const float *src, smt_block_q4_k *block) {
     }
 }
 
-void smt_quant_encode_q4_k(const float *src, uint8_t *dst, uint64_t n_blocks) {
+void smt_quant_encode_q4_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks) {
+    (void)weights;
     for (uint64_t b = 0; b < n_blocks; b++) {
         smt_block_q4_k block;
         encode_block_q4_k(src + b * N, &block);
@@ -245,7 +246,8 @@ static void encode_block_q6_k(const float *src, smt_block_q6_k *block) {
     }
 }
 
-void smt_quant_encode_q6_k(const float *src, uint8_t *dst, uint64_t n_blocks) {
+void smt_quant_encode_q6_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks) {
+    (void)weights;
     for (uint64_t b = 0; b < n_blocks; b++) {
         smt_block_q6_k block;
         encode_block_q6_k(src + b * N, &block);

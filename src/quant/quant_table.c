@@ -1,7 +1,7 @@
 /* quant_table.c: the table of codecs: one row per type that the engine computes with.
  *
- * A type absent from it has no decoder and no encoder, a NULL is one that is missing, and the two calls say so by returning false; so they do when the
- * type's block does not divide the count, and nothing is written then. */
+ * A type absent from it has no decoder and no encoder, a NULL is one that is missing, and the calls say so by returning false;
+ * so they do when the type's block does not divide the count, and nothing is written then. */
 #include "quant_internal.h"
 
 static const struct {
@@ -48,9 +48,13 @@ bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n) {
     return true;
 }
 
-bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n) {
+bool smt_quant_encode_weighted(smt_dtype type, const float *src, const float *weights, void *dst, uint64_t n) {
     uint64_t blocks;
     if (!blocks_of(type, n, &blocks) || !codecs[type].encode) return false;
-    codecs[type].encode(src, dst, blocks);
+    codecs[type].encode(src, weights, dst, blocks);
     return true;
+}
+
+bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n) {
+    return smt_quant_encode_weighted(type, src, NULL, dst, n);
 }

@@ -7,7 +7,7 @@ import tempfile
 import cli
 
 BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
-COMMANDS = ["run", "eval", "tokenize", "detokenize", "devices", "inspect", "kernels"]
+COMMANDS = ["run", "eval", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize"]
 
 
 def lines(values):

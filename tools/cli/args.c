@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum value_kind { FLAG, TEXT, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION } value_kind;
+typedef enum value_kind { FLAG, TEXT, LISTED, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION } value_kind;
 
 typedef struct option_row {
     const char *short_name, *name; /* name without the dashes */
@@ -30,9 +30,10 @@ enum {
     DEVICES = 1 << CMD_DEVICES,
     INSPECT = 1 << CMD_INSPECT,
     KERNELS = 1 << CMD_KERNELS,
+    QUANTIZE = 1 << CMD_QUANTIZE,
     COMPUTES = RUN | EVAL,
     VULKAN = COMPUTES | DEVICES | KERNELS,
-    EVERY = VULKAN | TOKENS | INSPECT
+    EVERY = VULKAN | TOKENS | INSPECT | QUANTIZE
 };
 
 static const option_row options[] = {
@@ -69,7 +70,17 @@ static const option_row options[] = {
     [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},
     [OPT_MINIMUM] = {NULL, "minimum", FLAG, 0, 0, 0, VULKAN, NULL, "use no optional feature of the device"},
     [OPT_VALIDATION] = {NULL, "validation", FLAG, 0, 0, 0, VULKAN, NULL, "load the Vulkan validation layer where installed"},
-    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | DEVICES | INSPECT | KERNELS, NULL, "one JSON document on stdout"},
+    [OPT_TENSOR_TYPE] = {NULL, "tensor-type", LISTED, 0, 0, 0, QUANTIZE, "PATTERN=TYPE",
+                         "the type of tensors whose name holds this regular expression; may be given several times"},
+    [OPT_OUTPUT_TENSOR_TYPE] = {NULL, "output-tensor-type", TEXT, 0, 0, 0, QUANTIZE, "TYPE", "the type of output.weight"},
+    [OPT_TOKEN_EMBEDDING_TYPE] = {NULL, "token-embedding-type", TEXT, 0, 0, 0, QUANTIZE, "TYPE", "the type of token_embd.weight"},
+    [OPT_IMATRIX] = {NULL, "imatrix", TEXT, 0, 0, 0, QUANTIZE, "FILE", "importance of columns, as llama.cpp writes it"},
+    [OPT_PURE] = {NULL, "pure", FLAG, 0, 0, 0, QUANTIZE, NULL, "one type for every matrix"},
+    [OPT_ALLOW_REQUANTIZE] = {NULL, "allow-requantize", FLAG, 0, 0, 0, QUANTIZE, NULL, "take tensors that are quantised already"},
+    [OPT_DRY_RUN] = {NULL, "dry-run", FLAG, 0, 0, 0, QUANTIZE, NULL, "say what would be written, and write nothing"},
+    [OPT_THREADS] = {"-t", "threads", INTEGER, 0, 64, 0, QUANTIZE, "N", "threads to work with; 0: one for each core"},
+    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | DEVICES | INSPECT | KERNELS | QUANTIZE, NULL,
+                  "one JSON document on stdout"},
     [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
 };
 _Static_assert(sizeof options / sizeof options[0] == OPT_COUNT, "one row per option");
@@ -208,10 +219,16 @@ static bool parse_seed(const char *text, int64_t *out) {
 static bool set_value(cli_args *args, int option, const char *label, const char *text, cli_source source, int *exit_status) {
     const option_row *row = &options[option];
     cli_value *value = &args->values[option];
+    cli_source before = value->source;
     value->source = source;
     value->text = text;
     switch (row->kind) {
     case TEXT:
+        return true;
+    case LISTED:
+        if (source == FROM_COMMAND_LINE && before == FROM_ENVIRONMENT) args->n_listed = 0;
+        if (args->n_listed == CLI_MAX_LISTED) return WRONG(exit_status, "%s is given more than %d times", label, CLI_MAX_LISTED);
+        args->listed[args->n_listed++] = text;
         return true;
     case FLAG:
         if (parse_flag(text, &value->integer)) return true;
@@ -282,6 +299,7 @@ static bool take_option(int argc, char **argv, int *i, cli_args *args, int *exit
 
 static bool take_words(int argc, char **argv, int command_at, cli_args *args, int *exit_status) {
     bool options_end = false;
+    int n_positional = 0;
     for (int i = 1; i < argc; i++) {
         if (i == command_at) continue;
         word w = look_at(argv[i]);
@@ -289,10 +307,10 @@ static bool take_words(int argc, char **argv, int command_at, cli_args *args, in
             options_end = true;
         } else if (!options_end && w.is_option) {
             if (!take_option(argc, argv, &i, args, exit_status)) return false;
-        } else if (!cli_commands[args->command].takes_positional || args->positional) {
+        } else if (n_positional == cli_commands[args->command].n_positional) {
             return WRONG(exit_status, "\"%s\" is one argument too many", w.text);
         } else {
-            args->positional = w.text;
+            args->positional[n_positional++] = w.text;
         }
     }
     return true;

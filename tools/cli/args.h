@@ -24,6 +24,7 @@ typedef enum cli_command {
     CMD_DEVICES,
     CMD_INSPECT,
     CMD_KERNELS,
+    CMD_QUANTIZE,
     CMD_COUNT
 } cli_command;
 
@@ -56,6 +57,14 @@ typedef enum cli_option {
     OPT_SHADER_DIR,
     OPT_MINIMUM,
     OPT_VALIDATION,
+    OPT_TENSOR_TYPE,
+    OPT_OUTPUT_TENSOR_TYPE,
+    OPT_TOKEN_EMBEDDING_TYPE,
+    OPT_IMATRIX,
+    OPT_PURE,
+    OPT_ALLOW_REQUANTIZE,
+    OPT_DRY_RUN,
+    OPT_THREADS,
     OPT_JSON,
     OPT_VERBOSE,
     OPT_COUNT
@@ -70,15 +79,21 @@ typedef struct cli_value {
     double real;
 } cli_value;
 
+#define CLI_MAX_POSITIONAL 3
+#define CLI_MAX_LISTED     256
+
 typedef struct cli_args {
     cli_command command;
     cli_value values[OPT_COUNT];
-    const char *positional; /* at most one, for the commands that take one */
+    const char *positional[CLI_MAX_POSITIONAL]; /* what is not there is NULL */
+    /* The values of the option that may be given several times, in order; the environment gives one. */
+    const char *listed[CLI_MAX_LISTED];
+    uint32_t n_listed;
 } cli_args;
 
 typedef struct cli_command_row {
     const char *name, *usage, *summary;
-    bool takes_positional;
+    int n_positional; /* arguments at most */
     int (*run)(const cli_args *args);
 } cli_command_row;
 extern const cli_command_row cli_commands[CMD_COUNT]; /* main.c */

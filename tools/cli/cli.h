@@ -20,6 +20,7 @@ int cmd_detokenize(const cli_args *args);
 int cmd_devices(const cli_args *args);
 int cmd_inspect(const cli_args *args);
 int cmd_kernels(const cli_args *args);
+int cmd_quantize(const cli_args *args);
 
 /* ---- output.c ---- */
 

@@ -199,16 +199,16 @@ static void print_model(const smt_file *file, const smt_model_info *m) {
 }
 
 int cmd_inspect(const cli_args *args) {
-    if (!args->positional) return cli_fail(CLI_WRONG, "a file is needed: seamount inspect FILE");
+    if (!args->positional[0]) return cli_fail(CLI_WRONG, "a file is needed: seamount inspect FILE");
     smt_error err = {0};
     smt_file *file;
-    smt_status status = smt_file_open(args->positional, &file, &err);
+    smt_status status = smt_file_open(args->positional[0], &file, &err);
     if (status != SMT_OK) return cli_fail_library(status, &err);
     smt_model_info model;
     bool runnable = smt_file_model(file, &model, &err) == SMT_OK;
     int result = CLI_DONE;
     if (cli_flag(args, OPT_JSON)) {
-        result = print_json(args->positional, file, runnable ? &model : NULL, &err);
+        result = print_json(args->positional[0], file, runnable ? &model : NULL, &err);
     } else {
         if (runnable) {
             print_model(file, &model);

@@ -10,22 +10,27 @@
 #include <signal.h>
 
 const cli_command_row cli_commands[CMD_COUNT] = {
-    [CMD_RUN] = {"run", "run -m FILE (-p TEXT | -f FILE) [options]", "continue a text", false, cmd_run},
+    [CMD_RUN] = {"run", "run -m FILE (-p TEXT | -f FILE) [options]", "continue a text", 0, cmd_run},
     [CMD_EVAL] = {"eval", "eval -m FILE (--tokens LIST | --tokens-file FILE) [options]",
-                  "forward pass over given token ids: logits, routing, hidden states", false, cmd_eval},
+                  "forward pass over given token ids: logits, routing, hidden states", 0, cmd_eval},
     [CMD_TOKENIZE] = {"tokenize", "tokenize -m FILE [--bos] [--special]   (stdin: one JSON string per line)", "text to token ids",
-                      false, cmd_tokenize},
-    [CMD_DETOKENIZE] = {"detokenize", "detokenize -m FILE   (stdin: one JSON array of ids per line)", "token ids to text", false,
+                      0, cmd_tokenize},
+    [CMD_DETOKENIZE] = {"detokenize", "detokenize -m FILE   (stdin: one JSON array of ids per line)", "token ids to text", 0,
                         cmd_detokenize},
-    [CMD_DEVICES] = {"devices", "devices [options]", "the Vulkan devices of this machine, and how fast they read", false,
+    [CMD_DEVICES] = {"devices", "devices [options]", "the Vulkan devices of this machine, and how fast they read", 0,
                      cmd_devices},
-    [CMD_INSPECT] = {"inspect", "inspect FILE [options]", "what a GGUF file holds", true, cmd_inspect},
-    [CMD_KERNELS] = {"kernels", "kernels (-m FILE | --all) [options]", "compile the kernels of a model and report on each", false,
+    [CMD_INSPECT] = {"inspect", "inspect FILE [options]", "what a GGUF file holds", 1, cmd_inspect},
+    [CMD_KERNELS] = {"kernels", "kernels (-m FILE | --all) [options]", "compile the kernels of a model and report on each", 0,
                      cmd_kernels},
+    [CMD_QUANTIZE] = {"quantize", "quantize IN.gguf OUT.gguf TYPE [options]   (TYPE: Q4_K_M, Q8_0, F16, ...)",
+                      "write a GGUF file with other tensor types", 3, cmd_quantize},
 };
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, told like any other */
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file beyond the limit of the user's shell */
+#endif
     cli_args args;
     int exit_status;
     if (!cli_args_parse(argc, argv, &args, &exit_status)) return cli_finish(exit_status);

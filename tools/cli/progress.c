@@ -25,8 +25,10 @@ void cli_progress_clear(void) {
 }
 
 bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
-    static const char *const names[] = {
-        [SMT_STAGE_COMPILE] = "compiling", [SMT_STAGE_LOAD] = "loading", [SMT_STAGE_EVAL] = "reading"};
+    static const char *const names[] = {[SMT_STAGE_COMPILE] = "compiling",
+                                        [SMT_STAGE_LOAD] = "loading",
+                                        [SMT_STAGE_EVAL] = "reading",
+                                        [SMT_STAGE_WRITE] = "writing"};
     (void)user;
     double now = cli_seconds();
     if (done >= total) {
