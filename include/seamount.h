@@ -96,9 +96,15 @@ typedef struct smt_callbacks {
 
 typedef struct smt_file smt_file;
 
-/* Opens a GGUF file and reads its header; the tensors stay on disk. Thread-safe. The result is read-only: any thread. */
+/* Opens a GGUF file and reads its header; the tensors stay on disk. Any part of a model in several files (PREFIX-00001-of-00003.gguf)
+ * opens all of them; SMT_IO names a part that is missing. Thread-safe. The result is read-only: any thread. */
 SMT_API smt_status smt_file_open(const char *path, smt_file **out_file, smt_error *err);
 SMT_API void smt_file_free(smt_file *file);
+
+/* The files that hold the model, in the order of their numbers; 1 where it is in one. Path and size in bytes of each; SMT_INVALID
+ * beyond the last. `path` is owned by the file. */
+SMT_API uint32_t smt_file_part_count(const smt_file *file);
+SMT_API smt_status smt_file_part(const smt_file *file, uint32_t part, const char **out_path, uint64_t *out_bytes);
 
 typedef struct smt_key_info {
     const char *name, *type; /* type: "u32", "string", "array of f32"; name is owned by the file */
@@ -114,7 +120,8 @@ typedef struct smt_tensor_info {
     const char *name, *type; /* "blk.0.attn_q.weight", "Q4_K" */
     uint32_t n_dims;
     uint64_t ne[4];         /* ne[0] is the row length; unused dimensions are 1 */
-    uint64_t offset, bytes; /* from the start of the file */
+    uint32_t part;          /* index of the file that holds it: see smt_file_part */
+    uint64_t offset, bytes; /* from the start of that file */
 } smt_tensor_info;
 SMT_API uint64_t smt_file_tensor_count(const smt_file *file);
 SMT_API smt_status smt_file_tensor(const smt_file *file, uint64_t index, smt_tensor_info *out_info);

@@ -38,6 +38,14 @@ void smt_file_free(smt_file *file) {
     smt_free(file);
 }
 
+uint32_t smt_file_part_count(const smt_file *file) { return smt_gguf_part_count(file->gguf); }
+
+smt_status smt_file_part(const smt_file *file, uint32_t part, const char **out_path, uint64_t *out_bytes) {
+    *out_path = smt_gguf_part_path(file->gguf, part);
+    *out_bytes = smt_gguf_part_bytes(file->gguf, part);
+    return *out_path ? SMT_OK : SMT_INVALID;
+}
+
 /* ---- keys ---- */
 
 static const char *array_name(smt_gguf_kind element) {
@@ -152,6 +160,7 @@ smt_status smt_file_tensor(const smt_file *file, uint64_t index, smt_tensor_info
     out_info->type = smt_dtype_get((uint32_t)tensor->type)->name; /* the reader accepts no type that the table lacks */
     out_info->n_dims = tensor->n_dims;
     memcpy(out_info->ne, tensor->ne, sizeof out_info->ne);
+    out_info->part = tensor->part;
     out_info->offset = tensor->offset;
     out_info->bytes = tensor->bytes;
     return SMT_OK;

@@ -1,7 +1,7 @@
 /* gguf_get.c: questions to a parsed file: look-up by name, and values of keys in the type that the caller wants.
  *
  * Writers are not of one mind about integer types (u32, u64, i32), so a value is accepted from any integer type that holds it.
- * All reads copy out of the mapping, where nothing is aligned. */
+ * Values are copied out: in the arena they lie as in the file, where nothing is aligned. */
 #include "gguf_internal.h"
 
 #include <inttypes.h>
@@ -25,9 +25,22 @@ uint32_t smt_gguf_kind_bytes(uint32_t kind) { return kind < SMT_COUNT(kinds) ? k
 
 /* ---- the directory ---- */
 
-const char *smt_gguf_path(const smt_gguf *gguf) { return gguf->path; }
+uint32_t smt_gguf_part_count(const smt_gguf *gguf) { return gguf->n_parts; }
 
-uint64_t smt_gguf_file_bytes(const smt_gguf *gguf) { return gguf->n_bytes; }
+static const smt_gguf *part_at(const smt_gguf *gguf, uint32_t part) {
+    if (part >= gguf->n_parts) return NULL;
+    return part == 0 ? gguf : gguf->others[part - 1];
+}
+
+const char *smt_gguf_part_path(const smt_gguf *gguf, uint32_t part) {
+    const smt_gguf *one = part_at(gguf, part);
+    return one ? one->path : NULL;
+}
+
+uint64_t smt_gguf_part_bytes(const smt_gguf *gguf, uint32_t part) {
+    const smt_gguf *one = part_at(gguf, part);
+    return one ? one->n_bytes : 0;
+}
 
 uint64_t smt_gguf_key_count(const smt_gguf *gguf) { return gguf->n_keys; }
 

@@ -1,5 +1,5 @@
-/* gguf_internal.h: the object behind smt_gguf, shared by the reader (gguf_read.c) and the look-ups (gguf_get.c), and what
- * reader and writer (gguf_output.c) share. */
+/* gguf_internal.h: the object behind smt_gguf, shared by the files of this room: gguf_file.c (files, sets, tensor data), gguf_read.c
+ * (bytes to directory) and gguf_get.c (look-ups); and what they share with the writer (gguf_output.c). */
 #ifndef SMT_GGUF_INTERNAL_H
 #define SMT_GGUF_INTERNAL_H
 
@@ -21,11 +21,12 @@ typedef struct smt_gguf_name {
 } smt_gguf_name;
 
 struct smt_gguf {
-    smt_os_map map;       /* owned; empty when parsed from memory */
-    const uint8_t *bytes; /* the mapping, or the caller's memory */
+    char *path;           /* owned */
+    const uint8_t *bytes; /* the caller's memory; NULL: `file` */
+    smt_os_file file;     /* owned; closed again in sets of very many parts, which then open it for each read */
     uint64_t n_bytes;
-    char *path;      /* owned */
-    smt_arena arena; /* names and string tables */
+    smt_arena arena; /* names, values, string tables */
+    bool magic;      /* it begins as a GGUF file does, whatever follows */
     uint64_t alignment;
 
     smt_gguf_key *keys; /* owned */
@@ -35,7 +36,25 @@ struct smt_gguf {
     smt_gguf_tensor *tensors; /* owned */
     size_t n_tensors, tensor_capacity;
     smt_gguf_name *tensor_names; /* owned, [n_tensors] */
+
+    smt_gguf *
+        *others; /* owned, [n_parts - 1]: the parts after this one, which is the first; their tensors are listed above too */
+    uint32_t n_parts;
 };
+
+/* ---- gguf_file.c ---- */
+
+/* Exactly `bytes` from `offset` of this one file or memory. */
+smt_status smt_gguf_source_read(const smt_gguf *gguf, uint64_t offset, void *out, uint64_t bytes, smt_error *err);
+
+/* ---- gguf_read.c ---- */
+
+/* Fills keys and tensors of a part whose source, path and size are set. */
+smt_status smt_gguf_read_header(smt_gguf *gguf, smt_error *err);
+/* Makes tensor_names anew and refuses duplicates. */
+smt_status smt_gguf_index_tensors(smt_gguf *gguf, smt_error *err);
+
+/* ---- gguf_get.c ---- */
 
 /* Sorts names[n]; returns the first of two equal ones, or NULL. */
 const smt_gguf_name *smt_gguf_sort_names(smt_gguf_name *names, size_t n);

@@ -1,12 +1,12 @@
-/* gguf_read.c: from bytes to the directory of keys and tensors.
+/* gguf_read.c: from bytes to the directory of keys and tensors of one file.
  *
  *   "GGUF" | version | n_tensors | n_keys | keys ... | tensor infos ... | padding | tensor data
  *
  * Invariants
- *   1. All reading goes through take(): nothing is touched that the file does not hold, and no sum can wrap because every
- *      comparison is against what remains.
- *   2. Memory grows with what was parsed, never with what a count claims: a count in a damaged header costs nothing.
- *   3. The header's values are not aligned: they are copied out, never read through a cast pointer.
+ *   1. All reading goes through take() and skip(): nothing is touched that the file does not hold, and no sum can wrap because
+ *      every comparison is against what remains.
+ *   2. A window moves over the header and never over tensor data, so opening costs the same whatever the size of the file.
+ *   3. Memory grows with what was parsed, never with what a count claims: a count in a damaged header costs nothing.
  *   4. The first broken rule ends the parse; smt_gguf_free takes the half-built object. */
 #include "gguf_internal.h"
 
@@ -16,13 +16,18 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files and tensors are used in place: little-endian hosts only");
 
+#define MAX_HEADER_BYTES (1ull << 30) /* a real one has 5 to 15 MB, nearly all of it vocabulary */
 /* The least a key (length, one name byte, kind, value) and a tensor info (length, dimensions, type, offset) can take. */
 #define MIN_KEY_BYTES    13
 #define MIN_TENSOR_BYTES 24
+#define WINDOW_BYTES     ((size_t)256 << 10)
 
 typedef struct reader {
     smt_gguf *gguf;
     uint64_t at;
+    const uint8_t *window; /* bytes [window_at, window_at + window_bytes) of the file */
+    uint64_t window_at, window_bytes;
+    uint8_t *buffer; /* owned: what a window over a file is read into; NULL: the window is the caller's memory, all of it */
     smt_error *err;
 } reader;
 
@@ -31,66 +36,106 @@ typedef struct reader {
 
 static uint64_t remaining(const reader *r) { return r->gguf->n_bytes - r->at; }
 
-static smt_status take(reader *r, uint64_t n, const uint8_t **out, const char *what) {
+static smt_status check_room(const reader *r, uint64_t n, const char *what) {
     if (n > remaining(r))
         return READER_FAIL(r, SMT_FORMAT,
                            "the file ends inside %.100s: %" PRIu64 " bytes needed at offset %" PRIu64 ", %" PRIu64 " are left",
                            what, n, r->at, remaining(r));
-    *out = r->gguf->bytes + r->at;
+    if (n > MAX_HEADER_BYTES - r->at)
+        return READER_FAIL(r, SMT_FORMAT, "keys and tensor infos exceed 2^30 bytes inside %.100s", what);
+    return SMT_OK;
+}
+
+static smt_status skip(reader *r, uint64_t n, const char *what) {
+    SMT_TRY(check_room(r, n, what));
     r->at += n;
     return SMT_OK;
 }
 
-static smt_status take_u32(reader *r, uint32_t *out, const char *what) {
-    const uint8_t *bytes;
-    SMT_TRY(take(r, sizeof *out, &bytes, what));
-    memcpy(out, bytes, sizeof *out);
+static smt_status take(reader *r, void *out, uint64_t n, const char *what) {
+    SMT_TRY(check_room(r, n, what));
+    for (uint8_t *to = out; n > 0;) {
+        if (r->at < r->window_at || r->at - r->window_at >= r->window_bytes) {
+            uint64_t bytes = smt_min_u64(WINDOW_BYTES, remaining(r));
+            SMT_TRY(smt_gguf_source_read(r->gguf, r->at, r->buffer, bytes, r->err));
+            r->window_at = r->at;
+            r->window_bytes = bytes;
+        }
+        uint64_t within = r->at - r->window_at, here = smt_min_u64(n, r->window_bytes - within);
+        memcpy(to, r->window + within, (size_t)here);
+        to += here;
+        n -= here;
+        r->at += here;
+    }
     return SMT_OK;
 }
 
-static smt_status take_u64(reader *r, uint64_t *out, const char *what) {
-    const uint8_t *bytes;
-    SMT_TRY(take(r, sizeof *out, &bytes, what));
-    memcpy(out, bytes, sizeof *out);
-    return SMT_OK;
-}
+static smt_status take_u32(reader *r, uint32_t *out, const char *what) { return take(r, out, sizeof *out, what); }
 
-static smt_status take_string(reader *r, smt_gguf_string *out, const char *what) {
-    uint64_t length;
-    const uint8_t *bytes;
-    SMT_TRY(take_u64(r, &length, what));
-    if (length > SMT_GGUF_MAX_STRING_BYTES)
+static smt_status take_u64(reader *r, uint64_t *out, const char *what) { return take(r, out, sizeof *out, what); }
+
+/* The length of a string, whose bytes are there. */
+static smt_status take_length(reader *r, uint64_t *out, const char *what) {
+    SMT_TRY(take_u64(r, out, what));
+    if (*out > SMT_GGUF_MAX_STRING_BYTES)
         return READER_FAIL(r, SMT_FORMAT, "a string of %" PRIu64 " bytes in %s at offset %" PRIu64 "; at most 2^30 are allowed",
-                           length, what, r->at - 8);
-    SMT_TRY(take(r, length, &bytes, what));
-    *out = (smt_gguf_string){(const char *)bytes, (size_t)length};
-    return SMT_OK;
+                           *out, what, r->at - 8);
+    return check_room(r, *out, what);
 }
 
 /* A key or tensor name, copied and terminated. Only printable ASCII: names go into messages, tables and JSON as they are. */
 static smt_status take_name(reader *r, size_t limit, const char *what, uint64_t index, const char **out) {
-    smt_gguf_string text;
-    SMT_TRY(take_string(r, &text, what));
-    if (text.bytes == 0 || text.bytes > limit)
-        return READER_FAIL(r, SMT_FORMAT, "%s %" PRIu64 " is %zu bytes long; 1 to %zu are allowed", what, index, text.bytes,
+    uint64_t length;
+    SMT_TRY(take_length(r, &length, what));
+    if (length == 0 || length > limit)
+        return READER_FAIL(r, SMT_FORMAT, "%s %" PRIu64 " is %" PRIu64 " bytes long; 1 to %zu are allowed", what, index, length,
                            limit);
-    for (size_t i = 0; i < text.bytes; i++)
-        if ((unsigned char)text.text[i] < 0x20 || (unsigned char)text.text[i] > 0x7e)
+    char *name = smt_arena_alloc(&r->gguf->arena, (size_t)length + 1, 1);
+    if (!name) return READER_FAIL(r, SMT_MEMORY, "out of memory for %s %" PRIu64, what, index);
+    SMT_TRY(take(r, name, length, what));
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] < 0x20 || (unsigned char)name[i] > 0x7e)
             return READER_FAIL(r, SMT_FORMAT, "%s %" PRIu64 " holds byte 0x%02x, which is not printable ASCII", what, index,
-                               (unsigned char)text.text[i]);
-    *out = smt_arena_strndup(&r->gguf->arena, text.text, text.bytes);
-    return *out ? SMT_OK : READER_FAIL(r, SMT_MEMORY, "out of memory for %s %" PRIu64, what, index);
+                               (unsigned char)name[i]);
+    *out = name;
+    return SMT_OK;
 }
 
 /* ---- names ---- */
 
-/* Sorts names[n] and refuses duplicates. */
-static smt_status index_names(reader *r, smt_gguf_name *names, size_t n, const char *what) {
-    const smt_gguf_name *twice = smt_gguf_sort_names(names, n);
+/* Which numbers two equal names have, *a < *b. */
+static void number_pair(const smt_gguf_name *twice, uint64_t *a, uint64_t *b) {
+    *a = smt_min_u64(twice[0].index, twice[1].index);
+    *b = twice[0].index == *a ? twice[1].index : twice[0].index;
+}
+
+static smt_status index_keys(reader *r) {
+    smt_gguf *gguf = r->gguf;
+    uint64_t a, b;
+    gguf->key_names = smt_alloc(gguf->n_keys, sizeof *gguf->key_names);
+    if (!gguf->key_names) return READER_FAIL(r, SMT_MEMORY, "out of memory for the index of %zu keys", gguf->n_keys);
+    for (size_t i = 0; i < gguf->n_keys; i++) gguf->key_names[i] = (smt_gguf_name){gguf->keys[i].name, i};
+    const smt_gguf_name *twice = smt_gguf_sort_names(gguf->key_names, gguf->n_keys);
     if (!twice) return SMT_OK;
-    return READER_FAIL(r, SMT_FORMAT, "%s \"%.100s\" occurs twice (numbers %" PRIu64 " and %" PRIu64 ")", what, twice->name,
-                       smt_min_u64(twice[0].index, twice[1].index),
-                       twice[0].index > twice[1].index ? twice[0].index : twice[1].index);
+    number_pair(twice, &a, &b);
+    return READER_FAIL(r, SMT_FORMAT, "key \"%.100s\" occurs twice (numbers %" PRIu64 " and %" PRIu64 ")", twice->name, a, b);
+}
+
+smt_status smt_gguf_index_tensors(smt_gguf *gguf, smt_error *err) {
+    uint64_t a, b;
+    smt_free(gguf->tensor_names);
+    gguf->tensor_names = smt_alloc(gguf->n_tensors, sizeof *gguf->tensor_names);
+    if (!gguf->tensor_names)
+        return SMT_FAIL(err, SMT_MEMORY, "%.200s: out of memory for the index of %zu tensors", gguf->path, gguf->n_tensors);
+    for (size_t i = 0; i < gguf->n_tensors; i++) gguf->tensor_names[i] = (smt_gguf_name){gguf->tensors[i].name, i};
+    const smt_gguf_name *twice = smt_gguf_sort_names(gguf->tensor_names, gguf->n_tensors);
+    if (!twice) return SMT_OK;
+    number_pair(twice, &a, &b);
+    if (gguf->n_parts > 1)
+        return SMT_FAIL(err, SMT_FORMAT, "%.200s: tensor \"%s\" occurs twice, in part %u and in part %u", gguf->path,
+                        gguf->tensors[a].name, gguf->tensors[a].part + 1, gguf->tensors[b].part + 1);
+    return SMT_FAIL(err, SMT_FORMAT, "%.200s: tensor \"%s\" occurs twice (numbers %" PRIu64 " and %" PRIu64 ")", gguf->path,
+                    gguf->tensors[a].name, a, b);
 }
 
 /* ---- keys ---- */
@@ -106,29 +151,46 @@ static smt_status read_strings(reader *r, smt_gguf_key *key) {
     if (key->count > remaining(r) / 8)
         return READER_FAIL(r, SMT_FORMAT, "key %.100s: %" PRIu64 " strings cannot fit into the %" PRIu64 " bytes left", key->name,
                            key->count, remaining(r));
-    /* Walk the lengths first, so that the table is made only for strings that are there. */
-    uint64_t start = r->at;
-    smt_gguf_string text;
-    for (uint64_t i = 0; i < key->count; i++) SMT_TRY(take_string(r, &text, key->name));
-    uint64_t end = r->at;
-    key->strings = smt_arena_alloc(&r->gguf->arena, (size_t)key->count, sizeof *key->strings);
-    if (!key->strings)
+    /* Walk the lengths first, so that memory is taken only for strings that are there. */
+    uint64_t start = r->at, length;
+    for (uint64_t i = 0; i < key->count; i++) {
+        SMT_TRY(take_length(r, &length, key->name));
+        SMT_TRY(skip(r, length, key->name));
+    }
+    uint64_t bytes = r->at - start;
+    smt_gguf_string *strings = smt_arena_alloc(&r->gguf->arena, (size_t)key->count, sizeof *strings);
+    uint8_t *data = smt_arena_alloc(&r->gguf->arena, (size_t)bytes, 1);
+    if (!strings || !data)
         return READER_FAIL(r, SMT_MEMORY, "out of memory for the %" PRIu64 " strings of %.100s", key->count, key->name);
     r->at = start;
-    for (uint64_t i = 0; i < key->count; i++) SMT_TRY(take_string(r, &key->strings[i], key->name));
-    r->at = end;
+    SMT_TRY(take(r, data, bytes, key->name));
+    key->data = data;
+    key->strings = strings;
+    for (uint64_t i = 0; i < key->count; i++) {
+        memcpy(&length, data, sizeof length);
+        strings[i] = (smt_gguf_string){(const char *)data + sizeof length, (size_t)length};
+        data += sizeof length;
+        bytes -= sizeof length;
+        if (length > bytes || bytes - length < (key->count - 1 - i) * sizeof length)
+            return READER_FAIL(r, SMT_IO, "key %.100s changed while it was read", key->name);
+        data += length;
+        bytes -= length;
+    }
     return SMT_OK;
 }
 
 /* The values of a key whose element kind and count are known. */
 static smt_status read_elements(reader *r, smt_gguf_key *key) {
-    key->data = r->gguf->bytes + r->at;
     if (key->element_kind == SMT_GGUF_STRING) return read_strings(r, key);
     uint32_t size = smt_gguf_kind_bytes((uint32_t)key->element_kind);
     if (key->count > remaining(r) / size)
         return READER_FAIL(r, SMT_FORMAT, "key %.100s: %" PRIu64 " elements of %u bytes exceed the %" PRIu64 " bytes left",
                            key->name, key->count, size, remaining(r));
-    r->at += key->count * size;
+    SMT_TRY(check_room(r, key->count * size, key->name));
+    uint8_t *data = smt_arena_alloc(&r->gguf->arena, (size_t)key->count, size);
+    if (!data) return READER_FAIL(r, SMT_MEMORY, "out of memory for the %" PRIu64 " elements of %.100s", key->count, key->name);
+    SMT_TRY(take(r, data, key->count * size, key->name));
+    key->data = data;
     return key->element_kind == SMT_GGUF_BOOL ? check_bools(r, key) : SMT_OK;
 }
 
@@ -162,14 +224,11 @@ static smt_status read_keys(reader *r, uint64_t count) {
         SMT_TRY(read_key(r, i, &gguf->keys[gguf->n_keys]));
         gguf->n_keys++;
     }
-    gguf->key_names = smt_alloc(gguf->n_keys, sizeof *gguf->key_names);
-    if (!gguf->key_names) return READER_FAIL(r, SMT_MEMORY, "out of memory for the index of %zu keys", gguf->n_keys);
-    for (size_t i = 0; i < gguf->n_keys; i++) gguf->key_names[i] = (smt_gguf_name){gguf->keys[i].name, i};
-    return index_names(r, gguf->key_names, gguf->n_keys, "key");
+    return index_keys(r);
 }
 
-/* The keys that decide how the rest of the file is read. */
-static smt_status apply_keys(reader *r) {
+/* The key that decides how the rest of the file is read. */
+static smt_status read_alignment(reader *r) {
     smt_gguf *gguf = r->gguf;
     gguf->alignment = SMT_GGUF_DEFAULT_ALIGNMENT;
     const smt_gguf_key *key = smt_gguf_find(gguf, "general.alignment");
@@ -183,9 +242,6 @@ static smt_status apply_keys(reader *r) {
             return READER_FAIL(r, SMT_FORMAT, "key general.alignment is %u, a power of two is wanted", value);
         gguf->alignment = value;
     }
-    uint32_t n_parts = 1;
-    SMT_TRY(smt_gguf_u32(gguf, "split.count", &n_parts, NULL, r->err));
-    if (n_parts > 1) return READER_FAIL(r, SMT_UNSUPPORTED, "split.count %u: split files are not supported yet", n_parts);
     return SMT_OK;
 }
 
@@ -268,7 +324,7 @@ static smt_status place_tensors(reader *r) {
                                " bytes; is the file cut short?",
                                tensor->name, tensor->bytes, start, tensor->offset, gguf->n_bytes);
         tensor->offset += start;
-        tensor->data = gguf->bytes + tensor->offset;
+        tensor->source = gguf;
     }
     return check_overlaps(r);
 }
@@ -283,22 +339,20 @@ static smt_status read_tensors(reader *r, uint64_t count) {
         SMT_TRY(read_tensor(r, i, &gguf->tensors[gguf->n_tensors]));
         gguf->n_tensors++;
     }
-    gguf->tensor_names = smt_alloc(gguf->n_tensors, sizeof *gguf->tensor_names);
-    if (!gguf->tensor_names) return READER_FAIL(r, SMT_MEMORY, "out of memory for the index of %zu tensors", gguf->n_tensors);
-    for (size_t i = 0; i < gguf->n_tensors; i++) gguf->tensor_names[i] = (smt_gguf_name){gguf->tensors[i].name, i};
-    SMT_TRY(index_names(r, gguf->tensor_names, gguf->n_tensors, "tensor"));
+    SMT_TRY(smt_gguf_index_tensors(gguf, r->err));
     return place_tensors(r);
 }
 
 /* ---- the whole ---- */
 
 static smt_status read_version(reader *r) {
-    const uint8_t *magic;
+    uint8_t magic[4];
     uint32_t version;
-    SMT_TRY(take(r, 4, &magic, "the magic number"));
+    SMT_TRY(take(r, magic, sizeof magic, "the magic number"));
     if (memcmp(magic, "GGUF", 4) != 0)
         return READER_FAIL(r, SMT_FORMAT, "not a GGUF file: it begins with bytes %02x %02x %02x %02x", magic[0], magic[1],
                            magic[2], magic[3]);
+    r->gguf->magic = true;
     SMT_TRY(take_u32(r, &version, "the version"));
     if (version && (version & 0xffff) == 0)
         return READER_FAIL(r, SMT_UNSUPPORTED, "a big-endian file (version word 0x%08x); only little-endian files are read",
@@ -315,53 +369,19 @@ static smt_status read_all(reader *r) {
     SMT_TRY(take_u64(r, &n_tensors, "the tensor count"));
     SMT_TRY(take_u64(r, &n_keys, "the key count"));
     SMT_TRY(read_keys(r, n_keys));
-    SMT_TRY(apply_keys(r));
+    SMT_TRY(read_alignment(r));
     return read_tensors(r, n_tensors);
 }
 
-/* Takes over *map, which is empty for memory of the caller. */
-static smt_status parse(const uint8_t *bytes, uint64_t n_bytes, smt_os_map *map, const char *path, smt_gguf **out,
-                        smt_error *err) {
-    smt_gguf *gguf = smt_alloc(1, sizeof *gguf);
-    if (!gguf) {
-        smt_os_unmap(map);
-        return SMT_FAIL(err, SMT_MEMORY, "out of memory opening %s", path);
+smt_status smt_gguf_read_header(smt_gguf *gguf, smt_error *err) {
+    reader r = {.gguf = gguf, .window = gguf->bytes, .window_bytes = gguf->n_bytes, .err = err};
+    if (!gguf->bytes) {
+        r.buffer = smt_alloc(WINDOW_BYTES, 1);
+        if (!r.buffer) return READER_FAIL(&r, SMT_MEMORY, "out of memory for a window of %zu bytes", WINDOW_BYTES);
+        r.window = r.buffer;
+        r.window_bytes = 0;
     }
-    gguf->map = *map;
-    gguf->bytes = bytes;
-    gguf->n_bytes = n_bytes;
-    gguf->path = smt_strdup(path);
-    reader r = {.gguf = gguf, .err = err};
-    smt_status status = gguf->path ? read_all(&r) : SMT_FAIL(err, SMT_MEMORY, "out of memory opening %s", path);
-    if (status != SMT_OK) {
-        smt_gguf_free(gguf);
-        return status;
-    }
-    *out = gguf;
-    return SMT_OK;
-}
-
-smt_status smt_gguf_open(const char *path, smt_gguf **out, smt_error *err) {
-    *out = NULL;
-    smt_os_map map;
-    SMT_TRY(smt_os_map_file(path, &map, err));
-    return parse(map.bytes, map.n_bytes, &map, path, out, err);
-}
-
-smt_status smt_gguf_parse(const void *bytes, size_t n_bytes, const char *label, smt_gguf **out, smt_error *err) {
-    *out = NULL;
-    smt_os_map none = {0};
-    return parse(bytes, n_bytes, &none, label, out, err);
-}
-
-void smt_gguf_free(smt_gguf *gguf) {
-    if (!gguf) return;
-    smt_free(gguf->keys);
-    smt_free(gguf->key_names);
-    smt_free(gguf->tensors);
-    smt_free(gguf->tensor_names);
-    smt_free(gguf->path);
-    smt_arena_free(&gguf->arena);
-    smt_os_unmap(&gguf->map);
-    smt_free(gguf);
+    smt_status status = read_all(&r);
+    smt_free(r.buffer);
+    return status;
 }

@@ -1,7 +1,10 @@
 /* load.c: items of the plan, one after another, as chunks of whole rows in device layout.
  *
  * Three kinds of item: rows of a file matrix (perhaps a view: the v half of every head in attn_kv_b), the three matrices of an expert, and
- * derived planes: k_b transposed out of an old file's attn_kv_b, decoded to float and stored as smt_matrix_dtype says. */
+ * derived planes: k_b transposed out of an old file's attn_kv_b, decoded to float and stored as smt_matrix_dtype says.
+ *
+ * Bytes are read, never mapped: straight to their place where the device keeps the file's rows, else by way of one chunk of host memory.
+ * So a file that is cut short while it loads is SMT_IO, and loading takes the same little host memory whatever the size of the model. */
 #include "load/load.h"
 
 #include "load/load_upload.h"
@@ -12,6 +15,7 @@ typedef struct loader {
     const smt_load_args *args;
     smt_weights *weights;
     smt_upload upload;
+    uint8_t *chunk; /* owned, [SMT_UPLOAD_CHUNK]: file rows that the device keeps in another layout; NULL until the first */
     uint64_t done, total;
     smt_error *err;
 } loader;
@@ -25,12 +29,24 @@ static smt_status report(loader *l, uint64_t bytes) {
     return SMT_OK;
 }
 
+/* File rows to device rows at `to`: n rows from byte `from` of the tensor on, in one chunk. */
+static smt_status read_rows(loader *l, const smt_matrix *m, uint64_t from, uint32_t n, uint8_t *to) {
+    smt_dtype type = m->tensor->type;
+    uint64_t bytes = n * smt_dtype_row_bytes(type, m->k);
+    if (smt_quant_same_bytes(type, m->k)) return smt_gguf_tensor_read(m->tensor, from, to, bytes, l->err);
+    if (!l->chunk) l->chunk = smt_alloc(SMT_UPLOAD_CHUNK, 1);
+    if (!l->chunk) return SMT_FAIL(l->err, SMT_MEMORY, "out of memory loading %s", m->tensor->name);
+    SMT_TRY(smt_gguf_tensor_read(m->tensor, from, l->chunk, bytes, l->err));
+    smt_quant_to_device(type, l->chunk, to, n, m->k);
+    return SMT_OK;
+}
+
 /* Rows [row, row + rows) of one plane of a file matrix to `to` in the buffer. */
 static smt_status load_rows(loader *l, const smt_matrix *m, uint32_t plane, uint32_t row, uint32_t rows, smt_vk_buffer *buffer,
                             uint64_t to) {
     smt_dtype type = m->tensor->type;
     uint64_t file_row = smt_dtype_row_bytes(type, m->k), device_row = smt_quant_device_row_bytes(type, m->k);
-    const uint8_t *from = m->tensor->data + ((uint64_t)plane * m->plane_rows + m->row + row) * file_row;
+    uint64_t from = ((uint64_t)plane * m->plane_rows + m->row + row) * file_row;
     uint32_t step = (uint32_t)(SMT_UPLOAD_CHUNK / device_row);
     if (step == 0)
         return SMT_FAIL(l->err, SMT_UNSUPPORTED, "tensor %s: a row has %llu bytes", m->tensor->name,
@@ -38,27 +54,38 @@ static smt_status load_rows(loader *l, const smt_matrix *m, uint32_t plane, uint
     for (uint32_t i = 0; i < rows; i += step) {
         uint32_t n = smt_min_u32(step, rows - i);
         uint8_t *to_bytes;
+        if (rows - i > n)
+            smt_gguf_tensor_expect(m->tensor, from + (i + n) * file_row, smt_min_u32(step, rows - i - n) * file_row);
         SMT_TRY(smt_upload_begin(&l->upload, buffer, to + i * device_row, n * device_row, &to_bytes, l->err));
-        smt_quant_to_device(type, from + i * file_row, to_bytes, n, m->k);
+        SMT_TRY(read_rows(l, m, from + i * file_row, n, to_bytes));
         SMT_TRY(smt_upload_commit(&l->upload, buffer, to + i * device_row, n * device_row, l->err));
         SMT_TRY(report(l, n * device_row));
     }
     return SMT_OK;
 }
 
+/* The plane of a derived matrix as it stands in the file, decoded: [k, rows]. */
+static smt_status decode_plane(loader *l, const smt_matrix *m, uint32_t plane, float *values) {
+    uint64_t file_row = smt_dtype_row_bytes(m->tensor->type, m->rows);
+    uint8_t *bytes = smt_alloc(m->k, file_row);
+    if (!bytes) return SMT_FAIL(l->err, SMT_MEMORY, "out of memory deriving %s", m->tensor->name);
+    smt_status status =
+        smt_gguf_tensor_read(m->tensor, ((uint64_t)plane * m->plane_rows + m->row) * file_row, bytes, m->k * file_row, l->err);
+    if (status == SMT_OK && !smt_quant_decode(m->tensor->type, bytes, values, (uint64_t)m->k * m->rows))
+        status = SMT_FAIL(l->err, SMT_UNSUPPORTED, "tensor %s: no decoder for its type", m->tensor->name);
+    smt_free(bytes);
+    return status;
+}
+
 /* One derived plane: the file holds k rows of `rows` values, the device wants `rows` rows of k values. */
 static smt_status load_transposed(loader *l, const smt_matrix *m, uint32_t plane, smt_vk_buffer *buffer, uint64_t to) {
     smt_dtype type = smt_matrix_dtype(m);
-    uint64_t file_row = smt_dtype_row_bytes(m->tensor->type, m->rows), device_row = smt_quant_device_row_bytes(type, m->k);
+    uint64_t device_row = smt_quant_device_row_bytes(type, m->k);
     float *values = smt_alloc((size_t)m->k * m->rows, sizeof *values), *line = smt_alloc(m->k, sizeof *line);
     uint8_t *coded = smt_alloc(m->k, sizeof(float)), *to_bytes;
     smt_status status =
         values && line && coded ? SMT_OK : SMT_FAIL(l->err, SMT_MEMORY, "out of memory deriving %s", m->tensor->name);
-    for (uint32_t j = 0; status == SMT_OK && j < m->k; j++) {
-        const uint8_t *from = m->tensor->data + ((uint64_t)plane * m->plane_rows + m->row + j) * file_row;
-        if (!smt_quant_decode(m->tensor->type, from, values + (size_t)j * m->rows, m->rows))
-            status = SMT_FAIL(l->err, SMT_UNSUPPORTED, "tensor %s: no decoder for its type", m->tensor->name);
-    }
+    if (status == SMT_OK) status = decode_plane(l, m, plane, values);
     if (status == SMT_OK) status = smt_upload_begin(&l->upload, buffer, to, m->rows * device_row, &to_bytes, l->err);
     for (uint32_t r = 0; status == SMT_OK && r < m->rows; r++) {
         for (uint32_t j = 0; j < m->k; j++) line[j] = values[(size_t)j * m->rows + r];
@@ -133,6 +160,7 @@ smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_err
         if (args->items->layers[i].n_windows) status = load_table(&l, i);
     if (status == SMT_OK && args->plan->codebooks.bytes) status = load_codebooks(&l);
     smt_status finished = smt_upload_finish(&l.upload, status == SMT_OK ? err : NULL);
+    smt_free(l.chunk);
     if (status == SMT_OK) status = finished;
     if (status == SMT_OK) {
         l.done = 0; /* padding was never uploaded: end at the total all the same */

@@ -1,5 +1,5 @@
 /* load.h: executes a weight plan: allocates its buffers, then streams file rows into device layout, straight into mapped memory where the
- * device's memory is host-visible, else through a staging ring. No second copy of the weights stays in host memory. */
+ * device's memory is host-visible, else through a staging ring. Host memory in use: at most one chunk beside the ring. */
 #ifndef SMT_LOAD_H
 #define SMT_LOAD_H
 

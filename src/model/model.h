@@ -97,7 +97,8 @@ uint32_t smt_model_cache_row(const smt_model *model);
 uint32_t smt_model_moe_layers(const smt_model *model);
 /* The type that the device holds for a matrix: the file's, except for derived (transposed) planes. */
 smt_dtype smt_matrix_dtype(const smt_matrix *matrix);
-/* Decodes one row of one plane to float32 [k], transposition applied. */
+/* Reads one row of one plane from the file and decodes it to float32 [k], transposition applied. False: no such row, no decoder for its
+ * type, or the file can no longer be read. */
 bool smt_matrix_row(const smt_matrix *matrix, uint32_t plane, uint32_t row, float *out);
 
 #endif

@@ -107,7 +107,7 @@ static smt_status read_divisors(smt_model_reader *r, uint32_t n, const float **o
                         smt_dtype_get((uint32_t)matrix.tensor->type)->name);
     float *divisors = smt_arena_alloc(&r->model->arena, n, sizeof *divisors);
     if (!divisors) return SMT_FAIL(r->err, SMT_MEMORY, "out of memory for %u rotary divisors", n);
-    memcpy(divisors, matrix.tensor->data, n * sizeof *divisors);
+    SMT_TRY(smt_gguf_tensor_read(matrix.tensor, 0, divisors, n * sizeof *divisors, r->err));
     for (uint32_t i = 0; i < n; i++)
         if (!(divisors[i] >= 1e-6f && divisors[i] <= 1e6f))
             return SMT_FAIL(r->err, SMT_FORMAT, "tensor rope_freqs.weight: value %u is %g, 1e-6 to 1e6 is allowed", i,

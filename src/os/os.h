@@ -1,18 +1,26 @@
-/* os.h: the operating system behind a few calls: file mapping, clock, threads, dynamic libraries, files and folders.
+/* os.h: the operating system behind a few calls: files and folders, clock, threads, dynamic libraries.
  * os_posix.c and os_win32.c are the only places with platform conditions. */
 #ifndef SMT_OS_H
 #define SMT_OS_H
 
 #include "base/base.h"
 
-typedef struct smt_os_map { /* a read-only file mapping */
-    const uint8_t *bytes;
-    uint64_t n_bytes;
-    void *handle;
-} smt_os_map;
-smt_status smt_os_map_file(const char *path, smt_os_map *out,
-                           smt_error *err); /* SMT_IO names path and cause; empty files are SMT_FORMAT */
-void smt_os_unmap(smt_os_map *map);
+/* A regular file open for reading at any place, by any thread at once. Nothing is mapped: where a file was cut short behind our back,
+ * or a network drive went away, the read fails with SMT_IO; reading a mapping would end the process with a signal. */
+typedef struct smt_os_file {
+    bool open;
+    uint64_t n_bytes;     /* when it was opened; this and identity stay after closing */
+    uint64_t identity[4]; /* which file it is, and when it was last written */
+    intptr_t handle;
+} smt_os_file;
+smt_status smt_os_file_open(const char *path, smt_os_file *out, smt_error *err); /* SMT_IO names path and cause */
+void smt_os_file_close(smt_os_file *file);
+bool smt_os_file_same(const smt_os_file *a, const smt_os_file *b); /* one file, not written in between */
+/* Exactly `bytes`, or SMT_IO, which names `path`. */
+smt_status smt_os_file_read(const smt_os_file *file, const char *path, uint64_t offset, void *out, uint64_t bytes,
+                            smt_error *err);
+/* Advice that this range is read next: the system may fetch it while the caller does something else. */
+void smt_os_file_expect(const smt_os_file *file, uint64_t offset, uint64_t bytes);
 
 double smt_os_seconds(void); /* monotonic */
 

@@ -1,10 +1,8 @@
 /* os_posix.c: os.h for Linux, the BSDs and macOS.
  *
  * Invariants
- *   1. A mapping is read-only and private: another process that writes the file cannot make us write it. If the file shrinks
- *      while it is mapped, reading the lost pages raises SIGBUS: that is the price of mapping, and the caller's to know.
- *   2. Every descriptor is closed on exec, and closed before its function returns: a mapping keeps its file without one.
- *   3. errno is turned into words at the place of the failure, with the path. */
+ *   1. Every descriptor is closed on exec, and closed before its function returns, but those that a smt_os_file holds.
+ *   2. errno is turned into words at the place of the failure, with the path. */
 #ifndef _WIN32
 #include "os.h"
 
@@ -14,7 +12,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,49 +30,66 @@ static smt_status fail_io(smt_error *err, const char *what, const char *path) {
     return SMT_FAIL(err, SMT_IO, "cannot %s %s: %s", what, path, words);
 }
 
-/* Opens a regular file for reading and finds its size. *out_fd is -1 on failure. */
-static smt_status open_regular(const char *path, int *out_fd, uint64_t *out_bytes, smt_error *err) {
-    *out_fd = -1;
+/* Opens a regular file for reading and examines it. */
+static smt_status open_regular(const char *path, int *out_fd, struct stat *info, smt_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hang us */
     if (fd < 0) return fail_io(err, "open", path);
-    struct stat info;
     smt_status status = SMT_OK;
-    if (fstat(fd, &info) != 0)
+    if (fstat(fd, info) != 0)
         status = fail_io(err, "examine", path);
-    else if (!S_ISREG(info.st_mode))
+    else if (!S_ISREG(info->st_mode))
         status = SMT_FAIL(err, SMT_IO, "cannot read %s: not a regular file", path);
     if (status != SMT_OK) {
         close(fd);
         return status;
     }
     *out_fd = fd;
-    *out_bytes = (uint64_t)info.st_size;
     return SMT_OK;
 }
 
-smt_status smt_os_map_file(const char *path, smt_os_map *out, smt_error *err) {
-    *out = (smt_os_map){0};
+smt_status smt_os_file_open(const char *path, smt_os_file *out, smt_error *err) {
+    *out = (smt_os_file){0};
     int fd;
-    uint64_t bytes;
-    SMT_TRY(open_regular(path, &fd, &bytes, err));
-    smt_status status = SMT_OK;
-    void *memory = MAP_FAILED;
-    if (bytes == 0)
-        status = SMT_FAIL(err, SMT_FORMAT, "%s is empty", path);
-    else if (bytes > SIZE_MAX)
-        status = SMT_FAIL(err, SMT_IO, "cannot map %s: %llu bytes exceed the address space", path, (unsigned long long)bytes);
-    else {
-        memory = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (memory == MAP_FAILED) status = fail_io(err, "map", path);
-    }
-    close(fd);
-    if (status == SMT_OK) *out = (smt_os_map){.bytes = memory, .n_bytes = bytes, .handle = memory};
-    return status;
+    struct stat info;
+    SMT_TRY(open_regular(path, &fd, &info, err));
+    *out = (smt_os_file){.open = true,
+                         .n_bytes = (uint64_t)info.st_size,
+                         .identity = {(uint64_t)info.st_dev, (uint64_t)info.st_ino, (uint64_t)info.st_mtime},
+                         .handle = fd};
+    return SMT_OK;
 }
 
-void smt_os_unmap(smt_os_map *map) {
-    if (map->handle) munmap(map->handle, (size_t)map->n_bytes);
-    *map = (smt_os_map){0};
+void smt_os_file_close(smt_os_file *file) {
+    if (file->open) close((int)file->handle);
+    file->open = false;
+}
+
+bool smt_os_file_same(const smt_os_file *a, const smt_os_file *b) {
+    return a->n_bytes == b->n_bytes && memcmp(a->identity, b->identity, sizeof a->identity) == 0;
+}
+
+smt_status smt_os_file_read(const smt_os_file *file, const char *path, uint64_t offset, void *out, uint64_t bytes,
+                            smt_error *err) {
+    for (uint64_t done = 0; done < bytes;) {
+        ssize_t n = pread((int)file->handle, (char *)out + done, (size_t)(bytes - done), (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail_io(err, "read", path);
+        if (n == 0)
+            return SMT_FAIL(err, SMT_IO, "%.200s ends at byte %llu, but it had %llu when it was opened: was it cut short?", path,
+                            (unsigned long long)(offset + done), (unsigned long long)file->n_bytes);
+        done += (uint64_t)n;
+    }
+    return SMT_OK;
+}
+
+void smt_os_file_expect(const smt_os_file *file, uint64_t offset, uint64_t bytes) {
+#if defined(POSIX_FADV_WILLNEED)
+    (void)posix_fadvise((int)file->handle, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);
+#else
+    (void)file;
+    (void)offset;
+    (void)bytes;
+#endif
 }
 
 /* Reads exactly `bytes`, or fewer when the file ends early; returns the count, or -1 with errno. */
@@ -95,9 +109,10 @@ smt_status smt_os_read_file(const char *path, char **out, size_t *out_bytes, smt
     *out = NULL;
     *out_bytes = 0;
     int fd;
-    uint64_t bytes;
-    SMT_TRY(open_regular(path, &fd, &bytes, err));
+    struct stat info;
+    SMT_TRY(open_regular(path, &fd, &info, err));
     smt_status status = SMT_OK;
+    uint64_t bytes = (uint64_t)info.st_size;
     char *text = bytes < SIZE_MAX / 2 ? smt_alloc((size_t)bytes + 1, 1) : NULL;
     ssize_t got = 0;
     if (!text)

@@ -1,9 +1,8 @@
 /* os_win32.c: os.h for Windows. Paths are UTF-8 here as everywhere and become UTF-16 at the calls.
  *
  * Invariants
- *   1. A mapping is read-only; its file cannot be deleted or shortened while it is mapped.
- *   2. Every handle is closed before its function returns, but those that the result holds.
- *   3. GetLastError is turned into a number in the message at the place of the failure, with the path. */
+ *   1. Every handle is closed before its function returns, but those that the result holds.
+ *   2. GetLastError is turned into a number in the message at the place of the failure, with the path. */
 #ifdef _WIN32
 #include "os.h"
 
@@ -53,28 +52,55 @@ static smt_status open_sized(const char *path, HANDLE *out_file, uint64_t *out_b
     return SMT_OK;
 }
 
-smt_status smt_os_map_file(const char *path, smt_os_map *out, smt_error *err) {
-    *out = (smt_os_map){0};
-    HANDLE file, mapping = NULL;
+smt_status smt_os_file_open(const char *path, smt_os_file *out, smt_error *err) {
+    *out = (smt_os_file){0};
+    HANDLE file;
     uint64_t bytes;
     SMT_TRY(open_sized(path, &file, &bytes, err));
-    smt_status status = SMT_OK;
-    void *memory = NULL;
-    if (bytes == 0)
-        status = SMT_FAIL(err, SMT_FORMAT, "%s is empty", path);
-    else if (!(mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)))
-        status = fail_io(err, "map", path);
-    else if (!(memory = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0)))
-        status = fail_io(err, "map", path);
-    if (mapping) CloseHandle(mapping);
-    CloseHandle(file);
-    if (status == SMT_OK) *out = (smt_os_map){.bytes = memory, .n_bytes = bytes, .handle = memory};
-    return status;
+    BY_HANDLE_FILE_INFORMATION info;
+    if (!GetFileInformationByHandle(file, &info)) {
+        smt_status status = fail_io(err, "examine", path);
+        CloseHandle(file);
+        return status;
+    }
+    *out = (smt_os_file){.open = true,
+                         .n_bytes = bytes,
+                         .identity = {info.dwVolumeSerialNumber, (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow,
+                                      info.ftLastWriteTime.dwHighDateTime, info.ftLastWriteTime.dwLowDateTime},
+                         .handle = (intptr_t)file};
+    return SMT_OK;
 }
 
-void smt_os_unmap(smt_os_map *map) {
-    if (map->handle) UnmapViewOfFile(map->handle);
-    *map = (smt_os_map){0};
+void smt_os_file_close(smt_os_file *file) {
+    if (file->open) CloseHandle((HANDLE)file->handle);
+    file->open = false;
+}
+
+bool smt_os_file_same(const smt_os_file *a, const smt_os_file *b) {
+    return a->n_bytes == b->n_bytes && memcmp(a->identity, b->identity, sizeof a->identity) == 0;
+}
+
+smt_status smt_os_file_read(const smt_os_file *file, const char *path, uint64_t offset, void *out, uint64_t bytes,
+                            smt_error *err) {
+    for (uint64_t done = 0; done < bytes;) {
+        uint64_t at = offset + done;
+        OVERLAPPED place = {.Offset = (DWORD)at, .OffsetHigh = (DWORD)(at >> 32)};
+        DWORD got = 0;
+        BOOL read = ReadFile((HANDLE)file->handle, (char *)out + done, (DWORD)smt_min_u64(bytes - done, 1u << 30), &got, &place);
+        if (!read && GetLastError() != ERROR_HANDLE_EOF) return fail_io(err, "read", path);
+        if (got == 0)
+            return SMT_FAIL(err, SMT_IO, "%.200s ends at byte %llu, but it had %llu when it was opened: was it cut short?", path,
+                            (unsigned long long)at, (unsigned long long)file->n_bytes);
+        done += got;
+    }
+    return SMT_OK;
+}
+
+/* Windows reads ahead by itself and takes no advice for ranges of an open file. */
+void smt_os_file_expect(const smt_os_file *file, uint64_t offset, uint64_t bytes) {
+    (void)file;
+    (void)offset;
+    (void)bytes;
 }
 
 /* ReadFile takes 32-bit counts. */

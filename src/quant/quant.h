@@ -21,6 +21,8 @@ typedef enum smt_layout { SMT_LAYOUT_ROWS, SMT_LAYOUT_PAD32 } smt_layout;
 smt_layout smt_quant_layout(smt_dtype type);
 /* Bytes of one device row of n elements in that layout; 0 when the type's block does not divide n. */
 uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n);
+/* Whether device rows of n elements are the file's bytes, so that they may be read straight to their place. */
+bool smt_quant_same_bytes(smt_dtype type, uint64_t n);
 /* File rows to device rows: `rows` rows of n elements. dst holds rows * smt_quant_device_row_bytes(type, n). */
 void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n);
 

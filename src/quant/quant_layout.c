@@ -19,10 +19,15 @@ uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n) {
     return smt_dtype_row_bytes(type, smt_quant_layout(type) == SMT_LAYOUT_PAD32 ? smt_align_up(n, CHUNK) : n);
 }
 
+bool smt_quant_same_bytes(smt_dtype type, uint64_t n) {
+    uint64_t bytes = smt_quant_device_row_bytes(type, n);
+    return bytes && bytes == smt_dtype_row_bytes(type, n);
+}
+
 void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n) {
     uint64_t file_bytes = smt_dtype_row_bytes(type, n), device_bytes = smt_quant_device_row_bytes(type, n);
     if (!device_bytes) return;
-    if (file_bytes == device_bytes) {
+    if (smt_quant_same_bytes(type, n)) {
         memcpy(dst, src, rows * file_bytes);
         return;
     }

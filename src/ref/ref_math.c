@@ -65,7 +65,8 @@ smt_status smt_ref_matvec(const smt_matrix *w, uint32_t plane, const float *x, f
         if (smt_matrix_row(w, plane, r, row))
             y[r] = smt_ref_dot(row, x, w->k);
         else
-            status = SMT_FAIL(err, SMT_UNSUPPORTED, "%s: row %u of plane %u does not decode", w->tensor->name, r, plane);
+            status =
+                SMT_FAIL(err, SMT_UNSUPPORTED, "%s: row %u of plane %u cannot be read or decoded", w->tensor->name, r, plane);
     }
     smt_free(row);
     return status;

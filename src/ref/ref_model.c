@@ -74,7 +74,7 @@ static smt_status add_size(smt_ref *ref, const smt_matrix *matrix, void *user, s
 
 static smt_status read_row(const smt_matrix *matrix, uint32_t plane, uint32_t row, float *out, smt_error *err) {
     if (smt_matrix_row(matrix, plane, row, out)) return SMT_OK;
-    return SMT_FAIL(err, SMT_UNSUPPORTED, "%s: row %u of plane %u does not decode", matrix->tensor->name, row, plane);
+    return SMT_FAIL(err, SMT_UNSUPPORTED, "%s: row %u of plane %u cannot be read or decoded", matrix->tensor->name, row, plane);
 }
 
 static smt_status decode_matrix(smt_ref *ref, const smt_matrix *matrix, void *user, smt_error *err) {

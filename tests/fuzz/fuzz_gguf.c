@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (smt_gguf_parse(data, size, "fuzz", &gguf, &err) != SMT_OK) return 0;
     for (uint64_t i = 0; i < smt_gguf_tensor_count(gguf); i++) {
         const smt_gguf_tensor *tensor = smt_gguf_tensor_at(gguf, i);
-        sink = tensor->data[tensor->bytes - 1];
+        uint8_t last;
+        if (smt_gguf_tensor_read(tensor, tensor->bytes - 1, &last, 1, &err) == SMT_OK) sink = last;
     }
     if (smt_model_create(gguf, &model, &err) == SMT_OK) touch_model(model);
     smt_model_free(model);

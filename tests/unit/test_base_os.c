@@ -1,6 +1,8 @@
-/* test_base_os.c: files, mappings, threads, the clock. Everything is written below the build folder. */
+/* test_base_os.c: files, threads, the clock. Everything is written below the build folder. */
 #include "os/os.h"
 #include "support.h"
+
+#include <unistd.h>
 
 static void test_write_and_read(void **state) {
     (void)state;
@@ -33,39 +35,64 @@ static void test_write_failures(void **state) {
     remove(file);
 }
 
-static void test_map(void **state) {
+static void test_file(void **state) {
     (void)state;
     smt_error err = {0};
-    smt_os_map map;
-    const char *path = smt_test_work("test_base_os/mapped");
+    smt_os_file file, again;
+    char text[16] = {0};
+    const char *path = smt_test_work("test_base_os/file");
     SMT_ASSERT_OK(smt_os_write_atomic(path, "0123456789", 10, &err), &err);
-    SMT_ASSERT_OK(smt_os_map_file(path, &map, &err), &err);
-    assert_int_equal(map.n_bytes, 10);
-    assert_memory_equal(map.bytes, "0123456789", 10);
-    remove(path); /* the mapping holds the file */
-    assert_int_equal(map.bytes[9], '9');
-    smt_os_unmap(&map);
-    assert_null(map.bytes);
-    smt_os_unmap(&map);
+    SMT_ASSERT_OK(smt_os_file_open(path, &file, &err), &err);
+    assert_int_equal(file.n_bytes, 10);
+    smt_os_file_expect(&file, 0, 10);
+    SMT_ASSERT_OK(smt_os_file_read(&file, path, 3, text, 4, &err), &err);
+    assert_string_equal(text, "3456");
+    SMT_ASSERT_OK(smt_os_file_open(path, &again, &err), &err);
+    assert_true(smt_os_file_same(&file, &again));
+    smt_os_file_close(&again);
+    remove(path); /* the descriptor holds the file */
+    SMT_ASSERT_OK(smt_os_file_read(&file, path, 9, text, 1, &err), &err);
+    assert_int_equal(text[0], '9');
+    assert_int_equal(smt_os_file_read(&file, path, 9, text, 2, &err), SMT_IO);
+    SMT_ASSERT_OK(smt_os_write_atomic(path, "0123456789", 10, &err), &err);
+    SMT_ASSERT_OK(smt_os_file_open(path, &again, &err), &err);
+    assert_false(smt_os_file_same(&file, &again)); /* another file of that name */
+    smt_os_file_close(&again);
+    smt_os_file_close(&again);
+    smt_os_file_close(&file);
+    remove(path);
+}
+
+/* A file that another process cuts short is an error of the read, and good up to where it ends. */
+static void test_shrinking_file(void **state) {
+    (void)state;
+    smt_error err = {0};
+    smt_os_file file;
+    char text[10];
+    const char *path = smt_test_work("test_base_os/shrinking");
+    SMT_ASSERT_OK(smt_os_write_atomic(path, "0123456789", 10, &err), &err);
+    SMT_ASSERT_OK(smt_os_file_open(path, &file, &err), &err);
+    assert_int_equal(truncate(path, 4), 0);
+    SMT_ASSERT_OK(smt_os_file_read(&file, path, 0, text, 4, &err), &err);
+    assert_int_equal(smt_os_file_read(&file, path, 0, text, 10, &err), SMT_IO);
+    assert_non_null(strstr(err.message, "test_base_os/shrinking ends at byte 4, but it had 10"));
+    smt_os_file_close(&file);
+    remove(path);
 }
 
 static void test_missing_files(void **state) {
     (void)state;
     smt_error err = {0};
-    smt_os_map map;
+    smt_os_file file;
     char *text = (char *)1;
     size_t bytes;
-    const char *missing = smt_test_work("test_base_os/missing"), *empty = smt_test_work("test_base_os/empty");
-    assert_int_equal(smt_os_map_file(missing, &map, &err), SMT_IO);
+    const char *missing = smt_test_work("test_base_os/missing");
+    assert_int_equal(smt_os_file_open(missing, &file, &err), SMT_IO);
     assert_non_null(strstr(err.message, "test_base_os/missing"));
-    assert_null(map.bytes);
+    assert_false(file.open);
     assert_int_equal(smt_os_read_file(missing, &text, &bytes, &err), SMT_IO);
     assert_null(text);
-    assert_int_equal(smt_os_map_file(smt_test_data(""), &map, &err), SMT_IO); /* a folder */
-    SMT_ASSERT_OK(smt_os_write_atomic(empty, "", 0, &err), &err);
-    assert_int_equal(smt_os_map_file(empty, &map, &err), SMT_FORMAT);
-    assert_non_null(strstr(err.message, "empty"));
-    remove(empty);
+    assert_int_equal(smt_os_file_open(smt_test_data(""), &file, &err), SMT_IO); /* a folder */
 }
 
 typedef struct counter {
@@ -108,8 +135,9 @@ static void test_clock_and_libraries(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_write_failures), cmocka_unit_test(test_map),
-        cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_threads),        cmocka_unit_test(test_clock_and_libraries),
+        cmocka_unit_test(test_write_and_read),      cmocka_unit_test(test_write_failures), cmocka_unit_test(test_file),
+        cmocka_unit_test(test_shrinking_file),      cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_clock_and_libraries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

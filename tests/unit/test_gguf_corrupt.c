@@ -41,7 +41,10 @@ static smt_status parse_copy(const uint8_t *bytes, size_t n) {
         }
         for (uint64_t i = 0; i < smt_gguf_tensor_count(gguf); i++) {
             const smt_gguf_tensor *tensor = smt_gguf_tensor_at(gguf, i);
-            sum += tensor->data[0] + tensor->data[tensor->bytes - 1];
+            uint8_t ends[2];
+            SMT_ASSERT_OK(smt_gguf_tensor_read(tensor, 0, &ends[0], 1, &err), &err);
+            SMT_ASSERT_OK(smt_gguf_tensor_read(tensor, tensor->bytes - 1, &ends[1], 1, &err), &err);
+            sum += ends[0] + ends[1];
         }
     }
     assert_true(sum < UINT32_MAX); /* keeps the reads alive */

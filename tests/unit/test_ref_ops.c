@@ -1,5 +1,6 @@
 /* test_ref_ops.c: each operation of the reference against its formula in double, and, where the numeric contract fixes the
  * order of float operations, against numbers that come out otherwise in any other order. */
+#include "gguf_write.h"
 #include "support.h"
 
 #include "quant/quant.h"
@@ -195,8 +196,14 @@ static void test_matvec(void **state) {
     fill(x, K, 9);
     assert_true(smt_quant_encode(SMT_DTYPE_Q8_0, w, bytes, PLANES * ROWS * K));
     assert_true(smt_quant_decode(SMT_DTYPE_Q8_0, bytes, w, PLANES * ROWS * K));
-    smt_gguf_tensor tensor = {
-        .name = "t", .type = SMT_DTYPE_Q8_0, .n_dims = 3, .ne = {K, ROWS, PLANES, 1}, .bytes = sizeof bytes, .data = bytes};
+    smt_gguf_writer writer = {0};
+    smt_gguf *file;
+    uint8_t *written;
+    size_t n_written;
+    smt_gguf_write_tensor(&writer, "t", SMT_DTYPE_Q8_0, (const uint64_t[]){K, ROWS, PLANES, 1}, bytes);
+    SMT_ASSERT_OK(smt_gguf_write_memory(&writer, &written, &n_written, &err), &err);
+    SMT_ASSERT_OK(smt_gguf_parse(written, n_written, "t", &file, &err), &err);
+    smt_gguf_tensor tensor = *smt_gguf_find_tensor(file, "t");
     smt_matrix matrix = {.tensor = &tensor, .k = K, .rows = ROWS, .n_planes = PLANES, .plane_rows = ROWS};
     for (uint32_t p = 0; p < PLANES; p++) {
         SMT_ASSERT_OK(smt_ref_matvec(&matrix, p, x, y, &err), &err);
@@ -205,6 +212,9 @@ static void test_matvec(void **state) {
     tensor.type = SMT_DTYPE_I32; /* no decoder */
     assert_int_equal(smt_ref_matvec(&matrix, 0, x, y, &err), SMT_UNSUPPORTED);
     assert_non_null(strstr(err.message, "t: row 0"));
+    smt_gguf_free(file);
+    smt_gguf_write_free(&writer);
+    smt_free(written);
 }
 
 int main(void) {
