@@ -1,12 +1,10 @@
 /* fuzz_gguf.c: any bytes as a file: parse it, describe its model, touch what the result points to.
  *
- * With libFuzzer (SEAMOUNT_FUZZ), this is its target. Compiled with SMT_FUZZ_CORPUS it is a program that runs the target over
- * the files named on its command line, so that a corpus can be replayed with any compiler. */
+ * Seeds: the models in tests/data. */
+#include "corpus.h"
 #include "model/model.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The results land here, so that no compiler drops the reads. */
 static volatile float sink;
@@ -41,24 +39,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     smt_gguf_free(gguf);
     return 0;
 }
-
-#ifdef SMT_FUZZ_CORPUS
-#include "os/os.h"
-
-#include <stdio.h>
-
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        smt_error err = {0};
-        char *bytes;
-        size_t n;
-        if (smt_os_read_file(argv[i], &bytes, &n, &err) != SMT_OK) {
-            fprintf(stderr, "%s\n", err.message);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput((const uint8_t *)bytes, n);
-        smt_free(bytes);
-    }
-    return 0;
-}
-#endif

@@ -64,6 +64,23 @@ void smt_gguf_write_texts(smt_gguf_writer *w, const char *key, const char *const
     for (uint64_t i = 0; i < count; i++) append_text(w, &w->keys, texts[i], strlen(texts[i]));
 }
 
+/* Strings lie in the file as they are written: lengths and texts one after another. */
+static size_t raw_bytes(const smt_gguf_key *key) {
+    static const size_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    size_t bytes = (size_t)key->count * sizes[key->element_kind];
+    for (uint64_t i = 0; key->strings && i < key->count; i++) bytes += 8 + key->strings[i].bytes;
+    return bytes;
+}
+
+void smt_gguf_write_copy(smt_gguf_writer *w, const smt_gguf_key *key) {
+    if (key->kind == SMT_GGUF_ARRAY)
+        smt_gguf_write_array(w, key->name, key->element_kind, key->count, key->data, raw_bytes(key));
+    else if (key->strings)
+        smt_gguf_write_key(w, key->name, key->kind, key->strings[0].text, key->strings[0].bytes);
+    else
+        smt_gguf_write_key(w, key->name, key->kind, key->data, raw_bytes(key));
+}
+
 /* ---- tensors ---- */
 
 static uint64_t tensor_bytes(uint32_t type, const uint64_t ne[4]) {

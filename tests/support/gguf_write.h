@@ -33,6 +33,8 @@ void smt_gguf_write_f32(smt_gguf_writer *w, const char *key, float value);
 void smt_gguf_write_bool(smt_gguf_writer *w, const char *key, bool value);
 void smt_gguf_write_text(smt_gguf_writer *w, const char *key, const char *text);
 void smt_gguf_write_texts(smt_gguf_writer *w, const char *key, const char *const *texts, uint64_t count);
+/* A key as another file has it. */
+void smt_gguf_write_copy(smt_gguf_writer *w, const smt_gguf_key *key);
 
 /* Unused dimensions of ne are 1; trailing ones are dropped as usual writers do. `data` holds what type and ne say, and is copied;
  * NULL: zeros. An unknown type id takes 0 bytes. */

@@ -1,6 +1,5 @@
 /* test_model_refuse.c: a good file with one thing wrong at a time: a key missing or out of range, a tensor missing, misshapen or
  * of a kind that we cannot compute with. Each must be refused with words that name the thing and the numbers. */
-#include "gguf/gguf_internal.h"
 #include "gguf_write.h"
 #include "model/model.h"
 #include "support.h"
@@ -24,25 +23,12 @@ typedef struct edit {
 
 static bool same(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
 
-/* String arrays lie in the file as they are written: lengths and texts one after another. */
-static size_t raw_bytes(const smt_gguf_key *key) {
-    if (!key->strings) return (size_t)key->count * smt_gguf_kind_bytes((uint32_t)key->element_kind);
-    size_t bytes = 0;
-    for (uint64_t i = 0; i < key->count; i++) bytes += 8 + key->strings[i].bytes;
-    return bytes;
-}
-
 static void copy_keys(smt_gguf_writer *w, const smt_gguf *from, const edit *e) {
     for (uint64_t i = 0; i < smt_gguf_key_count(from); i++) {
         const smt_gguf_key *key = smt_gguf_key_at(from, i);
         const char *name = key->name;
         if (same(name, e->drop) || same(name, e->u32_key) || same(name, e->f32_key) || same(name, e->text_key)) continue;
-        if (key->kind == SMT_GGUF_ARRAY)
-            smt_gguf_write_array(w, name, key->element_kind, key->count, key->data, raw_bytes(key));
-        else if (key->strings)
-            smt_gguf_write_key(w, name, key->kind, key->strings[0].text, key->strings[0].bytes);
-        else
-            smt_gguf_write_key(w, name, key->kind, key->data, raw_bytes(key));
+        smt_gguf_write_copy(w, key);
     }
     if (e->u32_key) smt_gguf_write_u32(w, e->u32_key, e->u32);
     if (e->f32_key) smt_gguf_write_f32(w, e->f32_key, e->f32);
