@@ -128,7 +128,7 @@ SMT_API smt_status smt_file_tensor(const smt_file *file, uint64_t index, smt_ten
 
 /* What the file says of its model. Counts are parameters, not bytes. */
 typedef struct smt_model_info {
-    const char *architecture, *name; /* "deepseek2" or "llama"; name may be "" */
+    const char *architecture, *name; /* "deepseek2", "deepseek" or "llama"; name may be "" */
     uint32_t n_layers, n_embd, n_vocab, n_heads, n_kv_heads, n_ctx_train;
     uint32_t n_dense_layers, n_experts, n_experts_used, n_experts_shared, n_groups, n_groups_used;
     uint32_t q_lora_rank, kv_lora_rank, nope_dim, rope_dim, value_dim; /* head sizes; ranks are 0 for dense models */
@@ -136,6 +136,17 @@ typedef struct smt_model_info {
     uint64_t tensor_bytes;
     uint64_t cache_values_per_token; /* elements of the key-value cache a token takes over all layers */
     uint32_t n_assumed;              /* metadata that was absent and took a default: see smt_file_assumed */
+    /* New fields go to the end. Words are static texts, "" where the model has no such thing. */
+    const char *rope_scaling;      /* "none", "linear" or "yarn" */
+    double rope_base, rope_factor; /* rope_factor: 1 where there is no scaling */
+    bool rope_divided;             /* frequencies are divided pair by pair, by rope_freqs.weight */
+    const char *gate, *group_rule; /* scores of experts: "softmax" or "sigmoid"; of groups: "best" expert or sum of "top2" */
+    bool selection_bias;           /* a bias steers the choice of experts */
+    bool weights_normalized;       /* the chosen experts' weights are divided by their sum */
+    double weights_scale;          /* and multiplied by this */
+    bool tied, biased;             /* the output head is the embedding table; some product has a bias */
+    uint32_t n_layers_skipped;     /* layers behind the model's own that predict tokens further ahead: not run, not counted */
+    uint32_t n_tensors_skipped;    /* the tensors of those layers */
 } smt_model_info;
 /* SMT_UNSUPPORTED for an unknown architecture, SMT_FORMAT where metadata and tensors contradict each other. */
 SMT_API smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_error *err);

@@ -143,6 +143,9 @@ void main() {
 #if SMT_GATED
         sum = smt_silu(sum) * fold(acc2[c]);
 #elif !SMT_EXPERT
+#if SMT_WINDOWS > 1
+        if (p.bias != 0u) sum += load_f32(1u, p.w2_off16, p.y_row + row);
+#endif
         if (p.residual != 0u) sum += residual[(first + c) * p.res_stride + p.y_row + row];
 #endif
         y[y_at[c] + row] = sum;

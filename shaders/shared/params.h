@@ -74,14 +74,15 @@ struct norm_params {
     f32 eps;
 };
 
-/* matmul: y[col][batch][row] = sum_i W[batch][row][i] x[col][batch][i]  (+ residual[col][row])
+/* matmul: y[col][batch][row] = sum_i W[batch][row][i] x[col][batch][i]  (+ bias[row])  (+ residual[col][row])
  * dense: columns are rows of the step. expert: columns are entries of the work list, W is found in the expert table. */
 struct matmul_params {
-    u32 w_off16, w2_off16; /* dense; w2: the up matrix of a gated pair */
+    u32 w_off16, w2_off16; /* dense; w2: the up matrix of a gated pair, or the bias */
     u32 row_bytes, k, rows;
     u32 w_batch_off16;            /* from plane to plane */
     u32 x_stride, x_batch;        /* floats from column to column, from plane to plane */
     u32 y_stride, y_batch, y_row; /* y_row: first row written (parts of a tall matrix) */
+    u32 bias;                     /* add what window 1 holds, one float a row; dense, not gated */
     u32 residual, res_stride;     /* residual: add it */
     u32 count_word;               /* STEP_N_ROWS or STEP_N_OUT */
     u32 table_word;               /* expert: EXPERT_GATE or EXPERT_DOWN */

@@ -166,6 +166,38 @@ smt_status smt_file_tensor(const smt_file *file, uint64_t index, smt_tensor_info
     return SMT_OK;
 }
 
+static bool is_biased(const smt_model *model) {
+    for (uint32_t i = 0; i < model->n_layers; i++) {
+        const smt_model_layer *layer = &model->layers[i];
+        const smt_matrix *biases[] = {&layer->q_bias,    &layer->k_bias,  &layer->v_bias,   &layer->output_bias,
+                                      &layer->gate_bias, &layer->up_bias, &layer->down_bias};
+        for (size_t j = 0; j < SMT_COUNT(biases); j++)
+            if (biases[j]->tensor) return true;
+    }
+    return false;
+}
+
+/* What decides rotation and routing, in words. */
+static void describe_rules(const smt_model *model, smt_model_info *out) {
+    static const char *const scalings[] = {[SMT_ROPE_PLAIN] = "none", [SMT_ROPE_LINEAR] = "linear", [SMT_ROPE_YARN] = "yarn"};
+    out->rope_scaling = scalings[model->rope_scaling];
+    out->rope_base = model->rope_base;
+    out->rope_factor = model->rope_factor;
+    out->rope_divided = model->rope_divided;
+    out->gate = out->group_rule = "";
+    if (model->n_experts) {
+        out->gate = model->gate == SMT_GATE_SIGMOID ? "sigmoid" : "softmax";
+        if (model->n_groups > 1) out->group_rule = model->group_rule == SMT_GROUP_TOP2 ? "top2" : "best";
+    }
+    for (uint32_t i = 0; i < model->n_layers; i++) out->selection_bias |= model->layers[i].router_bias.tensor != NULL;
+    out->weights_normalized = model->norm_weights;
+    out->weights_scale = (double)model->weight_scale;
+    out->tied = model->output.tensor == model->token_embd.tensor;
+    out->biased = is_biased(model);
+    out->n_layers_skipped = model->n_layers_skipped;
+    out->n_tensors_skipped = model->n_tensors_skipped;
+}
+
 smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_error *err) {
     *out_info = (smt_model_info){0};
     if (file->model_status != SMT_OK) {
@@ -198,6 +230,7 @@ smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_er
         .cache_values_per_token = model->cache_values_per_token,
         .n_assumed = model->n_assumed,
     };
+    describe_rules(model, out_info);
     for (uint64_t i = 0; i < smt_gguf_tensor_count(file->gguf); i++)
         out_info->tensor_bytes +=
             smt_gguf_tensor_at(file->gguf, i)->bytes; /* each lies within the file: no overflow in practice */

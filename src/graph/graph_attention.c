@@ -136,9 +136,9 @@ uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t no
 uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
     const smt_model *m = b->model;
     uint32_t head = m->nope_dim + m->rope_dim;
-    uint32_t q = smt_build_linear(b, &layer->q, normed, SMT_NO_VALUE, "q");
-    uint32_t k = smt_build_linear(b, &layer->k, normed, SMT_NO_VALUE, "k");
-    uint32_t v = smt_build_linear(b, &layer->v, normed, SMT_NO_VALUE, "v");
+    uint32_t q = smt_build_biased(b, &layer->q, &layer->q_bias, normed, SMT_NO_VALUE, "q");
+    uint32_t k = smt_build_biased(b, &layer->k, &layer->k_bias, normed, SMT_NO_VALUE, "k");
+    uint32_t v = smt_build_biased(b, &layer->v, &layer->v_bias, normed, SMT_NO_VALUE, "v");
     uint32_t turned = smt_build_scratch(b, b->graph->shape.rows, m->n_heads * head);
     smt_node cache = cache_node(b, SMT_KERNEL_GQA_CACHE);
     const uint32_t buffers[] = {k, q, turned, v, b->step, b->rope, b->blocks};
@@ -154,5 +154,5 @@ uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t no
                                                         .key_step = head,
                                                         .value_off = m->n_kv_heads * head,
                                                         .value_step = m->value_dim});
-    return smt_build_linear(b, &layer->output, o, residual, "attention output");
+    return smt_build_biased(b, &layer->output, &layer->output_bias, o, residual, "attention output");
 }

@@ -87,19 +87,20 @@ uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bo
 void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
     uint32_t columns_max = a->out_rows ? b->graph->shape.out_rows : b->graph->shape.rows;
     uint32_t columns = smt_kernel_columns(columns_max), rows_per_group = smt_kernel_matmul_rows(b->caps);
-    uint32_t first = find_item(b, a->w), second = a->w2 ? find_item(b, a->w2) : SMT_NO_VALUE;
+    bool biased = a->bias && a->bias->tensor;
+    uint32_t first = find_item(b, a->w), second = a->w2 ? find_item(b, a->w2) : biased ? find_item(b, a->bias) : SMT_NO_VALUE;
     if (b->status != SMT_OK) return;
     const smt_item *items = b->items->items;
     for (uint32_t i = first; i < b->items->n_items && items[i].matrix == items[first].matrix; i++) {
         uint32_t rows = a->w->n_planes > 1 ? a->w->rows : items[i].rows;
         smt_node node = {
             .key = {.kernel = SMT_KERNEL_MATMUL,
-                    .windows = a->w2 ? 4 : 1,
+                    .windows = second == SMT_NO_VALUE ? 1 : 4,
                     .type = (uint32_t)smt_matrix_dtype(a->w),
                     .columns = columns,
                     .gated = a->w2 != NULL},
             .windows = SMT_WINDOWS_ITEMS,
-            .items = {i, a->w2 ? second + (i - first) : SMT_NO_VALUE},
+            .items = {i, a->w2 ? second + (i - first) : second},
             .layer = b->layer,
             .buffers = {a->x, a->y, a->residual == SMT_NO_VALUE ? a->x : a->residual, b->step}, /* every binding is bound */
             .n_buffers = 4,
@@ -113,6 +114,7 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
                             .y_stride = a->y_stride,
                             .y_batch = a->y_batch,
                             .y_row = a->w->n_planes > 1 ? 0 : items[i].row0,
+                            .bias = biased,
                             .residual = a->residual != SMT_NO_VALUE,
                             .res_stride = a->y_stride,
                             .count_word = a->out_rows ? STEP_N_OUT : STEP_N_ROWS,
@@ -126,8 +128,14 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
 }
 
 uint32_t smt_build_linear(smt_builder *b, const smt_matrix *w, uint32_t x, uint32_t residual, const char *label) {
+    return smt_build_biased(b, w, NULL, x, residual, label);
+}
+
+uint32_t smt_build_biased(smt_builder *b, const smt_matrix *w, const smt_matrix *bias, uint32_t x, uint32_t residual,
+                          const char *label) {
     uint32_t y = smt_build_scratch(b, b->graph->shape.rows, w->rows);
     smt_build_matmul(b, &(smt_matmul_args){.w = w,
+                                           .bias = bias,
                                            .x = x,
                                            .y = y,
                                            .x_stride = smt_stride(w->k),

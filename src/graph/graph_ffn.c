@@ -1,9 +1,12 @@
 /* graph_ffn.c: the feed-forward half of a layer: dense, or router, expert lists, grouped expert products and the ordered sum.
- * Gate and up run in one kernel where their types agree; a mixed file takes two products and a swiglu. */
+ * Gate and up run in one kernel where their types agree and neither has a bias; else two products and a swiglu. */
 #include "graph/graph_internal.h"
 
+static const smt_matrix no_bias;
+
 /* silu(gate x) * (up x) of one dense pair. */
-static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_matrix *up, uint32_t x, const char *label) {
+static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_matrix *gate_bias, const smt_matrix *up,
+                            const smt_matrix *up_bias, uint32_t x, const char *label) {
     uint32_t y = smt_build_scratch(b, b->graph->shape.rows, gate->rows);
     smt_matmul_args args = {.w = gate,
                             .w2 = up,
@@ -13,11 +16,12 @@ static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_ma
                             .y_stride = smt_stride(gate->rows),
                             .residual = SMT_NO_VALUE,
                             .label = label};
-    if (smt_matrix_dtype(gate) == smt_matrix_dtype(up)) {
+    if (smt_matrix_dtype(gate) == smt_matrix_dtype(up) && !gate_bias->tensor && !up_bias->tensor) {
         smt_build_matmul(b, &args);
         return y;
     }
-    uint32_t g = smt_build_linear(b, gate, x, SMT_NO_VALUE, label), u = smt_build_linear(b, up, x, SMT_NO_VALUE, label);
+    uint32_t g = smt_build_biased(b, gate, gate_bias, x, SMT_NO_VALUE, label);
+    uint32_t u = smt_build_biased(b, up, up_bias, x, SMT_NO_VALUE, label);
     smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
                                   .layer = b->layer,
                                   .buffers = {g, u, y, b->step},
@@ -31,8 +35,8 @@ static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_ma
 }
 
 uint32_t smt_build_ffn(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
-    uint32_t hidden = build_gated(b, &layer->gate, &layer->up, normed, "ffn gate/up");
-    return smt_build_linear(b, &layer->down, hidden, residual, "ffn down");
+    uint32_t hidden = build_gated(b, &layer->gate, &layer->gate_bias, &layer->up, &layer->up_bias, normed, "ffn gate/up");
+    return smt_build_biased(b, &layer->down, &layer->down_bias, hidden, residual, "ffn down");
 }
 
 /* What the expert kernels of one layer share. */
@@ -158,7 +162,7 @@ uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t no
     expert_work w = build_routing(b, layer, normed);
     uint32_t y = build_experts(b, layer, &w, normed), shared_y = SMT_NO_VALUE;
     if (layer->gate_shexp.tensor) {
-        uint32_t hidden = build_gated(b, &layer->gate_shexp, &layer->up_shexp, normed, "shared gate/up");
+        uint32_t hidden = build_gated(b, &layer->gate_shexp, &no_bias, &layer->up_shexp, &no_bias, normed, "shared gate/up");
         shared_y = smt_build_linear(b, &layer->down_shexp, hidden, SMT_NO_VALUE, "shared down");
     }
     uint32_t out = smt_build_scratch(b, shape->rows, m->n_embd), stride = smt_stride(m->n_embd);

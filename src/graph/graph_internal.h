@@ -30,6 +30,7 @@ uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bo
 
 typedef struct smt_matmul_args {
     const smt_matrix *w, *w2; /* w2: the up matrix of a gated pair */
+    const smt_matrix *bias;   /* [1, rows]; NULL or without a tensor: none. Not with w2 */
     uint32_t x, y;            /* values */
     uint32_t x_stride, y_stride;
     uint32_t x_batch, y_batch; /* for matrices of several planes */
@@ -38,7 +39,9 @@ typedef struct smt_matmul_args {
     const char *label;
 } smt_matmul_args;
 void smt_build_matmul(smt_builder *b, const smt_matmul_args *args);
-/* y = W x with plain strides, one plane. */
+/* y = W x (+ bias) (+ residual) with plain strides, one plane. */
+uint32_t smt_build_biased(smt_builder *b, const smt_matrix *w, const smt_matrix *bias, uint32_t x, uint32_t residual,
+                          const char *label);
 uint32_t smt_build_linear(smt_builder *b, const smt_matrix *w, uint32_t x, uint32_t residual, const char *label);
 
 /* Attention of one layer: normed input and residual to the new residual stream. */

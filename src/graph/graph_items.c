@@ -98,13 +98,13 @@ static smt_status add_experts(builder *b, const smt_model_layer *layer, uint32_t
 }
 
 static smt_status add_layer(builder *b, uint32_t index) {
-    const smt_model_layer *l = &b->model->layers[index];
-    const smt_matrix *matrices[] = {&l->attn_norm,  &l->q,        &l->q_a,       &l->q_a_norm, &l->q_b,    &l->kv_a,
-                                    &l->kv_a_norm,  &l->k_b,      &l->v_b,       &l->k,        &l->v,      &l->output,
-                                    &l->ffn_norm,   &l->gate,     &l->up,        &l->down,     &l->router, &l->router_bias,
-                                    &l->gate_shexp, &l->up_shexp, &l->down_shexp};
-    for (size_t i = 0; i < SMT_COUNT(matrices); i++) SMT_TRY(add_matrix(b, matrices[i], index));
-    return l->moe ? add_experts(b, l, index) : SMT_OK;
+    const smt_model_layer *layer = &b->model->layers[index];
+    const smt_matrix *matrices[SMT_MODEL_LAYER_MATRICES];
+    bool plain_float[SMT_MODEL_LAYER_MATRICES];
+    uint32_t n = smt_model_layer_matrices(layer, matrices, plain_float);
+    for (uint32_t i = 0; i < n; i++)
+        if (!smt_model_is_routed(layer, matrices[i])) SMT_TRY(add_matrix(b, matrices[i], index));
+    return layer->moe ? add_experts(b, layer, index) : SMT_OK;
 }
 
 smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err) {

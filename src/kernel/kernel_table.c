@@ -130,9 +130,11 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_ATTEND_MERGE, .windows = 1, .value4 = 128},
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 64},
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 256, .sigmoid = 1, .top2 = 1},
+    {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 512, .sigmoid = 1, .top2 = 1},
     {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 256},
     {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
     {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
+    {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 8}, /* with a bias */
 };
 
 bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out) {

@@ -12,6 +12,7 @@ static const struct {
     smt_status (*read)(smt_model_reader *r);
 } families[] = {
     {"deepseek2", smt_model_read_deepseek2},
+    {"deepseek", smt_model_read_deepseek},
     {"llama", smt_model_read_llama},
 };
 
@@ -59,7 +60,7 @@ static smt_status read_model(smt_model_reader *r) {
         return SMT_OK;
     }
     const char *words = tame_text(&model->arena, architecture);
-    return SMT_FAIL(r->err, SMT_UNSUPPORTED, "architecture \"%.60s\" is not supported; deepseek2 and llama are",
+    return SMT_FAIL(r->err, SMT_UNSUPPORTED, "architecture \"%.60s\" is not supported; deepseek2, deepseek and llama are",
                     words ? words : "");
 }
 

@@ -1,8 +1,9 @@
 /* model.h: the read-only description of one model: numbers and named tensors, whatever family the file belongs to.
  *
- * Each family's file (model_deepseek2.c, model_llama.c) turns keys and tensor names into this one struct; everything later is
- * decided from its fields and never from a family name, a layer count or an expert count. model_check.c holds the tensors
- * against the numbers, so that whoever reads a smt_model need not doubt a shape.
+ * Each family's file (model_deepseek2.c, model_deepseek.c, model_llama.c) turns keys and tensor names into this one struct,
+ * from parts that they share: plain attention (model_plain.c), experts and feed-forward (model_experts.c), rotation (model_rope.c).
+ * Everything later is decided from its fields and never from a family name, a layer count or an expert count. model_check.c
+ * holds the tensors against the numbers, so that whoever reads a smt_model need not doubt a shape.
  * The model borrows from its smt_gguf, which must outlive it. */
 #ifndef SMT_MODEL_H
 #define SMT_MODEL_H
@@ -16,10 +17,12 @@
 typedef enum smt_gate { SMT_GATE_SOFTMAX, SMT_GATE_SIGMOID } smt_gate;
 /* How a group of experts is scored: its best expert (V2), or the sum of its two best (V3). */
 typedef enum smt_group_rule { SMT_GROUP_BEST, SMT_GROUP_TOP2 } smt_group_rule;
+/* How positions beyond the trained context are reached; see model_rope.c. */
+typedef enum smt_rope_scaling { SMT_ROPE_PLAIN, SMT_ROPE_LINEAR, SMT_ROPE_YARN } smt_rope_scaling;
 
 /* A matrix [rows, k], or n_planes of them one after another; NULL tensor: not in this model. A view into a file tensor:
  * `row` is the first row of the plane, `plane_rows` the rows from one plane to the next (attn_kv_b holds k and v rows of each
- * head). */
+ * head, ffn_gate_up_exps gate and up rows of each expert). */
 typedef struct smt_matrix {
     const smt_gguf_tensor *tensor; /* borrowed */
     uint32_t k, rows, n_planes;
@@ -38,6 +41,8 @@ typedef struct smt_model_layer {
     /* plain attention */
     smt_matrix k, v;   /* [n_kv_heads * head, n_embd] */
     smt_matrix output; /* [n_embd, n_heads * value] */
+    /* [1, rows of the matrix], F32, added to its product; plain attention and dense feed-forward only, mostly absent */
+    smt_matrix q_bias, k_bias, v_bias, output_bias, gate_bias, up_bias, down_bias;
     /* dense feed-forward, or router, experts (planes) and shared expert */
     bool moe;
     smt_matrix gate, up, down; /* [n_ff, n_embd] x2, [n_embd, n_ff] */
@@ -65,6 +70,10 @@ typedef struct smt_model {
      * double. Cos and sin are multiplied by rope_magnitude (1 in all released models). */
     double *rope_freq; /* owned */
     double rope_magnitude;
+    /* What the frequencies were made of, for people to read. */
+    smt_rope_scaling rope_scaling;
+    double rope_base, rope_factor;
+    bool rope_divided; /* by rope_freqs.weight */
 
     uint32_t n_dense_layers, n_ff, n_ff_expert, n_ff_shared;
     uint32_t n_experts, n_used, n_shared; /* n_experts = 0: dense */
@@ -77,6 +86,8 @@ typedef struct smt_model {
     smt_matrix token_embd, output_norm, output; /* output may be token_embd (tied) */
     smt_model_layer *layers;                    /* owned, [n_layers] */
 
+    /* Layers behind the model's own, which predict tokens further ahead and are not run: at the end of the file, or none. */
+    uint32_t n_layers_skipped, n_tensors_skipped;
     uint64_t n_params, n_params_active; /* active: weights used for one token, embedding table not counted */
     uint64_t cache_values_per_token;    /* over all layers */
     const char **assumed;               /* owned: "expert_gating_func: softmax" */
@@ -95,6 +106,12 @@ void smt_model_free(smt_model *model);
 uint32_t smt_model_cache_row(const smt_model *model);
 /* Number of layers with a router. */
 uint32_t smt_model_moe_layers(const smt_model *model);
+/* Every matrix of a layer that has a tensor; where `f32` is true its type must be F32. Returns their number. */
+#define SMT_MODEL_LAYER_MATRICES 31
+uint32_t smt_model_layer_matrices(const smt_model_layer *layer, const smt_matrix *out[SMT_MODEL_LAYER_MATRICES],
+                                  bool f32[SMT_MODEL_LAYER_MATRICES]);
+/* One of the three matrices that hold one plane for each routed expert. */
+bool smt_model_is_routed(const smt_model_layer *layer, const smt_matrix *matrix);
 /* The type that the device holds for a matrix: the file's, except for derived (transposed) planes. */
 smt_dtype smt_matrix_dtype(const smt_matrix *matrix);
 /* Reads one row of one plane from the file and decodes it to float32 [k], transposition applied. False: no such row, no decoder for its

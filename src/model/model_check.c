@@ -16,13 +16,15 @@ static const struct {
     size_t offset;
     bool f32;
 } layer_matrices[] = {
-#define ROW(field, f32)                                                                                                          \
+#define ROW(field, f32) \
     { offsetof(smt_model_layer, field), f32 }
     ROW(attn_norm, true),  ROW(ffn_norm, true),    ROW(q, false),          ROW(q_a, false),        ROW(q_a_norm, true),
     ROW(q_b, false),       ROW(kv_a, false),       ROW(kv_a_norm, true),   ROW(k_b, false),        ROW(v_b, false),
     ROW(k, false),         ROW(v, false),          ROW(output, false),     ROW(gate, false),       ROW(up, false),
     ROW(down, false),      ROW(router, true),      ROW(router_bias, true), ROW(gate_exps, false),  ROW(up_exps, false),
-    ROW(down_exps, false), ROW(gate_shexp, false), ROW(up_shexp, false),   ROW(down_shexp, false),
+    ROW(down_exps, false), ROW(gate_shexp, false), ROW(up_shexp, false),   ROW(down_shexp, false), ROW(q_bias, true),
+    ROW(k_bias, true),     ROW(v_bias, true),      ROW(output_bias, true), ROW(gate_bias, true),   ROW(up_bias, true),
+    ROW(down_bias, true),
 #undef ROW
 };
 _Static_assert(SMT_COUNT(layer_matrices) == SMT_MODEL_LAYER_MATRICES, "one row for each matrix of smt_model_layer");
@@ -37,6 +39,10 @@ uint32_t smt_model_layer_matrices(const smt_model_layer *layer, const smt_matrix
         f32[n++] = layer_matrices[i].f32;
     }
     return n;
+}
+
+bool smt_model_is_routed(const smt_model_layer *layer, const smt_matrix *matrix) {
+    return matrix == &layer->gate_exps || matrix == &layer->up_exps || matrix == &layer->down_exps;
 }
 
 /* ---- shapes ---- */
@@ -91,7 +97,64 @@ static smt_status check_vocabulary(smt_model_reader *r, uint64_t rows) {
     return SMT_OK;
 }
 
-smt_status smt_model_bind_ends(smt_model_reader *r) {
+/* ---- extras ---- */
+
+/* Which layer the name "blk.N.REST" speaks of, and REST; false: none. */
+static bool split_name(const char *name, unsigned long *layer, const char **rest) {
+    if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9') return false;
+    char *end;
+    *layer = strtoul(name + 4, &end, 10);
+    *rest = end + 1;
+    return *end == '.';
+}
+
+static bool ends_with(const char *name, const char *end) {
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+static bool listed(const char *name, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, list[i]) == 0) return true;
+    return false;
+}
+
+/* Would we pass over this tensor of a layer that we run, and compute something else than the model? */
+static bool is_extra(const smt_model *model, unsigned long layer, const char *part) {
+    static const char *const refused[] = {"attn_qkv.weight",    "ffn_gate_up.weight",    "attn_q_norm.weight",
+                                          "attn_k_norm.weight", "attn_post_norm.weight", "ffn_post_norm.weight"};
+    static const char *const attention[] = {"attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"};
+    static const char *const dense[] = {"ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"};
+    bool routed = layer >= model->n_dense_layers;
+    if (strcmp(part, "ffn_gate_up_exps.weight") == 0 || strcmp(part, "exp_probs_b.bias") == 0) return !routed;
+    if (listed(part, attention, SMT_COUNT(attention))) return model->mla;
+    if (listed(part, dense, SMT_COUNT(dense))) return routed;
+    return ends_with(part, ".bias") || ends_with(part, ".scale") || listed(part, refused, SMT_COUNT(refused));
+}
+
+/* Refuses what invariant 3 is about, and counts the tensors of layers behind the model's own. */
+static smt_status check_extras(smt_model_reader *r) {
+    smt_model *model = r->model;
+    for (uint64_t i = 0; i < smt_gguf_tensor_count(r->file); i++) {
+        const char *name = smt_gguf_tensor_at(r->file, i)->name, *part = name;
+        unsigned long layer = 0;
+        bool in_layer = split_name(name, &layer, &part);
+        if (in_layer && layer >= model->n_layers) {
+            model->n_tensors_skipped++;
+            if (layer < SMT_MODEL_MAX_LAYERS * 2)
+                model->n_layers_skipped = smt_max_u32(model->n_layers_skipped, (uint32_t)layer + 1 - model->n_layers);
+            continue;
+        }
+        if (in_layer ? is_extra(model, layer, part) : ends_with(name, ".bias") || ends_with(name, ".scale"))
+            return SMT_FAIL(r->err, SMT_UNSUPPORTED, "tensor %s: a %s model with such a tensor is not supported", name,
+                            model->architecture);
+    }
+    return SMT_OK;
+}
+
+/* ---- ends ---- */
+
+static smt_status bind_vocabulary(smt_model_reader *r) {
     smt_model *model = r->model;
     const smt_gguf_tensor *embedding = smt_gguf_find_tensor(r->file, "token_embd.weight");
     if (embedding) SMT_TRY(check_vocabulary(r, embedding->ne[1]));
@@ -100,43 +163,19 @@ smt_status smt_model_bind_ends(smt_model_reader *r) {
     want.name = "output.weight";
     want.optional = true;
     SMT_TRY(smt_model_bind(r, want, &model->output));
-    if (!model->output.tensor) {
-        model->output = model->token_embd;
-        SMT_TRY(smt_model_assume(r, "output.weight: the embedding table (tied)"));
-    }
-    want = (smt_model_want){SMT_MODEL_WHOLE, "output_norm.weight", 1, model->n_embd, 1, false};
-    return smt_model_bind(r, want, &model->output_norm);
+    if (model->output.tensor) return SMT_OK;
+    model->output = model->token_embd;
+    return smt_model_assume(r, "output.weight: the embedding table (tied)");
 }
 
-/* ---- extras ---- */
-
-/* Where "blk.N." with N < n_layers begins the name, what follows it; else NULL. */
-static const char *within_layer(const smt_model_reader *r, const char *name) {
-    if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9') return NULL;
-    char *end;
-    unsigned long layer = strtoul(name + 4, &end, 10);
-    return *end == '.' && layer < r->model->n_layers ? end + 1 : NULL;
-}
-
-static bool ends_with(const char *name, const char *end) {
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
-smt_status smt_model_refuse_extras(smt_model_reader *r) {
-    static const char *const refused[] = {"attn_qkv.weight",     "ffn_gate_up_exps.weight", "ffn_gate_up.weight",
-                                          "attn_q_norm.weight",  "attn_k_norm.weight",      "attn_post_norm.weight",
-                                          "ffn_post_norm.weight"};
-    for (uint64_t i = 0; i < smt_gguf_tensor_count(r->file); i++) {
-        const char *name = smt_gguf_tensor_at(r->file, i)->name, *part = within_layer(r, name);
-        if (!part && strncmp(name, "blk.", 4) == 0) continue; /* a layer that we do not run */
-        bool extra = (ends_with(name, ".bias") || ends_with(name, ".scale")) && !(part && strcmp(part, "exp_probs_b.bias") == 0);
-        for (size_t j = 0; part && j < SMT_COUNT(refused); j++) extra |= strcmp(part, refused[j]) == 0;
-        if (extra)
-            return SMT_FAIL(r->err, SMT_UNSUPPORTED, "tensor %s: a %s model with such a tensor is not supported", name,
-                            r->model->architecture);
-    }
-    return SMT_OK;
+smt_status smt_model_bind_ends(smt_model_reader *r) {
+    smt_model *model = r->model;
+    SMT_TRY(check_extras(r));
+    SMT_TRY(bind_vocabulary(r));
+    SMT_TRY(smt_model_bind(r, (smt_model_want){SMT_MODEL_WHOLE, "output_norm.weight", 1, model->n_embd, 1, false},
+                           &model->output_norm));
+    model->layers = smt_arena_alloc(&model->arena, model->n_layers, sizeof *model->layers);
+    return model->layers ? SMT_OK : SMT_FAIL(r->err, SMT_MEMORY, "out of memory for %u layers", model->n_layers);
 }
 
 /* ---- types ---- */

@@ -14,9 +14,9 @@ static void count_layer(smt_model *model, const smt_model_layer *layer) {
     uint32_t n = smt_model_layer_matrices(layer, matrices, f32);
     for (uint32_t i = 0; i < n; i++) {
         const smt_matrix *matrix = matrices[i];
-        bool routed = matrix == &layer->gate_exps || matrix == &layer->up_exps || matrix == &layer->down_exps;
         model->n_params += elements(matrix);
-        model->n_params_active += routed ? elements(matrix) / model->n_experts * model->n_used : elements(matrix);
+        model->n_params_active +=
+            smt_model_is_routed(layer, matrix) ? elements(matrix) / model->n_experts * model->n_used : elements(matrix);
     }
 }
 

@@ -46,14 +46,9 @@ typedef struct smt_model_want {
     bool optional;
 } smt_model_want;
 smt_status smt_model_bind(smt_model_reader *r, smt_model_want want, smt_matrix *out);
-/* Embedding, final norm and output head, which may be tied. */
+/* The first step once all numbers are known: refuses tensors that would change the result and have no place in smt_model, binds
+ * embedding, final norm and output head (which may be tied), and makes the layers. */
 smt_status smt_model_bind_ends(smt_model_reader *r);
-/* SMT_UNSUPPORTED for tensors that would change the result and that we would otherwise pass over: biases, scales, fused forms. */
-smt_status smt_model_refuse_extras(smt_model_reader *r);
-/* The matrices of a layer that have a tensor, and for each whether it must be F32. Returns their number. */
-#define SMT_MODEL_LAYER_MATRICES 24
-uint32_t smt_model_layer_matrices(const smt_model_layer *layer, const smt_matrix *out[SMT_MODEL_LAYER_MATRICES],
-                                  bool f32[SMT_MODEL_LAYER_MATRICES]);
 
 /* ---- model_rope.c ---- */
 
@@ -62,6 +57,7 @@ typedef struct smt_rope_spec {
     double base, factor; /* factor 1: no scaling */
     bool yarn;           /* else linear */
     double original_ctx, beta_fast, beta_slow;
+    double ext_factor;     /* share of YaRN: 1 is all of it, 0 leaves linear scaling */
     const float *divisors; /* [dim / 2] or NULL: what rope_freqs.weight says */
 } smt_rope_spec;
 void smt_rope_frequencies(const smt_rope_spec *spec, double *out);
@@ -74,9 +70,22 @@ smt_status smt_model_read_rope(smt_model_reader *r);
 
 void smt_model_count(smt_model *model);
 
+/* ---- model_plain.c: heads of their own keys and values, or several heads to one pair ---- */
+
+/* Head counts and sizes, rotation included. */
+smt_status smt_model_read_plain(smt_model_reader *r);
+smt_status smt_model_bind_plain(smt_model_reader *r, uint32_t i, smt_model_layer *layer);
+
+/* ---- model_experts.c: the feed-forward half, dense or routed ---- */
+
+/* Expert counts, gate and groups; n_dense_layers and n_ff too. A file without experts is dense throughout. */
+smt_status smt_model_read_experts(smt_model_reader *r);
+smt_status smt_model_bind_feed_forward(smt_model_reader *r, uint32_t i, smt_model_layer *layer);
+
 /* ---- families ---- */
 
 smt_status smt_model_read_deepseek2(smt_model_reader *r);
+smt_status smt_model_read_deepseek(smt_model_reader *r);
 smt_status smt_model_read_llama(smt_model_reader *r);
 
 #endif

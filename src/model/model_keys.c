@@ -92,15 +92,39 @@ smt_status smt_model_assume(smt_model_reader *r, const char *format, ...) {
     return SMT_OK;
 }
 
+/* The first layer with tensors that predict tokens further ahead; UINT32_MAX: none. */
+static uint32_t first_prediction_layer(const smt_model_reader *r) {
+    uint32_t first = UINT32_MAX;
+    for (uint64_t i = 0; i < smt_gguf_tensor_count(r->file); i++) {
+        unsigned layer;
+        int used = 0;
+        const char *name = smt_gguf_tensor_at(r->file, i)->name;
+        if (sscanf(name, "blk.%4u.nextn.%n", &layer, &used) == 1 && used) first = smt_min_u32(first, layer);
+    }
+    return first;
+}
+
+/* Layers that predict tokens further ahead stand behind the model's own, and generation does not run them. Some converters count
+ * them in block_count and write how many there are, others leave the count alone: their tensors tell, or else the key. */
+static smt_status read_layer_count(smt_model_reader *r) {
+    smt_model *model = r->model;
+    uint32_t n_ahead = 0, first = first_prediction_layer(r);
+    SMT_TRY(smt_model_need_u32(r, "block_count", 1, SMT_MODEL_MAX_LAYERS, &model->n_layers));
+    SMT_TRY(smt_model_get_u32(r, "nextn_predict_layers", 0, model->n_layers - 1, &n_ahead, NULL));
+    if (first == 0)
+        return SMT_FAIL(r->err, SMT_UNSUPPORTED, "layer 0 has blk.0.nextn tensors: a file of prediction layers alone");
+    if (first == UINT32_MAX)
+        model->n_layers -= n_ahead;
+    else
+        model->n_layers = smt_min_u32(model->n_layers, first);
+    return SMT_OK;
+}
+
 smt_status smt_model_read_common(smt_model_reader *r) {
     smt_model *model = r->model;
     double eps = 0;
     bool found;
-    uint32_t n_mtp = 0;
-    SMT_TRY(smt_model_need_u32(r, "block_count", 1, SMT_MODEL_MAX_LAYERS, &model->n_layers));
-    /* Layers for predicting further tokens stand behind the model's own and are counted with them; generation skips them. */
-    SMT_TRY(smt_model_get_u32(r, "nextn_predict_layers", 0, model->n_layers - 1, &n_mtp, NULL));
-    model->n_layers -= n_mtp;
+    SMT_TRY(read_layer_count(r));
     SMT_TRY(smt_model_need_u32(r, "embedding_length", 1, SMT_MODEL_MAX_DIM - 1, &model->n_embd));
     SMT_TRY(smt_model_need_u32(r, "context_length", 1, INT32_MAX, &model->n_ctx_train));
     SMT_TRY(smt_model_need_u32(r, "attention.head_count", 1, SMT_MODEL_MAX_DIM - 1, &model->n_heads));

@@ -6,8 +6,10 @@
  *     weight of division    0 ______/------ 1        lo, hi: the pairs that turn beta_fast and beta_slow
  *     pair index            0     lo   hi   d/2      times within the original context
  *
- * Beside that, YaRN scales attention. Latent models put the square of 1 + multiplier * ln factor into the scores and rotate
- * without magnitude; plain ones multiply cos and sin by 1 + 0.1 ln factor. rope_freqs.weight divides frequencies pair by pair. */
+ * (ext_factor, 1 unless a file says otherwise, is the share of that; the rest is linear.) Beside that, YaRN scales attention.
+ * Latent models put the square of 1 + multiplier * ln factor into the scores and rotate without magnitude: files have no key for the
+ * ratio of two multipliers that the magnitude would be, and it is 1 in all released models. Plain ones multiply cos and sin by
+ * 1 + 0.1 ln factor. rope_freqs.weight divides frequencies pair by pair. */
 #include "model_internal.h"
 
 #include <math.h>
@@ -28,7 +30,7 @@ void smt_rope_frequencies(const smt_rope_spec *spec, double *out) {
         span = fmax(fmin(ceil(ramp_pair(spec, spec->beta_slow)), spec->dim - 1.0) - lo, 0.001);
     }
     for (uint32_t i = 0; i < spec->dim / 2; i++) {
-        double divided = spec->yarn ? fmin(fmax((i - lo) / span, 0), 1) : 1;
+        double divided = spec->yarn ? 1 - (1 - fmin(fmax((i - lo) / span, 0), 1)) * spec->ext_factor : 1;
         double frequency = pow(spec->base, -2.0 * i / spec->dim);
         if (spec->divisors) frequency /= (double)spec->divisors[i];
         out[i] = frequency * ((1 - divided) + divided / spec->factor);
@@ -50,20 +52,19 @@ static bool text_is(smt_gguf_string text, const char *word) {
 static smt_status read_scaling(smt_model_reader *r, smt_rope_spec *spec) {
     char key[64];
     smt_gguf_string type = {"linear", 6};
-    bool found;
+    bool found, typed;
     snprintf(key, sizeof key, "%s.rope.scaling.type", r->model->architecture);
-    SMT_TRY(smt_gguf_text(r->file, key, &type, NULL, r->err));
-    spec->factor = 1;
-    SMT_TRY(smt_model_get_f32(r, "rope.scaling.factor", 0, 1e6, &spec->factor, &found));
-    if (!found) SMT_TRY(smt_model_get_f32(r, "rope.scale_linear", 0, 1e6, &spec->factor, NULL));
-    if (text_is(type, "none") || spec->factor == 0)
-        spec->factor = 1;
-    else if (text_is(type, "yarn"))
-        spec->yarn = true;
-    else if (!text_is(type, "linear"))
+    SMT_TRY(smt_gguf_text(r->file, key, &type, &typed, r->err));
+    bool none = text_is(type, "none"), linear = text_is(type, "linear");
+    spec->yarn = text_is(type, "yarn");
+    if (!none && !linear && !spec->yarn)
         return SMT_FAIL(r->err, SMT_UNSUPPORTED, "key %s is \"%.*s\"; none, linear and yarn are supported", key,
                         (int)smt_min_u64(type.bytes, 40), type.text);
-    return SMT_OK;
+    SMT_TRY(smt_model_get_f32(r, "rope.scaling.factor", 0, 1e6, &spec->factor, &found));
+    if (!found) SMT_TRY(smt_model_get_f32(r, "rope.scale_linear", 0, 1e6, &spec->factor, &found));
+    if (none || spec->factor == 0) spec->factor = 1;
+    spec->yarn &= spec->factor != 1;
+    return typed || spec->factor == 1 ? SMT_OK : smt_model_assume(r, "rope.scaling.type: linear");
 }
 
 /* A YaRN number and its default. The betas are absent from nearly all files, and worth a line in the list of assumptions. */
@@ -74,7 +75,8 @@ static smt_status read_yarn_number(smt_model_reader *r, const char *key, double 
     return found ? SMT_OK : smt_model_assume(r, "%s: %g", key, preset);
 }
 
-/* Factors that some converters write and no released model sets to anything but 1. */
+/* A factor on which programs disagree (it multiplies YaRN's magnitude, replaces it, or is passed over), and which no released model
+ * sets to anything but 1. */
 static smt_status refuse_unless_one(smt_model_reader *r, const char *key) {
     double value = 1;
     SMT_TRY(smt_model_get_f32(r, key, -1e6, 1e6, &value, NULL));
@@ -90,7 +92,7 @@ static smt_status read_yarn(smt_model_reader *r, smt_rope_spec *spec, double *mu
     spec->original_ctx = original;
     SMT_TRY(read_yarn_number(r, "rope.scaling.yarn_beta_fast", 32, &spec->beta_fast));
     SMT_TRY(read_yarn_number(r, "rope.scaling.yarn_beta_slow", 1, &spec->beta_slow));
-    SMT_TRY(refuse_unless_one(r, "rope.scaling.yarn_ext_factor"));
+    SMT_TRY(smt_model_get_f32(r, "rope.scaling.yarn_ext_factor", 0, 1, &spec->ext_factor, NULL));
     SMT_TRY(refuse_unless_one(r, "rope.scaling.yarn_attn_factor"));
     if (!r->model->mla) return SMT_OK;
     SMT_TRY(smt_model_get_f32(r, "rope.scaling.yarn_log_multiplier", 0, 10, multiplier, &found));
@@ -118,7 +120,7 @@ static smt_status read_divisors(smt_model_reader *r, uint32_t n, const float **o
 
 smt_status smt_model_read_rope(smt_model_reader *r) {
     smt_model *model = r->model;
-    smt_rope_spec spec = {.dim = model->rope_dim, .base = 10000};
+    smt_rope_spec spec = {.dim = model->rope_dim, .base = 10000, .factor = 1, .ext_factor = 1};
     double multiplier = 0, attn_factor = 1;
     bool found;
     if (spec.dim == 0 || spec.dim % 2)
@@ -134,8 +136,13 @@ smt_status smt_model_read_rope(smt_model_reader *r) {
     model->rope_freq = smt_arena_alloc(&model->arena, spec.dim / 2, sizeof *model->rope_freq);
     if (!model->rope_freq) return SMT_FAIL(r->err, SMT_MEMORY, "out of memory for %u rotary frequencies", spec.dim / 2);
     smt_rope_frequencies(&spec, model->rope_freq);
+    model->rope_scaling = spec.yarn ? SMT_ROPE_YARN : spec.factor != 1 ? SMT_ROPE_LINEAR : SMT_ROPE_PLAIN;
+    model->rope_base = spec.base;
+    model->rope_factor = spec.factor;
+    model->rope_divided = spec.divisors != NULL;
     uint32_t head = model->nope_dim + model->rope_dim;
-    double magnitude = attn_factor * (spec.yarn ? 1 + 0.1 * log(fmax(spec.factor, 1)) : 1);
+    bool lifted = spec.yarn && spec.ext_factor > 0; /* without any share of YaRN its magnitude goes too */
+    double magnitude = attn_factor * (lifted ? 1 + 0.1 * log(fmax(spec.factor, 1)) : 1);
     model->rope_magnitude = model->mla ? 1 : magnitude;
     model->attn_scale = (float)(model->mla ? smt_rope_latent_scale(multiplier, attn_factor, spec.factor, head) : 1 / sqrt(head));
     return SMT_OK;

@@ -20,6 +20,7 @@
  *             a = exp(M - M'), b = exp(m - M'), L' = L*a + l*b, O' = O*a + o*b, plain. The result is O / L.
  *   router    softmax: m = max, e = exp(x - m), z = sum of e over ascending id, e / z. Sigmoid: 1 / (1 + exp(-x)).
  *             Ties go to the lower id. Normalised weights: w / (sum of w in order of choice + 1e-20). Then w * weight_scale.
+ *   bias      added to the folded dot product, before the residual.
  *   experts   y = down(silu(gate) * up); a range sums as the chain fmaf(w_e, y_e, sum) from 0; ranges add up from 0. */
 #ifndef SMT_REF_H
 #define SMT_REF_H

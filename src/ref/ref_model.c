@@ -41,25 +41,18 @@ struct smt_ref {
 
 /* ---- weights ------------------------------------------------------------------------------------------------------ */
 
-static const size_t layer_matrices[] = {
-#define M(field) offsetof(smt_model_layer, field)
-    M(attn_norm), M(ffn_norm),    M(q),         M(q_a),     M(q_a_norm),  M(q_b),        M(kv_a),     M(kv_a_norm),
-    M(k_b),       M(v_b),         M(k),         M(v),       M(output),    M(gate),       M(up),       M(down),
-    M(router),    M(router_bias), M(gate_exps), M(up_exps), M(down_exps), M(gate_shexp), M(up_shexp), M(down_shexp),
-#undef M
-};
-
 /* Calls `visit` for every matrix of the model but the embedding table, of which a step reads one row. */
 static smt_status each_matrix(smt_ref *ref, smt_status (*visit)(smt_ref *, const smt_matrix *, void *, smt_error *), void *user,
                               smt_error *err) {
     const smt_model *model = ref->model;
     SMT_TRY(visit(ref, &model->output_norm, user, err));
     SMT_TRY(visit(ref, &model->output, user, err));
-    for (uint32_t l = 0; l < model->n_layers; l++)
-        for (size_t i = 0; i < SMT_COUNT(layer_matrices); i++) {
-            const smt_matrix *matrix = (const smt_matrix *)(const void *)((const char *)&model->layers[l] + layer_matrices[i]);
-            if (matrix->tensor) SMT_TRY(visit(ref, matrix, user, err));
-        }
+    for (uint32_t l = 0; l < model->n_layers; l++) {
+        const smt_matrix *matrices[SMT_MODEL_LAYER_MATRICES];
+        bool f32[SMT_MODEL_LAYER_MATRICES];
+        uint32_t n = smt_model_layer_matrices(&model->layers[l], matrices, f32);
+        for (uint32_t i = 0; i < n; i++) SMT_TRY(visit(ref, matrices[i], user, err));
+    }
     return SMT_OK;
 }
 
@@ -137,6 +130,17 @@ static smt_status vector(smt_ref *ref, const smt_matrix *w, const float **out, s
     return read_row(w, 0, 0, ref->row, err);
 }
 
+/* y[rows] = W x + bias, where the model has one */
+static smt_status apply_biased(smt_ref *ref, const smt_matrix *w, const smt_matrix *bias, const float *x, float *y,
+                               smt_error *err) {
+    const float *values;
+    SMT_TRY(apply(ref, w, 0, x, y, err));
+    if (!bias->tensor) return SMT_OK;
+    SMT_TRY(vector(ref, bias, &values, err));
+    for (uint32_t i = 0; i < w->rows; i++) y[i] += values[i];
+    return SMT_OK;
+}
+
 static smt_status norm(smt_ref *ref, const smt_matrix *w, const float *x, float *y, smt_error *err) {
     const float *weight;
     SMT_TRY(vector(ref, w, &weight, err));
@@ -183,9 +187,9 @@ static smt_status attend_plain(smt_ref *ref, const smt_model_layer *layer, float
     uint32_t head = model->nope_dim + model->rope_dim, shared = model->n_heads / model->n_kv_heads;
     size_t value_at = (size_t)model->n_kv_heads * head;
     float *own = cache + ref->length * ref->cache_row;
-    SMT_TRY(apply(ref, &layer->q, 0, ref->normed, ref->q, err));
-    SMT_TRY(apply(ref, &layer->k, 0, ref->normed, own, err));
-    SMT_TRY(apply(ref, &layer->v, 0, ref->normed, own + value_at, err));
+    SMT_TRY(apply_biased(ref, &layer->q, &layer->q_bias, ref->normed, ref->q, err));
+    SMT_TRY(apply_biased(ref, &layer->k, &layer->k_bias, ref->normed, own, err));
+    SMT_TRY(apply_biased(ref, &layer->v, &layer->v_bias, ref->normed, own + value_at, err));
     for (uint32_t h = 0; h < model->n_kv_heads; h++) rope(ref, position, own + (size_t)h * head);
     for (uint32_t h = 0; h < model->n_heads; h++) {
         float *q = ref->q + (size_t)h * head;
@@ -206,6 +210,13 @@ static smt_status swiglu(smt_ref *ref, const smt_matrix *gate, const smt_matrix 
     SMT_TRY(apply(ref, up, plane, ref->normed, ref->up, err));
     for (uint32_t i = 0; i < gate->rows; i++) ref->gate[i] = smt_ref_silu(ref->gate[i]) * ref->up[i];
     return apply(ref, down, plane, ref->gate, out, err);
+}
+
+static smt_status dense(smt_ref *ref, const smt_model_layer *layer, smt_error *err) {
+    SMT_TRY(apply_biased(ref, &layer->gate, &layer->gate_bias, ref->normed, ref->gate, err));
+    SMT_TRY(apply_biased(ref, &layer->up, &layer->up_bias, ref->normed, ref->up, err));
+    for (uint32_t i = 0; i < layer->gate.rows; i++) ref->gate[i] = smt_ref_silu(ref->gate[i]) * ref->up[i];
+    return apply_biased(ref, &layer->down, &layer->down_bias, ref->gate, ref->branch, err);
 }
 
 /* Slots in ascending expert id: the order of the sums. */
@@ -250,6 +261,8 @@ static smt_status allocate(smt_ref *ref, smt_error *err) {
     size_t head = (size_t)model->nope_dim + model->rope_dim;
     size_t ff = smt_max_u32(model->n_ff, smt_max_u32(model->n_ff_expert, model->n_ff_shared));
     size_t row = smt_max_u32(smt_max_u32(model->n_embd, model->n_experts), smt_max_u32(model->q_rank, model->kv_rank));
+    if (model->n_heads * head > row) row = model->n_heads * head; /* biases */
+    if (ff > row) row = ff;
     const struct {
         float **vector;
         size_t n;
@@ -319,13 +332,13 @@ static smt_status run_layer(smt_ref *ref, uint32_t l, int32_t position, int32_t 
     const smt_model_layer *layer = &ref->model->layers[l];
     SMT_TRY(norm(ref, &layer->attn_norm, ref->x, ref->normed, err));
     SMT_TRY((ref->model->mla ? attend_latent : attend_plain)(ref, layer, ref->cache[l], position, err));
-    SMT_TRY(apply(ref, &layer->output, 0, ref->heads, ref->branch, err));
+    SMT_TRY(apply_biased(ref, &layer->output, &layer->output_bias, ref->heads, ref->branch, err));
     add_branch(ref);
     SMT_TRY(norm(ref, &layer->ffn_norm, ref->x, ref->normed, err));
     if (layer->moe)
         SMT_TRY(mixture(ref, layer, ids, weights, err));
     else
-        SMT_TRY(swiglu(ref, &layer->gate, &layer->up, &layer->down, 0, ref->branch, err));
+        SMT_TRY(dense(ref, layer, err));
     add_branch(ref);
     return SMT_OK;
 }

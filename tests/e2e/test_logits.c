@@ -1,5 +1,5 @@
-/* test_logits.c: the engine on a device against numbers that the published implementations computed: logits, hidden states and
- * routing of one model of each attention and routing kind. The limits are those of the goldens' own README.
+/* test_logits.c: the engine on a device against numbers that the published implementations computed (t-*: tests/tools/golden.py):
+ * logits, hidden states and routing of one model of each attention and routing kind. The limits are those of the goldens' own README.
  *
  * Positions in the thousands have wider limits, because the golden itself formed its angles in float32 there. Experts are
  * compared as sets, where the golden's margin exceeds rounding. With a float16 cache a choice may flip, and with it that token's
@@ -194,6 +194,24 @@ static void test_v2lite(void **state) {
     close_model(&f);
 }
 
+/* V3's routing with fused experts and a layer to skip; plain attention with experts; grouped queries, rotary divisors, linear
+ * scaling and biases. */
+static void test_families(void **state) {
+    (void)state;
+    static const char *const models[] = {"t-v3", "t-moe", "t-llama3"}, *const sequences[] = {"one", "s24", "long", "far"};
+    for (size_t i = 0; i < SMT_COUNT(models); i++) {
+        char gguf[1024], golden[1024], name[64];
+        fixture f;
+        snprintf(name, sizeof name, "%s.f16.gguf", models[i]);
+        snprintf(gguf, sizeof gguf, "%s", smt_test_data(name));
+        snprintf(name, sizeof name, "%s.golden.json", models[i]);
+        snprintf(golden, sizeof golden, "%s", smt_test_data(name));
+        open_model(&f, gguf, golden, FAR_CONTEXT, SMT_CACHE_F32);
+        for (size_t j = 0; j < SMT_COUNT(sequences); j++) run_sequence(&f, sequences[j], near_limits);
+        close_model(&f);
+    }
+}
+
 /* 4160 tokens: seventeen blocks of the cache, more chunks of attention than any other test has. */
 static void test_v2lite_long(void **state) {
     (void)state;
@@ -232,7 +250,7 @@ static void test_f32(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest first[] = {cmocka_unit_test(test_v2)};
+    const struct CMUnitTest first[] = {cmocka_unit_test(test_v2), cmocka_unit_test(test_families)};
     const struct CMUnitTest others[] = {cmocka_unit_test(test_v2_f16_cache), cmocka_unit_test(test_llama),
                                         cmocka_unit_test(test_v2lite), cmocka_unit_test(test_v2_kvb), cmocka_unit_test(test_f32)};
     const struct CMUnitTest longest[] = {cmocka_unit_test(test_v2lite_long)};

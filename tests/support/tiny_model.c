@@ -1,4 +1,4 @@
-/* tiny_model.c: the two model makers. See tiny_model.h for what they promise.
+/* tiny_model.c: the model makers, one for each family. See tiny_model.h for what they promise.
  *
  * A matrix that takes n inputs of order 1 has elements of deviation gain / sqrt(n), so its outputs are of order `gain`. */
 #include "tiny_model.h"
@@ -8,16 +8,39 @@
 
 #include <math.h>
 
-enum { N_EMBD = 256, N_HEADS = 8, N_FF = 512, CONTEXT = 4096 };
-enum { Q_RANK = 256, KV_RANK = 256, NOPE = 32, ROPE = 16, VALUE = 32, N_FF_EXPERT = 96, N_SHARED = 2 }; /* deepseek2 */
-enum { HEAD = 32 };                                                                                     /* llama */
+enum { CONTEXT = 4096, N_SHARED = 2 };
+
+typedef struct shape {
+    uint32_t n_embd, n_heads, n_ff, n_ff_expert;
+    uint32_t q_rank, kv_rank, nope, rope, value; /* latent attention; plain heads have n_embd / n_heads values */
+    float yarn_factor, log_multiplier;
+} shape;
+static const shape usual = {256, 8, 512, 96, 256, 256, 32, 16, 32, 4, 0.0707f};
+/* No size divides another; the pairs of a head see all of YaRN's ramp. */
+static const shape small = {48, 4, 80, 16, 20, 24, 16, 8, 12, 40, 0.1f};
 
 typedef struct maker {
     smt_gguf_writer writer;
     smt_test_random random;
     smt_dtype type;
     const char *architecture;
+    const smt_tiny_options *options;
+    shape s;
+    uint32_t n_layers, n_experts;
 } maker;
+
+/* `options` with the defaults resolved. */
+static maker start(const char *architecture, const smt_tiny_options *options, uint64_t salt) {
+    static const smt_tiny_options none = {0};
+    if (!options) options = &none;
+    return (maker){.random = {options->seed + salt},
+                   .type = options->type,
+                   .architecture = architecture,
+                   .options = options,
+                   .s = options->small ? small : usual,
+                   .n_layers = options->n_layers ? options->n_layers : 3,
+                   .n_experts = options->n_experts ? options->n_experts : 8};
+}
 
 /* ---- keys ---- */
 
@@ -33,16 +56,29 @@ static void key_f32(maker *m, const char *key, float value) {
     smt_gguf_write_f32(&m->writer, name, value);
 }
 
-static void common_keys(maker *m, uint32_t n_layers, uint32_t n_vocab) {
+static void key_bool(maker *m, const char *key, bool value) {
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", m->architecture, key);
+    smt_gguf_write_bool(&m->writer, name, value);
+}
+
+static void key_text(maker *m, const char *key, const char *value) {
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", m->architecture, key);
+    smt_gguf_write_text(&m->writer, name, value);
+}
+
+static void common_keys(maker *m, uint32_t n_vocab) {
     smt_gguf_write_text(&m->writer, "general.architecture", m->architecture);
     smt_gguf_write_text(&m->writer, "general.name", "tiny");
-    key_u32(m, "block_count", n_layers);
+    key_u32(m, "block_count", m->n_layers + (m->options->ahead ? 1 : 0));
+    if (m->options->ahead) key_u32(m, "nextn_predict_layers", 1);
     key_u32(m, "context_length", CONTEXT);
-    key_u32(m, "embedding_length", N_EMBD);
-    key_u32(m, "feed_forward_length", N_FF);
-    key_u32(m, "attention.head_count", N_HEADS);
+    key_u32(m, "embedding_length", m->s.n_embd);
+    key_u32(m, "feed_forward_length", m->s.n_ff);
+    key_u32(m, "attention.head_count", m->s.n_heads);
     key_f32(m, "attention.layer_norm_rms_epsilon", 1e-6f);
-    key_f32(m, "rope.freq_base", 10000);
+    key_f32(m, "rope.freq_base", m->options->rope_base > 0 ? m->options->rope_base : 10000);
     key_u32(m, "vocab_size", n_vocab);
 }
 
@@ -93,17 +129,32 @@ static void vector(maker *m, uint32_t layer, const char *name, uint64_t n, float
 }
 
 static void end_tensors(maker *m, uint32_t n_vocab, bool tied) {
-    const float spread = 2.5f / 16; /* 2.5 / sqrt(N_EMBD): logits of deviation 2.5 */
-    tensor(m, "token_embd.weight", m->type, (uint64_t[]){N_EMBD, n_vocab, 1, 1}, 0, tied ? spread : 1);
-    tensor(m, "output_norm.weight", SMT_DTYPE_F32, (uint64_t[]){N_EMBD, 1, 1, 1}, 1, 0.1f);
-    if (!tied) tensor(m, "output.weight", m->type, (uint64_t[]){N_EMBD, n_vocab, 1, 1}, 0, spread);
+    const uint32_t n_embd = m->s.n_embd;
+    const float spread = 2.5f / sqrtf((float)n_embd); /* logits of deviation 2.5 */
+    tensor(m, "token_embd.weight", m->type, (uint64_t[]){n_embd, n_vocab, 1, 1}, 0, tied ? spread : 1);
+    tensor(m, "output_norm.weight", SMT_DTYPE_F32, (uint64_t[]){n_embd, 1, 1, 1}, 1, 0.1f);
+    if (!tied) tensor(m, "output.weight", m->type, (uint64_t[]){n_embd, n_vocab, 1, 1}, 0, spread);
 }
 
 static void dense_feed_forward(maker *m, uint32_t layer) {
-    vector(m, layer, "ffn_norm.weight", N_EMBD, 1, 0.1f);
-    matrix(m, layer, "ffn_gate.weight", N_EMBD, N_FF, 1, N_EMBD);
-    matrix(m, layer, "ffn_up.weight", N_EMBD, N_FF, 1, N_EMBD);
-    matrix(m, layer, "ffn_down.weight", N_FF, N_EMBD, 1, N_FF);
+    const uint32_t n_embd = m->s.n_embd, n_ff = m->s.n_ff;
+    vector(m, layer, "ffn_norm.weight", n_embd, 1, 0.1f);
+    matrix(m, layer, "ffn_gate.weight", n_embd, n_ff, 1, n_embd);
+    matrix(m, layer, "ffn_up.weight", n_embd, n_ff, 1, n_embd);
+    matrix(m, layer, "ffn_down.weight", n_ff, n_embd, 1, n_ff);
+    if (!m->options->biases) return;
+    vector(m, layer, "ffn_gate.bias", n_ff, 0, 0.5f);
+    vector(m, layer, "ffn_up.bias", n_ff, 0, 0.5f);
+    vector(m, layer, "ffn_down.bias", n_embd, 0, 0.5f);
+}
+
+/* What a layer behind the model's own has, as far as it takes to be known as one. */
+static void ahead_layer(maker *m) {
+    const uint32_t n_embd = m->s.n_embd;
+    vector(m, m->n_layers, "attn_norm.weight", n_embd, 1, 0.1f);
+    vector(m, m->n_layers, "nextn.enorm.weight", n_embd, 1, 0.1f);
+    vector(m, m->n_layers, "nextn.hnorm.weight", n_embd, 1, 0.1f);
+    matrix(m, m->n_layers, "nextn.eh_proj.weight", 2 * n_embd, n_embd, 1, 2 * n_embd);
 }
 
 static smt_status finish(maker *m, const char *path, smt_error *err) {
@@ -193,118 +244,181 @@ static void sentence_piece_vocabulary(maker *m, vocabulary *v) {
     smt_gguf_write_u32(&m->writer, "tokenizer.ggml.unknown_token_id", 0);
 }
 
-/* ---- deepseek2 ---- */
+/* ---- experts ---- */
 
-static void latent_keys(maker *m, const smt_tiny_options *options) {
-    key_u32(m, "attention.kv_lora_rank", KV_RANK);
-    if (options->q_lora) key_u32(m, "attention.q_lora_rank", Q_RANK);
-    key_u32(m, "attention.head_count_kv", options->old_layout ? N_HEADS : 1);
-    key_u32(m, "attention.key_length", options->old_layout ? NOPE + ROPE : KV_RANK + ROPE);
-    key_u32(m, "attention.value_length", options->old_layout ? VALUE : KV_RANK);
-    if (!options->old_layout) {
-        key_u32(m, "attention.key_length_mla", NOPE + ROPE);
-        key_u32(m, "attention.value_length_mla", VALUE);
-    }
-    key_u32(m, "rope.dimension_count", ROPE);
-    smt_gguf_write_text(&m->writer, "deepseek2.rope.scaling.type", "yarn");
-    key_f32(m, "rope.scaling.factor", 4);
-    key_u32(m, "rope.scaling.original_context_length", CONTEXT / 4);
-    key_f32(m, "rope.scaling.yarn_log_multiplier", 0.0707f);
-}
-
-static void expert_keys(maker *m, const smt_tiny_options *options, uint32_t n_experts) {
+static void expert_keys(maker *m) {
+    const smt_tiny_options *options = m->options;
+    uint32_t used = options->n_used ? options->n_used : 3, size = options->group_size ? options->group_size : 2;
     key_u32(m, "leading_dense_block_count", 1);
-    key_u32(m, "expert_count", n_experts);
-    key_u32(m, "expert_used_count", n_experts < 3 ? n_experts : 3);
+    key_u32(m, "expert_count", m->n_experts);
+    key_u32(m, "expert_used_count", m->n_experts < used ? m->n_experts : used);
     key_u32(m, "expert_shared_count", N_SHARED);
-    key_u32(m, "expert_feed_forward_length", N_FF_EXPERT);
+    key_u32(m, "expert_feed_forward_length", m->s.n_ff_expert);
     key_f32(m, "expert_weights_scale", options->sigmoid ? 2.5f : 1);
-    if (!options->sigmoid) return;
-    smt_gguf_write_bool(&m->writer, "deepseek2.expert_weights_norm", true);
-    key_u32(m, "expert_gating_func", 2);
-    bool grouped = n_experts >= 8 && n_experts % 2 == 0;
-    key_u32(m, "expert_group_count", grouped ? n_experts / 2 : 1);
+    if (options->sigmoid) {
+        key_bool(m, "expert_weights_norm", true);
+        key_u32(m, "expert_gating_func", 2);
+    }
+    if (!options->sigmoid && !options->group_size) return; /* old files leave the groups out */
+    bool grouped = m->n_experts >= 4 * size && m->n_experts % size == 0;
+    key_u32(m, "expert_group_count", grouped ? m->n_experts / size : 1);
     key_u32(m, "expert_group_used_count", grouped ? 2 : 1);
 }
 
-static void latent_attention(maker *m, uint32_t layer, const smt_tiny_options *options) {
-    const uint32_t q_rows = N_HEADS * (NOPE + ROPE);
-    vector(m, layer, "attn_norm.weight", N_EMBD, 1, 0.1f);
-    if (options->q_lora) {
-        matrix(m, layer, "attn_q_a.weight", N_EMBD, Q_RANK, 1, N_EMBD);
-        vector(m, layer, "attn_q_a_norm.weight", Q_RANK, 1, 0.1f);
-        matrix(m, layer, "attn_q_b.weight", Q_RANK, q_rows, 1, Q_RANK);
-    } else
-        matrix(m, layer, "attn_q.weight", N_EMBD, q_rows, 1, N_EMBD);
-    matrix(m, layer, "attn_kv_a_mqa.weight", N_EMBD, KV_RANK + ROPE, 1, N_EMBD);
-    vector(m, layer, "attn_kv_a_norm.weight", KV_RANK, 1, 0.1f);
-    if (options->old_layout)
-        matrix(m, layer, "attn_kv_b.weight", KV_RANK, N_HEADS * (NOPE + VALUE), 1, KV_RANK);
+static void expert_feed_forward(maker *m, uint32_t layer) {
+    const uint32_t n_embd = m->s.n_embd, width = m->s.n_ff_expert, shared = N_SHARED * width, n = m->n_experts;
+    char text[64];
+    vector(m, layer, "ffn_norm.weight", n_embd, 1, 0.1f);
+    tensor(m, layer_name(layer, "ffn_gate_inp.weight", text), SMT_DTYPE_F32, (uint64_t[]){n_embd, n, 1, 1}, 0,
+           1 / sqrtf((float)n_embd));
+    if (m->options->sigmoid) vector(m, layer, "exp_probs_b.bias", n, 0.5f, 0.05f);
+    if (m->options->fused)
+        matrix(m, layer, "ffn_gate_up_exps.weight", n_embd, 2 * width, n, n_embd);
     else {
-        matrix(m, layer, "attn_k_b.weight", NOPE, KV_RANK, N_HEADS, KV_RANK);
-        matrix(m, layer, "attn_v_b.weight", KV_RANK, VALUE, N_HEADS, KV_RANK);
+        matrix(m, layer, "ffn_gate_exps.weight", n_embd, width, n, n_embd);
+        matrix(m, layer, "ffn_up_exps.weight", n_embd, width, n, n_embd);
     }
-    matrix(m, layer, "attn_output.weight", N_HEADS * VALUE, N_EMBD, 1, N_HEADS * VALUE);
+    matrix(m, layer, "ffn_down_exps.weight", width, n_embd, n, width);
+    matrix(m, layer, "ffn_gate_shexp.weight", n_embd, shared, 1, n_embd);
+    matrix(m, layer, "ffn_up_shexp.weight", n_embd, shared, 1, n_embd);
+    matrix(m, layer, "ffn_down_shexp.weight", shared, n_embd, 1, shared);
 }
 
-static void expert_feed_forward(maker *m, uint32_t layer, const smt_tiny_options *options, uint32_t n_experts) {
-    const uint32_t shared = N_SHARED * N_FF_EXPERT;
-    char text[64];
-    vector(m, layer, "ffn_norm.weight", N_EMBD, 1, 0.1f);
-    tensor(m, layer_name(layer, "ffn_gate_inp.weight", text), SMT_DTYPE_F32, (uint64_t[]){N_EMBD, n_experts, 1, 1}, 0, 1.0f / 16);
-    if (options->sigmoid) vector(m, layer, "exp_probs_b.bias", n_experts, 0.5f, 0.05f);
-    matrix(m, layer, "ffn_gate_exps.weight", N_EMBD, N_FF_EXPERT, n_experts, N_EMBD);
-    matrix(m, layer, "ffn_up_exps.weight", N_EMBD, N_FF_EXPERT, n_experts, N_EMBD);
-    matrix(m, layer, "ffn_down_exps.weight", N_FF_EXPERT, N_EMBD, n_experts, N_FF_EXPERT);
-    matrix(m, layer, "ffn_gate_shexp.weight", N_EMBD, shared, 1, N_EMBD);
-    matrix(m, layer, "ffn_up_shexp.weight", N_EMBD, shared, 1, N_EMBD);
-    matrix(m, layer, "ffn_down_shexp.weight", shared, N_EMBD, 1, shared);
+/* The first layer is dense, as in every released model. */
+static void feed_forward(maker *m, uint32_t layer) {
+    if (layer == 0)
+        dense_feed_forward(m, layer);
+    else
+        expert_feed_forward(m, layer);
+}
+
+/* ---- deepseek2 ---- */
+
+static void latent_keys(maker *m) {
+    const shape *s = &m->s;
+    bool old = m->options->old_layout;
+    key_u32(m, "attention.kv_lora_rank", s->kv_rank);
+    if (m->options->q_lora) key_u32(m, "attention.q_lora_rank", s->q_rank);
+    key_u32(m, "attention.head_count_kv", old ? s->n_heads : 1);
+    key_u32(m, "attention.key_length", old ? s->nope + s->rope : s->kv_rank + s->rope);
+    key_u32(m, "attention.value_length", old ? s->value : s->kv_rank);
+    if (!old) {
+        key_u32(m, "attention.key_length_mla", s->nope + s->rope);
+        key_u32(m, "attention.value_length_mla", s->value);
+    }
+    key_u32(m, "rope.dimension_count", s->rope);
+    key_text(m, "rope.scaling.type", "yarn");
+    key_f32(m, "rope.scaling.factor", s->yarn_factor);
+    key_u32(m, "rope.scaling.original_context_length", m->options->small ? CONTEXT : CONTEXT / 4);
+    key_f32(m, "rope.scaling.yarn_log_multiplier", s->log_multiplier);
+}
+
+static void latent_attention(maker *m, uint32_t layer) {
+    const shape *s = &m->s;
+    const uint32_t q_rows = s->n_heads * (s->nope + s->rope), n_embd = s->n_embd, values = s->n_heads * s->value;
+    vector(m, layer, "attn_norm.weight", n_embd, 1, 0.1f);
+    if (m->options->q_lora) {
+        matrix(m, layer, "attn_q_a.weight", n_embd, s->q_rank, 1, n_embd);
+        vector(m, layer, "attn_q_a_norm.weight", s->q_rank, 1, 0.1f);
+        matrix(m, layer, "attn_q_b.weight", s->q_rank, q_rows, 1, s->q_rank);
+    } else
+        matrix(m, layer, "attn_q.weight", n_embd, q_rows, 1, n_embd);
+    matrix(m, layer, "attn_kv_a_mqa.weight", n_embd, s->kv_rank + s->rope, 1, n_embd);
+    vector(m, layer, "attn_kv_a_norm.weight", s->kv_rank, 1, 0.1f);
+    if (m->options->old_layout)
+        matrix(m, layer, "attn_kv_b.weight", s->kv_rank, s->n_heads * (s->nope + s->value), 1, s->kv_rank);
+    else {
+        matrix(m, layer, "attn_k_b.weight", s->nope, s->kv_rank, s->n_heads, s->kv_rank);
+        matrix(m, layer, "attn_v_b.weight", s->kv_rank, s->value, s->n_heads, s->kv_rank);
+    }
+    matrix(m, layer, "attn_output.weight", values, n_embd, 1, values);
 }
 
 smt_status smt_tiny_deepseek2(const char *path, const smt_tiny_options *options, smt_error *err) {
-    static const smt_tiny_options none = {0};
-    if (!options) options = &none;
-    uint32_t n_layers = options->n_layers ? options->n_layers : 3, n_experts = options->n_experts ? options->n_experts : 8;
-    maker m = {.random = {options->seed + 1}, .type = options->type, .architecture = "deepseek2"};
+    maker m = start("deepseek2", options, 1);
     vocabulary *v = smt_alloc(1, sizeof *v);
     if (!v) return SMT_FAIL(err, SMT_MEMORY, "out of memory making %s", path);
     byte_pair_vocabulary(&m, v);
-    common_keys(&m, n_layers, v->n);
-    latent_keys(&m, options);
-    expert_keys(&m, options, n_experts);
-    end_tensors(&m, v->n, options->tied);
-    for (uint32_t i = 0; i < n_layers; i++) {
-        latent_attention(&m, i, options);
-        if (i == 0)
-            dense_feed_forward(&m, i);
-        else
-            expert_feed_forward(&m, i, options, n_experts);
-    }
+    common_keys(&m, v->n);
+    latent_keys(&m);
+    expert_keys(&m);
+    end_tensors(&m, v->n, m.options->tied);
     smt_free(v);
+    for (uint32_t i = 0; i < m.n_layers; i++) {
+        latent_attention(&m, i);
+        feed_forward(&m, i);
+    }
+    if (m.options->ahead) ahead_layer(&m);
     return finish(&m, path, err);
 }
 
-/* ---- llama ---- */
+/* ---- plain attention: deepseek and llama ---- */
+
+static void plain_keys(maker *m) {
+    key_u32(m, "attention.head_count_kv", m->options->gqa ? 2 : m->s.n_heads);
+    key_u32(m, "rope.dimension_count", m->s.n_embd / m->s.n_heads);
+    if (m->options->linear > 0) {
+        key_text(m, "rope.scaling.type", "linear");
+        key_f32(m, "rope.scaling.factor", m->options->linear);
+    }
+}
+
+/* Divisors as Llama 3.1 has them: fast pairs alone, slow ones by eight, a slope between. */
+static void divisors_tensor(maker *m) {
+    uint32_t n = m->s.n_embd / m->s.n_heads / 2;
+    float *values = smt_alloc(n, sizeof *values);
+    if (!values) {
+        m->writer.status = SMT_FAIL(&m->writer.err, SMT_MEMORY, "out of memory for %u divisors", n);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) values[i] = 3 * i < n ? 1 : 3 * i < 2 * n ? 1 + 7 * (float)(3 * i - n) / (float)n : 8;
+    smt_gguf_write_tensor(&m->writer, "rope_freqs.weight", SMT_DTYPE_F32, (uint64_t[]){n, 1, 1, 1}, values);
+    smt_free(values);
+}
+
+static void plain_attention(maker *m, uint32_t layer) {
+    const uint32_t n_embd = m->s.n_embd, kv_rows = (m->options->gqa ? 2 : m->s.n_heads) * (n_embd / m->s.n_heads);
+    vector(m, layer, "attn_norm.weight", n_embd, 1, 0.1f);
+    matrix(m, layer, "attn_q.weight", n_embd, n_embd, 1, n_embd);
+    matrix(m, layer, "attn_k.weight", n_embd, kv_rows, 1, n_embd);
+    matrix(m, layer, "attn_v.weight", n_embd, kv_rows, 1, n_embd);
+    matrix(m, layer, "attn_output.weight", n_embd, n_embd, 1, n_embd);
+    if (!m->options->biases) return;
+    vector(m, layer, "attn_q.bias", n_embd, 0, 0.5f);
+    vector(m, layer, "attn_k.bias", kv_rows, 0, 0.5f);
+    vector(m, layer, "attn_v.bias", kv_rows, 0, 0.5f);
+    vector(m, layer, "attn_output.bias", n_embd, 0, 0.5f);
+}
+
+smt_status smt_tiny_deepseek(const char *path, const smt_tiny_options *options, smt_error *err) {
+    maker m = start("deepseek", options, 3);
+    vocabulary *v = smt_alloc(1, sizeof *v);
+    if (!v) return SMT_FAIL(err, SMT_MEMORY, "out of memory making %s", path);
+    byte_pair_vocabulary(&m, v);
+    common_keys(&m, v->n);
+    plain_keys(&m);
+    expert_keys(&m);
+    end_tensors(&m, v->n, m.options->tied);
+    smt_free(v);
+    for (uint32_t i = 0; i < m.n_layers; i++) {
+        plain_attention(&m, i);
+        feed_forward(&m, i);
+    }
+    return finish(&m, path, err);
+}
 
 smt_status smt_tiny_llama(const char *path, const smt_tiny_options *options, smt_error *err) {
-    static const smt_tiny_options none = {0};
-    if (!options) options = &none;
-    uint32_t n_layers = options->n_layers ? options->n_layers : 3, n_kv_heads = options->gqa ? 2 : N_HEADS;
-    maker m = {.random = {options->seed + 2}, .type = options->type, .architecture = "llama"};
+    maker m = start("llama", options, 2);
     vocabulary *v = smt_alloc(1, sizeof *v);
     if (!v) return SMT_FAIL(err, SMT_MEMORY, "out of memory making %s", path);
     sentence_piece_vocabulary(&m, v);
-    common_keys(&m, n_layers, v->n);
-    key_u32(&m, "attention.head_count_kv", n_kv_heads);
-    key_u32(&m, "rope.dimension_count", HEAD);
-    end_tensors(&m, v->n, options->tied);
+    common_keys(&m, v->n);
+    plain_keys(&m);
+    end_tensors(&m, v->n, m.options->tied);
     smt_free(v);
-    for (uint32_t i = 0; i < n_layers; i++) {
-        vector(&m, i, "attn_norm.weight", N_EMBD, 1, 0.1f);
-        matrix(&m, i, "attn_q.weight", N_EMBD, N_HEADS * HEAD, 1, N_EMBD);
-        matrix(&m, i, "attn_k.weight", N_EMBD, n_kv_heads * HEAD, 1, N_EMBD);
-        matrix(&m, i, "attn_v.weight", N_EMBD, n_kv_heads * HEAD, 1, N_EMBD);
-        matrix(&m, i, "attn_output.weight", N_HEADS * HEAD, N_EMBD, 1, N_HEADS * HEAD);
+    if (m.options->divisors) divisors_tensor(&m);
+    for (uint32_t i = 0; i < m.n_layers; i++) {
+        plain_attention(&m, i);
         dense_feed_forward(&m, i);
     }
     return finish(&m, path, err);

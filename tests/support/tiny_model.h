@@ -12,17 +12,27 @@
 typedef struct smt_tiny_options { /* zero means default */
     smt_dtype type;               /* of the matrices; norms and routers are F32 */
     uint32_t n_layers;            /* 3; the first is dense */
-    uint32_t n_experts;           /* 8; used: 3, or all if there are fewer */
+    uint32_t n_experts;           /* 8 */
+    uint32_t n_used;              /* 3, or all if there are fewer */
+    uint32_t group_size;          /* experts of a group, two groups are kept: 2 with sigmoid (8 experts and up), else no groups */
     uint64_t seed;
+    float linear;    /* llama, deepseek: factor of linear rotary scaling */
+    float rope_base; /* 10000 */
     bool q_lora;     /* q in two steps, as in the large models */
     bool old_layout; /* attn_kv_b and the keys of files before 2025 */
-    bool sigmoid;    /* V3: sigmoid gate, selection bias, normalised weights, groups of two experts (8 experts and up) */
+    bool sigmoid;    /* V3: sigmoid gate, selection bias, normalised weights, groups */
+    bool ahead;      /* a layer behind the model's own that predicts tokens further ahead, counted as newer converters do */
+    bool fused;      /* ffn_gate_up_exps in place of two tensors */
     bool tied;       /* no output.weight */
-    bool gqa;        /* llama: two key-value heads for eight heads */
+    bool gqa;        /* llama, deepseek: two key-value heads for all heads */
+    bool biases;     /* llama, deepseek: on every product of attention and of dense feed-forward */
+    bool divisors;   /* llama: rope_freqs.weight */
+    bool small;      /* widths for files of a quarter of a megabyte: no K-quants */
 } smt_tiny_options;
 
 /* options may be NULL: all defaults. Byte-level BPE vocabulary with a few merges. */
 smt_status smt_tiny_deepseek2(const char *path, const smt_tiny_options *options, smt_error *err);
+smt_status smt_tiny_deepseek(const char *path, const smt_tiny_options *options, smt_error *err);
 /* SPM vocabulary with byte fallback. */
 smt_status smt_tiny_llama(const char *path, const smt_tiny_options *options, smt_error *err);
 

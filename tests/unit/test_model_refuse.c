@@ -96,7 +96,6 @@ static void test_missing_keys(void **state) {
                                               "attention.layer_norm_rms_epsilon",
                                               "attention.kv_lora_rank",
                                               "attention.value_length_mla",
-                                              "rope.dimension_count",
                                               "leading_dense_block_count",
                                               "expert_used_count",
                                               "expert_shared_count",
@@ -121,6 +120,8 @@ static void test_optional_keys(void **state) {
                                        "deepseek2.rope.scaling.yarn_log_multiplier",
                                        "deepseek2.rope.scaling.original_context_length",
                                        "deepseek2.rope.scaling.type",
+                                       "deepseek2.attention.q_lora_rank",
+                                       "deepseek2.expert_weights_norm",
                                        "general.name",
                                        "tokenizer.ggml.tokens"};
     for (size_t i = 0; i < SMT_COUNT(keys); i++) expect(latent, (edit){.drop = keys[i]}, SMT_OK, "");
@@ -187,7 +188,9 @@ static void test_fractions(void **state) {
         {"deepseek2.rope.scaling.factor", -2, SMT_FORMAT, "factor is -2"},
         {"deepseek2.rope.scaling.factor", 0, SMT_OK, ""},
         {"deepseek2.rope.scaling.yarn_beta_fast", 0, SMT_FORMAT, "yarn_beta_fast is 0"},
-        {"deepseek2.rope.scaling.yarn_ext_factor", 0.5f, SMT_UNSUPPORTED, "yarn_ext_factor is 0.5; only 1"},
+        {"deepseek2.rope.scaling.yarn_ext_factor", 0.5f, SMT_OK, ""},
+        {"deepseek2.rope.scaling.yarn_ext_factor", -1, SMT_FORMAT, "yarn_ext_factor is -1, 0 to 1"},
+        {"deepseek2.rope.scaling.yarn_attn_factor", 0.5f, SMT_UNSUPPORTED, "yarn_attn_factor is 0.5; only 1"},
         {"deepseek2.expert_weights_scale", -1, SMT_FORMAT, "expert_weights_scale is -1"},
         {"deepseek2.block_count", 4, SMT_FORMAT, "block_count is of type f32, an integer is wanted"},
     };
@@ -221,6 +224,7 @@ static void test_missing_tensors(void **state) {
         snprintf(words, sizeof words, "tensor %s is missing", names[i]);
         expect(latent, (edit){.drop = names[i]}, SMT_FORMAT, words);
     }
+    expect(latent, (edit){.drop = "deepseek2.rope.dimension_count"}, SMT_FORMAT, "key_length_mla is 48, it must exceed");
     expect(latent, (edit){.drop = "blk.1.attn_k_b.weight"}, SMT_FORMAT, "tensor blk.1.attn_kv_b.weight is missing");
     expect(dense, (edit){.drop = "blk.2.attn_k.weight"}, SMT_FORMAT, "tensor blk.2.attn_k.weight is missing");
 }
@@ -241,13 +245,26 @@ static void test_shapes(void **state) {
 
 static void test_extras(void **state) {
     (void)state;
-    expect(dense, (edit){.add = "blk.1.attn_q.bias", .add_ne = 128}, SMT_UNSUPPORTED, "tensor blk.1.attn_q.bias");
-    expect(latent, (edit){.add = "blk.1.ffn_gate_up_exps.weight", .add_ne = 8}, SMT_UNSUPPORTED, "blk.1.ffn_gate_up_exps.weight");
+    static const char *const refused[] = {"blk.1.attn_qkv.weight", "blk.2.attn_q_norm.weight",
+                                          "blk.1.attn_norm.bias",  "blk.1.ffn_up.scale",
+                                          "output.bias",           "blk.0.exp_probs_b.bias"};
+    for (size_t i = 0; i < SMT_COUNT(refused); i++)
+        expect(dense, (edit){.add = refused[i], .add_ne = 128}, SMT_UNSUPPORTED, refused[i]);
+    expect(dense, (edit){.add = "blk.1.attn_q.bias", .add_ne = 128}, SMT_OK, "");
+    expect(dense, (edit){.add = "blk.1.ffn_up.bias", .add_ne = 344}, SMT_OK, "");
+    expect(dense, (edit){.add = "blk.1.attn_output.bias", .add_ne = 64}, SMT_FORMAT, "blk.1.attn_output.bias has the shape");
+    expect(latent, (edit){.add = "blk.1.attn_output.bias", .add_ne = 128}, SMT_UNSUPPORTED, "blk.1.attn_output.bias");
+    expect(latent, (edit){.add = "blk.0.ffn_up.bias", .add_ne = 176}, SMT_OK, "");
+    expect(latent, (edit){.add = "blk.1.ffn_up.bias", .add_ne = 176}, SMT_UNSUPPORTED, "blk.1.ffn_up.bias");
+    expect(latent, (edit){.add = "blk.1.ffn_gate_up_exps.weight", .add_ne = 128}, SMT_FORMAT,
+           "tensor blk.1.ffn_gate_up_exps.weight has the shape [128, 1, 1, 1], the metadata ask for [128, 96, 16]");
+    expect(latent, (edit){.add = "blk.0.ffn_gate_up_exps.weight", .add_ne = 128}, SMT_UNSUPPORTED, "blk.0.ffn_gate_up_exps");
     expect(latent, (edit){.add = "blk.1.exp_probs_b.bias", .add_ne = 16}, SMT_OK, "");
     expect(latent, (edit){.add = "blk.1.exp_probs_b.bias", .add_ne = 8}, SMT_FORMAT,
            "tensor blk.1.exp_probs_b.bias has the shape");
     expect(latent, (edit){.add = "blk.4.eh_proj.bias", .add_ne = 8}, SMT_OK, ""); /* a layer beyond the model's */
     expect(dense, (edit){.add = "blk.0.attn_rot_embd.weight", .add_ne = 16}, SMT_OK, "");
+    expect(dense, (edit){.add = "rope.freqs", .add_ne = 16}, SMT_OK, "");
     expect(dense, (edit){.add = "rope_freqs.weight", .add_ne = 16}, SMT_FORMAT, "rope_freqs.weight: value 0 is 0");
     expect(dense, (edit){.add = "rope_freqs.weight", .add_ne = 8}, SMT_FORMAT,
            "tensor rope_freqs.weight has the shape [8, 1, 1, 1]");

@@ -45,8 +45,14 @@ static void test_yarn(void **state) {
                                     0.00833450895,  0.0055,         0.00356199749,  0.0022493653,   0.00137051364,
                                     0.000790569415, 0.000414990398, 0.000177827941, 3.33380358e-05, 2.5e-05};
     double w[32];
-    smt_rope_spec spec = {
-        .dim = 64, .base = 10000, .factor = 40, .yarn = true, .original_ctx = 4096, .beta_fast = 32, .beta_slow = 1};
+    smt_rope_spec spec = {.dim = 64,
+                          .base = 10000,
+                          .factor = 40,
+                          .yarn = true,
+                          .original_ctx = 4096,
+                          .beta_fast = 32,
+                          .beta_slow = 1,
+                          .ext_factor = 1};
     smt_rope_frequencies(&spec, w);
     for (size_t i = 0; i < SMT_COUNT(wanted); i++)
         assert_near(w[10 + i], wanted[i], 5e-9); /* half a unit of the check values' last digit */
@@ -54,12 +60,41 @@ static void test_yarn(void **state) {
     for (int i = 24; i < 32; i++) assert_near(w[i], pow(10000, -2.0 * i / 64) / 40, 1e-14);
 }
 
+/* Half of YaRN and half of linear scaling; none of YaRN is linear scaling. */
+static void test_yarn_share(void **state) {
+    (void)state;
+    double whole[32], half[32], none[32];
+    smt_rope_spec spec = {.dim = 64,
+                          .base = 10000,
+                          .factor = 40,
+                          .yarn = true,
+                          .original_ctx = 4096,
+                          .beta_fast = 32,
+                          .beta_slow = 1,
+                          .ext_factor = 1};
+    smt_rope_frequencies(&spec, whole);
+    spec.ext_factor = 0.5;
+    smt_rope_frequencies(&spec, half);
+    spec.ext_factor = 0;
+    smt_rope_frequencies(&spec, none);
+    for (int i = 0; i < 32; i++) {
+        assert_near(none[i], pow(10000, -2.0 * i / 64) / 40, 1e-14);
+        assert_near(half[i], (whole[i] + none[i]) / 2, 1e-14);
+    }
+}
+
 /* A ramp without width must not divide by zero. */
 static void test_yarn_step(void **state) {
     (void)state;
     double w[8];
-    smt_rope_spec spec = {
-        .dim = 16, .base = 10000, .factor = 8, .yarn = true, .original_ctx = 2, .beta_fast = 32, .beta_slow = 32};
+    smt_rope_spec spec = {.dim = 16,
+                          .base = 10000,
+                          .factor = 8,
+                          .yarn = true,
+                          .original_ctx = 2,
+                          .beta_fast = 32,
+                          .beta_slow = 32,
+                          .ext_factor = 1};
     smt_rope_frequencies(&spec, w);
     for (int i = 0; i < 8; i++) assert_near(w[i], pow(10000, -2.0 * i / 16) / (i ? 8 : 1), 1e-12);
 }
@@ -77,7 +112,8 @@ static void test_scale(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain), cmocka_unit_test(test_linear),    cmocka_unit_test(test_divisors),
-        cmocka_unit_test(test_yarn),  cmocka_unit_test(test_yarn_step), cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_yarn),  cmocka_unit_test(test_yarn_step), cmocka_unit_test(test_yarn_share),
+        cmocka_unit_test(test_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* test_ref_golden.c: the reference forward pass against numbers that the published implementations computed (float32, no
- * cache), for one model of each attention and routing kind.
+ * cache), for one model of each attention and routing kind, and against tests/tools/golden.py (float64) for the families of which
+ * there are no such numbers.
  *
  * Positions in the thousands have wider limits, because the golden itself formed its angles in float32 there. Experts are
  * compared as sets, where the golden's margin exceeds rounding. */
@@ -178,12 +179,31 @@ static void test_v2_kvb(void **state) {
     close_model(&r);
 }
 
+/* V3's routing with fused experts and a layer to skip; plain attention with experts; grouped queries, rotary divisors, linear
+ * scaling and biases. */
+static void test_families(void **state) {
+    (void)state;
+    static const char *const models[] = {"t-v3", "t-moe", "t-llama3"}, *const sequences[] = {"one", "s24", "long", "far"};
+    for (size_t i = 0; i < SMT_COUNT(models); i++) {
+        char gguf[1024], golden[1024], name[64];
+        run r;
+        snprintf(name, sizeof name, "%s.f16.gguf", models[i]);
+        snprintf(gguf, sizeof gguf, "%s", smt_test_data(name));
+        snprintf(name, sizeof name, "%s.golden.json", models[i]);
+        snprintf(golden, sizeof golden, "%s", smt_test_data(name));
+        open_model(&r, gguf, golden);
+        for (size_t j = 0; j < SMT_COUNT(sequences); j++) run_sequence(&r, sequences[j], near_limits);
+        close_model(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_v2),
         cmocka_unit_test(test_llama),
         cmocka_unit_test(test_v2lite),
         cmocka_unit_test(test_v2_kvb),
+        cmocka_unit_test(test_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,19 @@ static json_t *json_model(const smt_model_info *m) {
     set_count(model, "nope_dim", m->nope_dim);
     set_count(model, "rope_dim", m->rope_dim);
     set_count(model, "value_dim", m->value_dim);
+    json_object_set_new(model, "rope_scaling", cli_json_text(m->rope_scaling));
+    json_object_set_new(model, "rope_base", json_real(m->rope_base));
+    json_object_set_new(model, "rope_factor", json_real(m->rope_factor));
+    json_object_set_new(model, "rope_divided", json_boolean(m->rope_divided));
+    json_object_set_new(model, "gate", cli_json_text(m->gate));
+    json_object_set_new(model, "group_rule", cli_json_text(m->group_rule));
+    json_object_set_new(model, "selection_bias", json_boolean(m->selection_bias));
+    json_object_set_new(model, "weights_normalized", json_boolean(m->weights_normalized));
+    json_object_set_new(model, "weights_scale", json_real(m->weights_scale));
+    json_object_set_new(model, "tied", json_boolean(m->tied));
+    json_object_set_new(model, "biased", json_boolean(m->biased));
+    set_count(model, "n_layers_skipped", m->n_layers_skipped);
+    set_count(model, "n_tensors_skipped", m->n_tensors_skipped);
     set_count(model, "parameters", m->n_params);
     set_count(model, "active_parameters", m->n_params_active);
     set_count(model, "tensor_bytes", m->tensor_bytes);
@@ -176,6 +189,28 @@ static void print_count(const char *label, uint64_t count) {
         cli_print("  %-24s %" PRIu64 "\n", label, count);
 }
 
+static void print_experts(const smt_model_info *m) {
+    cli_print("  %-24s %u, %u used for a token, %u shared\n", "experts", m->n_experts, m->n_experts_used, m->n_experts_shared);
+    cli_print("  %-24s %s%s, weights %stimes %g", "routing", m->gate, m->selection_bias ? " with a selection bias" : "",
+              m->weights_normalized ? "normalized, " : "", m->weights_scale);
+    if (m->n_groups > 1)
+        cli_print("; %u of %u groups by their %s", m->n_groups_used, m->n_groups,
+                  strcmp(m->group_rule, "top2") ? "best expert" : "two best experts");
+    cli_print("\n");
+}
+
+static void print_rules(const smt_model_info *m) {
+    cli_print("  %-24s base %g, scaling %s", "rotation", m->rope_base, m->rope_scaling);
+    if (m->rope_factor != 1) cli_print(" by %g", m->rope_factor);
+    cli_print("%s\n", m->rope_divided ? ", divided by rope_freqs.weight" : "");
+    if (m->n_experts) print_experts(m);
+    if (m->biased) cli_print("  %-24s on some products\n", "biases");
+    if (m->n_layers_skipped)
+        cli_print(
+            "  %-24s %u behind the model's own (from %u on, %u tensors): they predict tokens further ahead and are not run\n",
+            "skipped layers", m->n_layers_skipped, m->n_layers, m->n_tensors_skipped);
+}
+
 static void print_model(const smt_file *file, const smt_model_info *m) {
     cli_print("model: ");
     cli_print_safe(m->name, strlen(m->name));
@@ -192,9 +227,7 @@ static void print_model(const smt_file *file, const smt_model_info *m) {
     else
         cli_print("  %-24s %u heads of %u, %u key-value heads\n", "attention", m->n_heads, m->nope_dim + m->rope_dim,
                   m->n_kv_heads);
-    if (m->n_experts)
-        cli_print("  %-24s %u, %u used for a token, %u shared, %u groups of which %u are used\n", "experts", m->n_experts,
-                  m->n_experts_used, m->n_experts_shared, m->n_groups, m->n_groups_used);
+    print_rules(m);
     for (uint32_t i = 0; smt_file_assumed(file, i); i++) cli_print("  %-24s %s\n", "assumed", smt_file_assumed(file, i));
 }
 
