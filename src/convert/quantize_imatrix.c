@@ -76,10 +76,14 @@ static smt_status take_pair(smt_imatrix *imatrix, const char *label, const smt_g
                         label, sums->name, columns, planes, counts->bytes, planes);
     smt_imatrix_entry *entry = add_entry(imatrix, label, sums->name, stem_bytes, columns * planes, err);
     if (!entry) return SMT_MEMORY;
-    for (uint64_t i = 0; i < entry->n; i++) {
-        float count = load_f32(counts->data, i / columns);
-        entry->values[i] = count > 0 ? load_f32(sums->data, i) / count : 1;
-        SMT_TRY(check_value(label, entry->name, i, entry->values[i], err));
+    SMT_TRY(smt_gguf_tensor_read(sums, 0, entry->values, sums->bytes, err));
+    for (uint64_t plane = 0; plane < planes; plane++) {
+        float count, *values = entry->values + plane * columns;
+        SMT_TRY(smt_gguf_tensor_read(counts, plane * sizeof count, &count, sizeof count, err));
+        for (uint64_t i = 0; i < columns; i++) {
+            values[i] = count > 0 ? values[i] / count : 1;
+            SMT_TRY(check_value(label, entry->name, plane * columns + i, values[i], err));
+        }
     }
     return SMT_OK;
 }
@@ -186,10 +190,11 @@ smt_status smt_imatrix_parse(const void *bytes, size_t n_bytes, const char *labe
 
 smt_status smt_imatrix_open(const char *path, smt_imatrix **out, smt_error *err) {
     *out = NULL;
-    smt_os_map map;
-    SMT_TRY(smt_os_map_file(path, &map, err));
-    smt_status status = smt_imatrix_parse(map.bytes, (size_t)map.n_bytes, path, out, err);
-    smt_os_unmap(&map);
+    char *bytes;
+    size_t n_bytes;
+    SMT_TRY(smt_os_read_file(path, &bytes, &n_bytes, err));
+    smt_status status = smt_imatrix_parse(bytes, n_bytes, path, out, err);
+    smt_free(bytes);
     return status;
 }
 

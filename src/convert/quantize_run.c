@@ -1,7 +1,7 @@
-/* quantize_run.c: executes a plan: writes the header, then streams every tensor from the input's mapping into the new file.
+/* quantize_run.c: executes a plan: writes the header, then streams every tensor from the input into the new file.
  *
- *   mapped input -> pieces of PIECE elements, several at a time, one thread each:
- *                   decode to float32 -> check -> encode -> decode again, to measure what was lost -> file
+ *   input -> pieces of PIECE elements, several at a time, one thread each:
+ *            decode to float32 -> check -> encode -> decode again, to measure what was lost -> file
  *
  * Invariants
  *   1. The result does not depend on the number of threads: pieces are cut by element number alone, written in order, and
@@ -36,8 +36,9 @@ typedef struct batch {
     const smt_quantize_item *item;
     uint64_t start, n; /* elements of the tensor */
     uint32_t n_threads;
-    uint8_t *encoded; /* owned by the run: the batch's bytes */
-    piece *pieces;    /* owned by the run */
+    const uint8_t *input; /* owned by the run: the batch's bytes, before and after */
+    uint8_t *encoded;
+    piece *pieces; /* owned by the run */
 } batch;
 
 typedef struct worker {
@@ -53,6 +54,8 @@ typedef struct run {
     smt_gguf_output *output; /* owned */
     uint32_t n_threads;
     worker workers[MAX_THREADS];
+    uint8_t *input; /* owned: [input_bytes], room for a batch in any type */
+    size_t input_bytes;
     uint8_t *encoded;     /* owned: room for a batch in any type */
     piece *pieces;        /* owned: [n_threads * PIECES_PER_THREAD] */
     uint64_t done, total; /* bytes of the input */
@@ -80,7 +83,7 @@ static void do_piece(const worker *w, uint64_t first, uint64_t n, uint8_t *out, 
     const smt_quantize_item *item = w->batch->item;
     const smt_gguf_tensor *tensor = item->tensor;
     *result = (piece){.bad = first};
-    smt_quant_decode(tensor->type, tensor->data + smt_dtype_row_bytes(tensor->type, first), w->values, n);
+    smt_quant_decode(tensor->type, w->batch->input + smt_dtype_row_bytes(tensor->type, first - w->batch->start), w->values, n);
     for (uint64_t i = 0; i < n; i++)
         if (!isfinite(w->values[i])) {
             *result = (piece){.bad = first + i, .fate = NOT_FINITE, .value = w->values[i]};
@@ -150,8 +153,12 @@ static smt_status convert_tensor(run *r, const smt_quantize_item *item, double *
                    .start = start,
                    .n = smt_min_u64(step, elements - start),
                    .n_threads = r->n_threads,
+                   .input = r->input,
                    .encoded = r->encoded,
                    .pieces = r->pieces};
+        uint64_t from = smt_dtype_row_bytes(tensor->type, start), n_bytes = smt_dtype_row_bytes(tensor->type, b.n);
+        SMT_TRY(smt_gguf_tensor_read(tensor, from, r->input, n_bytes, r->err));
+        smt_gguf_tensor_expect(tensor, from + n_bytes, n_bytes);
         run_batch(r, &b);
         for (uint64_t i = 0; i * PIECE < b.n; i++) {
             SMT_TRY(check_piece(r, item, &r->pieces[i]));
@@ -159,17 +166,17 @@ static smt_status convert_tensor(run *r, const smt_quantize_item *item, double *
             sum += r->pieces[i].sum;
         }
         SMT_TRY(smt_gguf_output_data(r->output, r->encoded, smt_dtype_row_bytes(item->type, b.n), r->err));
-        SMT_TRY(advance(r, smt_dtype_row_bytes(tensor->type, b.n)));
+        SMT_TRY(advance(r, n_bytes));
     }
     *out_error = sum > 0 ? sqrt(off / sum) : 0;
     return SMT_OK;
 }
 
 static smt_status copy_tensor(run *r, const smt_gguf_tensor *tensor) {
-    const uint64_t step = 4 << 20;
-    for (uint64_t at = 0; at < tensor->bytes; at += step) {
-        uint64_t n = smt_min_u64(step, tensor->bytes - at);
-        SMT_TRY(smt_gguf_output_data(r->output, tensor->data + at, n, r->err));
+    for (uint64_t at = 0; at < tensor->bytes; at += r->input_bytes) {
+        uint64_t n = smt_min_u64(r->input_bytes, tensor->bytes - at);
+        SMT_TRY(smt_gguf_tensor_read(tensor, at, r->input, n, r->err));
+        SMT_TRY(smt_gguf_output_data(r->output, r->input, n, r->err));
         SMT_TRY(advance(r, n));
     }
     return SMT_OK;
@@ -236,9 +243,11 @@ static smt_status allocate(run *r) {
     uint32_t n_threads = r->options->n_threads ? r->options->n_threads : smt_os_cores();
     r->n_threads = smt_min_u32(n_threads, MAX_THREADS);
     size_t n_pieces = (size_t)r->n_threads * PIECES_PER_THREAD;
-    r->encoded = smt_alloc(n_pieces * PIECE, sizeof(float)); /* no type takes more than F32 */
+    r->input_bytes = n_pieces * PIECE * sizeof(float); /* no type takes more than F32 */
+    r->input = smt_alloc(r->input_bytes, 1);
+    r->encoded = smt_alloc(r->input_bytes, 1);
     r->pieces = smt_alloc(n_pieces, sizeof *r->pieces);
-    bool made = r->encoded && r->pieces;
+    bool made = r->input && r->encoded && r->pieces;
     for (uint32_t t = 0; made && t < r->n_threads; t++) {
         r->workers[t].index = t;
         r->workers[t].values = smt_alloc(PIECE, sizeof(float));
@@ -279,6 +288,7 @@ smt_status smt_convert_quantize(const smt_quantize_options *options, smt_error *
         smt_free(r->workers[t].values);
         smt_free(r->workers[t].back);
     }
+    smt_free(r->input);
     smt_free(r->encoded);
     smt_free(r->pieces);
     smt_gguf_output_free(r->output);
