@@ -24,22 +24,17 @@ void smt_quant_encode_bf16(const float *src, const float *weights, uint8_t *dst,
 
 /* quant_block32.c: 32 elements a block, one scale */
 void smt_quant_decode_q4_0(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_encode_q4_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 void smt_quant_decode_q4_1(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_q5_0(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_encode_q5_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 void smt_quant_decode_q5_1(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_q8_0(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_encode_q8_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 
 /* quant_k.c: 256 elements a block, scales of sub-blocks quantised themselves */
 void smt_quant_decode_q2_k(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_q3_k(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_q4_k(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_encode_q4_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 void smt_quant_decode_q5_k(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_q6_k(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_encode_q6_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 
 /* quant_nonlinear.c: 4-bit codes that stand for the numbers of a table */
 void smt_quant_decode_iq4_nl(const uint8_t *src, float *dst, uint64_t n_blocks);
@@ -56,6 +51,21 @@ void smt_quant_decode_iq3_xxs(const uint8_t *src, float *dst, uint64_t n_blocks)
 void smt_quant_decode_iq3_s(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_iq1_s(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_iq1_m(const uint8_t *src, float *dst, uint64_t n_blocks);
+
+/* quant_encode.c */
+void smt_quant_encode_q4_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q4_1(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q5_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q5_1(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q8_0(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_iq4_nl(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_mxfp4(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q2_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q3_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q4_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q5_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_q6_k(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
+void smt_quant_encode_iq4_xs(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 
 /* The integer nearest to x, halves away from zero, held between low and high. NaN gives low: no input makes it undefined. */
 static inline int smt_quant_nearest(float x, int low, int high) {
