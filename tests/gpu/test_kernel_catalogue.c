@@ -1,16 +1,17 @@
 /* test_kernel_catalogue.c: every row of the catalogue compiles on the driver under test, with and without its optional features,
- * and the catalogue holds no row twice. By default a few matmuls are compiled, spread over types, columns and forms. */
+ * and the catalogue holds no row twice. By default a few matmuls and embeds are compiled, spread over types, columns and forms. */
 #include "kernel_support.h"
 
 #include "run/run.h"
 
-/* One matmul in `sparse`, a number prime to the lengths of the catalogue. */
+/* One kernel of a type in `sparse`, a number prime to the lengths of the catalogue. */
 static void compile_all(smt_lab *lab, smt_lab_mode mode, uint32_t sparse) {
     smt_vk_device *device = lab->devices[mode];
     smt_kernel_key key;
     uint32_t n = 0, compiled = 0;
     for (; smt_kernel_catalogue(n, &key); n++) {
-        if (!lab->thorough && key.kernel == SMT_KERNEL_MATMUL && n % sparse) continue;
+        bool typed = key.kernel == SMT_KERNEL_MATMUL || key.kernel == SMT_KERNEL_EMBED;
+        if (!lab->thorough && typed && n % sparse) continue;
         smt_kernel_spec spec;
         smt_vk_kernel *kernel;
         smt_error err;
@@ -19,20 +20,24 @@ static void compile_all(smt_lab *lab, smt_lab_mode mode, uint32_t sparse) {
         smt_vk_kernel_destroy(device, kernel);
         compiled++;
     }
-    assert_true(n > 200 && compiled > 30);
+    assert_true(n > 700 && compiled > 25);
 }
 
-static void test_full(void **state) { compile_all(*state, SMT_LAB_FULL, 13); }
-static void test_minimum(void **state) { compile_all(*state, SMT_LAB_MINIMUM, 37); }
+static void test_full(void **state) { compile_all(*state, SMT_LAB_FULL, 37); }
+static void test_minimum(void **state) { compile_all(*state, SMT_LAB_MINIMUM, 73); }
 
 static void test_distinct(void **state) {
     (void)state;
     smt_kernel_key a, b;
     bool seen[SMT_KERNEL_COUNT] = {false};
+    uint32_t typed[SMT_DTYPE_LIMIT] = {0};
     for (uint32_t i = 0; smt_kernel_catalogue(i, &a); i++) {
         seen[a.kernel] = true;
+        typed[a.type] += a.kernel == SMT_KERNEL_EMBED || a.kernel == SMT_KERNEL_MATMUL;
         for (uint32_t j = 0; j < i && smt_kernel_catalogue(j, &b); j++) assert_false(smt_kernel_equal(&a, &b));
     }
+    for (uint32_t id = 0; id < SMT_DTYPE_LIMIT; id++) /* a type that runs has its kernels there */
+        if (smt_dtype_get(id)) assert_int_equal(typed[id], smt_dtype_get(id)->runs ? 33 : 0);
     for (uint32_t k = 0; k < SMT_KERNEL_COUNT; k++)
         if (!seen[k]) fail_msg("the catalogue has no row of kernel %s", smt_kernel_name(k));
 }

@@ -86,10 +86,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
                 if (d->residual) value += residual[c * p.res_stride + d->y_row + row];
                 expected[c * p.y_stride + i * y_batch + d->y_row + row] = value;
             }
-    if (d->gated)
-        smt_lab_same(label, y, expected, y_words);
-    else
-        smt_lab_same(label, y, expected, y_words);
+    smt_lab_same(label, y, expected, y_words);
     smt_free(expected);
     for (uint32_t i = 0; i < planes; i++) smt_lab_matrix_free(&w[i]);
     smt_lab_matrix_free(&w2);
@@ -114,27 +111,36 @@ static void check_type(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t
                              .gated = gated});
 }
 
-static const smt_dtype types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
-                                  SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
-
+/* Every type; further columns and devices for one type of each way to read a block, the rest of the product in the full tier. */
 static void test_types(void **state) {
-    for (size_t t = 0; t < SMT_COUNT(types); t++) check_type(*state, SMT_LAB_FULL, types[t], 1, false);
+    for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
+        check_type(*state, SMT_LAB_FULL, (smt_dtype)type, 1, false);
 }
 
+typedef struct variant {
+    smt_dtype type;
+    uint32_t columns;
+} variant;
+
 static void test_columns(void **state) {
-    static const uint32_t columns[] = {4, 2, 8, 2, 4, 8, 8, 2}; /* by type */
-    for (size_t t = 0; t < SMT_COUNT(types); t++) check_type(*state, SMT_LAB_FULL, types[t], columns[t], false);
+    static const variant variants[] = {{SMT_DTYPE_F32, 4},  {SMT_DTYPE_F16, 2},  {SMT_DTYPE_Q4_1, 4},   {SMT_DTYPE_Q8_0, 8},
+                                       {SMT_DTYPE_Q3_K, 2}, {SMT_DTYPE_Q4_K, 8}, {SMT_DTYPE_IQ4_NL, 4}, {SMT_DTYPE_IQ2_S, 2}};
+    for (size_t i = 0; i < SMT_COUNT(variants); i++)
+        check_type(*state, SMT_LAB_FULL, variants[i].type, variants[i].columns, false);
 }
 
 static void test_minimum(void **state) {
-    static const uint32_t columns[] = {1, 2, 1, 1, 4, 8, 2, 1};
-    for (size_t t = 0; t < SMT_COUNT(types); t++) check_type(*state, SMT_LAB_MINIMUM, types[t], columns[t], false);
+    static const variant variants[] = {{SMT_DTYPE_F32, 1},  {SMT_DTYPE_BF16, 2}, {SMT_DTYPE_Q5_0, 4},  {SMT_DTYPE_Q8_0, 8},
+                                       {SMT_DTYPE_Q6_K, 1}, {SMT_DTYPE_Q2_K, 2}, {SMT_DTYPE_MXFP4, 1}, {SMT_DTYPE_IQ3_XXS, 1}};
+    for (size_t i = 0; i < SMT_COUNT(variants); i++)
+        check_type(*state, SMT_LAB_MINIMUM, variants[i].type, variants[i].columns, false);
 }
 
 static void test_gated(void **state) {
     check_type(*state, SMT_LAB_FULL, SMT_DTYPE_F16, 1, true);
     check_type(*state, SMT_LAB_FULL, SMT_DTYPE_Q8_0, 2, true);
     check_type(*state, SMT_LAB_FULL, SMT_DTYPE_Q4_K, 4, true);
+    check_type(*state, SMT_LAB_FULL, SMT_DTYPE_IQ1_M, 1, true);
     check_type(*state, SMT_LAB_MINIMUM, SMT_DTYPE_Q5_0, 1, true);
 }
 
@@ -164,10 +170,10 @@ static void test_parts(void **state) {
 static void test_sweep(void **state) {
     smt_lab *lab = *state;
     if (!lab->thorough) skip();
-    for (size_t t = 0; t < SMT_COUNT(types); t++)
+    for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
         for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
             for (uint32_t form = 0; form < 4; form++)
-                check_type(lab, form & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL, types[t], columns, form / 2);
+                check_type(lab, form & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL, (smt_dtype)type, columns, form / 2);
 }
 
 int main(void) {

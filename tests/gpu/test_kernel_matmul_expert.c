@@ -87,10 +87,7 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
     for (uint32_t i = 0; i < entries; i++)
         for (uint32_t row = 0; row < g->rows; row++)
             expected[i * p.y_stride + row] = expected_value(lab, g, set.parts[ids[i]], row, x + i / p.x_div * p.x_stride);
-    if (g->gated)
-        smt_lab_same(label, y, expected, y_words);
-    else
-        smt_lab_same(label, y, expected, y_words);
+    smt_lab_same(label, y, expected, y_words);
     smt_free(expected);
     for (uint32_t e = 0; e < g->n_experts; e++)
         for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
@@ -102,6 +99,8 @@ static void test_windows(void **state) {
         {SMT_DTYPE_Q8_0, 96, 7, 2, 4, 13, 3, 9, EXPERT_UP, false},
         {SMT_DTYPE_Q5_0, 96, 40, 2, 16, 20, 4, 9, EXPERT_DOWN, false},
         {SMT_DTYPE_F32, 3, 65, 1, 16, 16, 2, 4, EXPERT_GATE, false},
+        {SMT_DTYPE_MXFP4, 96, 33, 1, 4, 7, 2, 3, EXPERT_DOWN, false},
+        {SMT_DTYPE_Q3_K, 256, 34, 1, 1, 6, 2, 3, EXPERT_DOWN, false},
     };
     for (size_t i = 0; i < SMT_COUNT(cases); i++) check_grouped(*state, SMT_LAB_FULL, &cases[i]);
 }
@@ -116,26 +115,27 @@ static void test_gated(void **state) {
     check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 1, 4, 6, 2, 1, EXPERT_GATE, true});
     check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_BF16, 172, 7, 2, 16, 20, 3, 9, EXPERT_GATE, true});
     check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_Q6_K, 256, 33, 2, 1, 5, 2, 5, EXPERT_GATE, true});
+    check_grouped(*state, SMT_LAB_FULL, &(grouped){SMT_DTYPE_IQ2_XXS, 512, 33, 2, 4, 7, 2, 5, EXPERT_GATE, true});
 }
 
 static void test_minimum(void **state) {
     check_grouped(*state, SMT_LAB_MINIMUM, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 2, 4, 9, 3, 9, EXPERT_GATE, true});
     check_grouped(*state, SMT_LAB_MINIMUM, &(grouped){SMT_DTYPE_F16, 30, 7, 1, 16, 17, 2, 3, EXPERT_DOWN, false});
+    check_grouped(*state, SMT_LAB_MINIMUM, &(grouped){SMT_DTYPE_IQ1_S, 256, 33, 1, 4, 6, 2, 3, EXPERT_GATE, false});
 }
 
-/* Everything by everything, for the full tier. */
+/* Every type by every column count in both forms and modes, for the full tier; the window counts take turns. */
 static void test_sweep(void **state) {
-    static const smt_dtype types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
-                                      SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
     static const uint32_t windows[] = {1, 4, 16};
     if (!((smt_lab *)*state)->thorough) skip();
-    for (size_t t = 0; t < SMT_COUNT(types); t++)
+    uint32_t turn = 0;
+    for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
         for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
-            for (uint32_t form = 0; form < 12; form++) {
-                uint32_t block = smt_dtype_get((uint32_t)types[t])->elems, n = windows[form % 3];
-                check_grouped(*state, form < 6 ? SMT_LAB_FULL : SMT_LAB_MINIMUM,
-                              &(grouped){types[t], block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
-                                         2 * columns + 1, form / 3 % 2 ? EXPERT_GATE : EXPERT_DOWN, form / 3 % 2});
+            for (uint32_t form = 0; form < 4; form++) {
+                uint32_t block = smt_dtype_get((uint32_t)type)->elems, n = windows[turn++ % 3];
+                check_grouped(*state, form < 2 ? SMT_LAB_FULL : SMT_LAB_MINIMUM,
+                              &(grouped){(smt_dtype)type, block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
+                                         2 * columns + 1, form % 2 ? EXPERT_GATE : EXPERT_DOWN, form % 2});
             }
 }
 
