@@ -11,7 +11,7 @@ typedef struct expected {
     const char *name;
     uint32_t n_tensors;
     uint64_t n_params;
-    double active; /* billions, where published: to two digits behind the point, or one in claims[] */
+    double active; /* billions, to two digits behind the point; 0: not published so */
     uint32_t cache_values;
     const char *gate, *group_rule;
     uint32_t n_groups, n_groups_used;
