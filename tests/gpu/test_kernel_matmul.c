@@ -11,7 +11,7 @@ typedef struct dense {
     smt_dtype type;
     uint32_t k, rows;
     uint32_t columns, active; /* of the variant; of the step */
-    bool gated, residual, out;
+    bool gated, bias, residual, out;
     uint32_t planes, y_row; /* planes 0 is 1 */
 } dense;
 
@@ -24,6 +24,16 @@ static void put_planes(smt_lab *lab, const smt_lab_matrix *planes, uint32_t n, u
                (size_t)planes[i].rows * planes[i].row_bytes);
 }
 
+/* A bias behind `off16` of the next window, NaN but for the rows of this part. Returns those. */
+static const float *put_bias(smt_lab *lab, smt_test_random *random, uint32_t off16, uint32_t first, uint32_t rows) {
+    size_t bytes = 16 * (size_t)off16 + 4 * ((size_t)first + rows);
+    uint8_t *window = smt_lab_window(lab, bytes);
+    memset(window, 0xff, bytes);
+    float *bias = (float *)(void *)(window + 16 * off16) + first;
+    for (uint32_t i = 0; i < rows; i++) bias[i] = smt_test_uniform(random, -1, 1);
+    return bias;
+}
+
 static float expected_value(const smt_lab *lab, const dense *d, const smt_lab_matrix *w, const smt_lab_matrix *w2, uint32_t row,
                             const float *x) {
     float y = smt_lab_dot(lab, w->values + (size_t)row * d->k, x, d->k);
@@ -33,11 +43,12 @@ static float expected_value(const smt_lab *lab, const dense *d, const smt_lab_ma
 static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     char label[200];
     uint32_t planes = d->planes ? d->planes : 1;
-    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s planes %u y_row %u%s",
+    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s%s planes %u y_row %u%s",
              smt_dtype_get((uint32_t)d->type)->name, d->k, d->rows, d->columns, d->active, d->gated ? " gated" : "",
-             d->residual ? " residual" : "", d->out ? " out" : "", planes, d->y_row, mode == SMT_LAB_MINIMUM ? " minimum" : "");
+             d->bias ? " bias" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes, d->y_row,
+             mode == SMT_LAB_MINIMUM ? " minimum" : "");
     smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
-                          .windows = d->gated ? 4 : 1,
+                          .windows = d->gated || d->bias ? 4 : 1,
                           .type = (uint32_t)d->type,
                           .columns = d->columns,
                           .gated = d->gated};
@@ -58,6 +69,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
                               .y_stride = d->y_row + planes * y_batch + 2,
                               .y_batch = y_batch,
                               .y_row = d->y_row,
+                              .bias = d->bias,
                               .residual = d->residual,
                               .res_stride = d->y_row + d->rows + 5,
                               .count_word = d->out ? STEP_N_OUT : STEP_N_ROWS,
@@ -65,6 +77,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     smt_lab_begin(lab, mode, &key);
     put_planes(lab, w, planes, p.w_off16, p.w_batch_off16);
     if (d->gated) put_planes(lab, &w2, 1, p.w2_off16, p.w_batch_off16);
+    const float *bias = d->bias ? put_bias(lab, &random, p.w2_off16, d->y_row, d->rows) : NULL;
     size_t y_words = (size_t)p.y_stride * (d->active + 2);
     float *x = smt_lab_buffer(lab, 1, 4ull * p.x_stride * d->active);
     float *y = smt_lab_output(lab, 2, y_words), *residual, *expected = smt_lab_image(y_words);
@@ -83,6 +96,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
         for (uint32_t i = 0; i < planes; i++)
             for (uint32_t row = 0; row < d->rows; row++) {
                 float value = expected_value(lab, d, &w[i], &w2, row, x + c * p.x_stride + i * x_batch);
+                if (bias) value += bias[row];
                 if (d->residual) value += residual[c * p.res_stride + d->y_row + row];
                 expected[c * p.y_stride + i * y_batch + d->y_row + row] = value;
             }
@@ -166,6 +180,16 @@ static void test_parts(void **state) {
     for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_FULL, &cases[i]);
 }
 
+/* A bias comes before the residual, from the part's first row on. */
+static void test_bias(void **state) {
+    const dense cases[] = {
+        {.type = SMT_DTYPE_F16, .k = 48, .rows = 33, .columns = 1, .active = 1, .bias = true},
+        {.type = SMT_DTYPE_Q8_0, .k = 96, .rows = 35, .columns = 4, .active = 6, .y_row = 77, .bias = true, .residual = true},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_FULL, &cases[i]);
+    check_dense(*state, SMT_LAB_MINIMUM, &cases[1]);
+}
+
 /* Everything by everything, for the full tier. */
 static void test_sweep(void **state) {
     smt_lab *lab = *state;
@@ -180,7 +204,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types), cmocka_unit_test(test_columns), cmocka_unit_test(test_minimum),
         cmocka_unit_test(test_gated), cmocka_unit_test(test_planes),  cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_bias),  cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

@@ -63,19 +63,31 @@ static void check_route(smt_lab *lab, smt_lab_mode mode, const route_case *c) {
 
 static void test_route(void **state) {
     const route_case cases[] = {
-        {16, 4, 1, 1, false, false, false, false, 1, false},  {64, 6, 1, 1, false, false, false, false, 1, false},   /* V2-Lite */
-        {64, 6, 1, 1, false, false, false, true, 16, true},   {160, 6, 8, 3, false, false, false, false, 16, false}, /* V2 */
-        {160, 6, 8, 3, false, false, false, false, 16, true}, {100, 32, 1, 1, false, false, true, true, 1, false},
+        {16, 4, 1, 1, false, false, false, false, 1, false},    {64, 6, 1, 1, false, false, false, false, 1, false}, /* V2-Lite */
+        {64, 6, 1, 1, false, false, false, true, 16, true},     {160, 6, 8, 3, false, false, false, false, 16, false}, /* V2 */
+        {160, 6, 8, 3, false, false, false, false, 16, true},   {100, 32, 1, 1, false, false, true, true, 1, false},
         {256, 8, 8, 4, true, true, true, true, 2.5f, false}, /* V3 */
-        {256, 8, 8, 4, true, true, false, true, 2.5f, true},  {16, 16, 8, 8, true, true, true, false, 1, false},
+        {256, 8, 8, 4, true, true, false, true, 2.5f, true},    {16, 16, 8, 8, true, true, true, false, 1, false},
         {16, 2, 16, 3, true, true, true, true, 1, false}, /* groups of one */
-        {64, 3, 4, 1, false, true, true, true, 1, false},
+        {64, 3, 4, 1, false, true, true, true, 1, false},       {72, 6, 1, 1, true, true, true, true, 2, false}, /* VL2 */
+        {384, 8, 1, 1, true, true, true, true, 2.827f, false}, /* more than 256 */
+        {384, 16, 12, 5, false, false, false, false, 1, false}, {385, 11, 7, 3, true, true, true, true, 1, false},
+        {512, 32, 16, 4, false, false, true, true, 1, true},    {45, 9, 9, 2, false, false, false, false, 16, false},
     };
     for (size_t i = 0; i < SMT_COUNT(cases); i++) check_route(*state, SMT_LAB_FULL, &cases[i]);
     check_route(*state, SMT_LAB_MINIMUM, &cases[6]);
+    check_route(*state, SMT_LAB_MINIMUM, &cases[14]);
+}
+
+/* Every number of experts per token up to 16, by both gates. */
+static void test_used(void **state) {
+    for (uint32_t used = 1; used <= 16; used++) {
+        check_route(*state, SMT_LAB_FULL, &(route_case){160, used, 8, 3, false, false, false, false, 16, false});
+        check_route(*state, SMT_LAB_FULL, &(route_case){256, used, 8, 4, true, true, true, true, 2.5f, false});
+    }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_route)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_route), cmocka_unit_test(test_used)};
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

@@ -72,6 +72,68 @@ static void test_group_rules(void **state) {
     expect(&model, NULL, logits, (const int32_t[]){2, 3, 6}, (const double[]){.16, .15, .15});
 }
 
+/* A made case of V2's router, 160 experts in 8 groups of which 3 are kept: the published code scores a group by its best expert, and
+ * ours follows it. Another program scores V2's groups as V3's (the sum of two); it would keep other groups and take other experts. */
+static void test_rule_of_v2(void **state) {
+    (void)state;
+    smt_model v2 = {.n_experts = 160,
+                    .n_used = 6,
+                    .n_groups = 8,
+                    .n_groups_used = 3,
+                    .gate = SMT_GATE_SOFTMAX,
+                    .group_rule = SMT_GROUP_BEST,
+                    .weight_scale = 16};
+    float logits[160], weights[6];
+    for (int e = 0; e < 160; e++) logits[e] = -4;
+    for (int g = 0; g < 3; g++) { /* groups 0 to 2: one excellent expert, and others that are good */
+        logits[g * 20 + 3] = 3 - 0.1f * (float)g;
+        logits[g * 20 + 4] = -1 - 0.1f * (float)g;
+    }
+    for (int g = 3; g < 6; g++) logits[g * 20 + 7] = logits[g * 20 + 9] = 2.6f + 0.01f * (float)g; /* two, each a little less */
+    int32_t ids[6];
+    smt_ref_route(&v2, NULL, logits, ids, weights);
+    const int32_t published[] = {3, 23, 43, 4, 24, 44}, other[] = {107, 109, 87, 89, 67, 69};
+    for (int i = 0; i < 6; i++) assert_int_equal(ids[i], published[i]);
+    v2.group_rule = SMT_GROUP_TOP2;
+    smt_ref_route(&v2, NULL, logits, ids, weights);
+    for (int i = 0; i < 6; i++) assert_int_equal(ids[i], other[i]);
+}
+
+/* More experts than 64 or 256, in groups of odd sizes, 1 to 16 of them used: distinct, within the kept groups, and the best there. */
+static void test_many_experts(void **state) {
+    (void)state;
+    static const uint32_t sizes[][3] = {{160, 8, 3}, {256, 8, 4}, {384, 12, 5}, {385, 7, 3}, {72, 1, 1}, {512, 1, 1}};
+    smt_test_random random = {.state = 9};
+    for (size_t s = 0; s < SMT_COUNT(sizes); s++)
+        for (uint32_t used = 1; used <= 16; used++) {
+            uint32_t n = sizes[s][0], size = n / sizes[s][1];
+            smt_model model = {.n_experts = n,
+                               .n_used = used,
+                               .n_groups = sizes[s][1],
+                               .n_groups_used = sizes[s][2],
+                               .gate = used % 2 ? SMT_GATE_SIGMOID : SMT_GATE_SOFTMAX,
+                               .group_rule = used % 2 ? SMT_GROUP_TOP2 : SMT_GROUP_BEST,
+                               .weight_scale = 1};
+            float logits[SMT_MODEL_MAX_EXPERTS], weights[SMT_MODEL_MAX_USED];
+            int32_t ids[SMT_MODEL_MAX_USED];
+            bool kept[SMT_MODEL_MAX_EXPERTS] = {0}, chosen[SMT_MODEL_MAX_EXPERTS] = {0};
+            uint32_t n_kept = 0;
+            for (uint32_t e = 0; e < n; e++) logits[e] = smt_test_uniform(&random, -3, 3);
+            smt_ref_route(&model, NULL, logits, ids, weights);
+            for (uint32_t i = 0; i < used; i++) {
+                uint32_t group = (uint32_t)ids[i] / size;
+                assert_in_range(ids[i], 0, n - 1);
+                assert_false(chosen[ids[i]]);
+                n_kept += !kept[group];
+                chosen[ids[i]] = kept[group] = true;
+                if (i > 0) assert_true(logits[ids[i]] <= logits[ids[i - 1]]);
+            }
+            assert_true(n_kept <= model.n_groups_used);
+            for (uint32_t e = 0; e < n; e++)
+                if (kept[e / size] && !chosen[e]) assert_true(logits[e] <= logits[ids[used - 1]]);
+        }
+}
+
 /* The bias moves the choice of groups and experts, never the weight; -infinity and not zero masks the others. */
 static void test_bias(void **state) {
     (void)state;
@@ -125,8 +187,9 @@ static void test_range_size(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy), cmocka_unit_test(test_ties),       cmocka_unit_test(test_group_rules),
-        cmocka_unit_test(test_bias),   cmocka_unit_test(test_odd_logits), cmocka_unit_test(test_range_size),
+        cmocka_unit_test(test_greedy),     cmocka_unit_test(test_ties),         cmocka_unit_test(test_group_rules),
+        cmocka_unit_test(test_bias),       cmocka_unit_test(test_odd_logits),   cmocka_unit_test(test_range_size),
+        cmocka_unit_test(test_rule_of_v2), cmocka_unit_test(test_many_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
