@@ -27,13 +27,13 @@ static smt_status choose_source(const smt_file *file, const char *source, smt_gg
     if (found) return SMT_OK;
     if (!source)
         return SMT_FAIL(err, SMT_NOT_FOUND, "%s has no chat template (tokenizer.chat_template); one can be named, such as deepseek2",
-                        smt_gguf_path(file->gguf));
+                        smt_gguf_part_path(file->gguf, 0));
     *out = (smt_gguf_string){source, strlen(source)};
     for (uint32_t i = 0; smt_chat_known(i); i++)
         if (!strcmp(source, smt_chat_known(i))) return SMT_OK;
     if (strchr(source, '{')) return SMT_OK;
     return SMT_FAIL(err, SMT_NOT_FOUND, "the chat template \"%.60s\" is no program, no variant in %.200s and no name that we know",
-                    source, smt_gguf_path(file->gguf));
+                    source, smt_gguf_part_path(file->gguf, 0));
 }
 
 smt_status smt_chat_template_create(const smt_file *file, const smt_tokenizer *tokenizer, const char *source,
