@@ -214,6 +214,9 @@ SMT_API smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text
 /* The whole list as bytes (NUL-terminated besides); control tokens give nothing. An id out of range is SMT_INVALID. */
 SMT_API smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text,
                                   size_t *out_bytes, smt_error *err);
+/* The bytes of one token as it stands inside a text (SPM: with the blank in front); NUL-terminated besides. */
+SMT_API smt_status smt_token_text(const smt_tokenizer *tokenizer, int32_t token, char **out_text, size_t *out_bytes,
+                                  smt_error *err);
 SMT_API uint32_t smt_tokenizer_size(const smt_tokenizer *tokenizer);
 SMT_API bool smt_tokenizer_is_end(const smt_tokenizer *tokenizer, int32_t token); /* eos, eot, eom and their like */
 SMT_API bool smt_tokenizer_adds_bos(const smt_tokenizer *tokenizer);

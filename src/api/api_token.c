@@ -37,19 +37,26 @@ smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text, size_t
     return smt_token_encode(tokenizer->vocab, text, text_bytes, flags, out_tokens, out_count, err);
 }
 
+/* Hands a decoded text over to the caller, or drops it. */
+static smt_status hand_over(smt_status status, smt_str *text, char **out_text, size_t *out_bytes) {
+    if (status != SMT_OK) smt_str_free(text);
+    *out_text = text->text;
+    *out_bytes = text->bytes;
+    return status;
+}
+
 smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text, size_t *out_bytes,
                           smt_error *err) {
-    *out_text = NULL;
-    *out_bytes = 0;
     smt_str text = {0};
     smt_status status = smt_token_decode(tokenizer->vocab, tokens, count, &text, err);
-    if (status != SMT_OK) {
-        smt_str_free(&text);
-        return status;
-    }
-    *out_text = text.text;
-    *out_bytes = text.bytes;
-    return SMT_OK;
+    return hand_over(status, &text, out_text, out_bytes);
+}
+
+smt_status smt_token_text(const smt_tokenizer *tokenizer, int32_t token, char **out_text, size_t *out_bytes, smt_error *err) {
+    smt_str text = {0};
+    smt_status status = smt_token_bytes(tokenizer->vocab, token, false, &text, err);
+    if (status == SMT_OK) status = smt_str_append(&text, "", 0, err); /* control tokens give no bytes */
+    return hand_over(status, &text, out_text, out_bytes);
 }
 
 uint32_t smt_tokenizer_size(const smt_tokenizer *tokenizer) { return smt_vocab_size(tokenizer->vocab); }
