@@ -82,7 +82,7 @@ static int read_tokens(measure *m) {
     m->bos = smt_tokenizer_adds_bos(m->tokenizer);
     size_t needed = m->half ? m->window : 2;
     if (m->n_tokens >= needed) return CLI_DONE;
-    return cli_fail(CLI_FAILED, "%s: %zu tokens; %zu are needed at least", cli_text(m->args, OPT_FILE), m->n_tokens, needed);
+    return cli_fail(CLI_FAILED, "%s: %zu tokens; %zu are needed", cli_text(m->args, OPT_FILE), m->n_tokens, needed);
 }
 
 static int allocate(measure *m) {
