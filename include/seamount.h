@@ -150,7 +150,8 @@ typedef struct smt_model_info {
 } smt_model_info;
 /* SMT_UNSUPPORTED for an unknown architecture, SMT_FORMAT where metadata and tensors contradict each other. */
 SMT_API smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_error *err);
-/* The i-th assumed default as one line, such as "expert_gating_func: softmax"; NULL beyond the last. */
+/* The i-th assumed default as one line, such as "expert_gating_func: softmax"; NULL beyond the last. Of a file without a model
+ * that can run, this tells what is assumed of its vocabulary. */
 SMT_API const char *smt_file_assumed(const smt_file *file, uint32_t index);
 
 /* ---- quantising --------------------------------------------------------------------------------------------------- */
@@ -220,6 +221,69 @@ SMT_API smt_status smt_token_text(const smt_tokenizer *tokenizer, int32_t token,
 SMT_API uint32_t smt_tokenizer_size(const smt_tokenizer *tokenizer);
 SMT_API bool smt_tokenizer_is_end(const smt_tokenizer *tokenizer, int32_t token); /* eos, eot, eom and their like */
 SMT_API bool smt_tokenizer_adds_bos(const smt_tokenizer *tokenizer);
+
+/* Filling in the middle: the model writes what belongs between two texts. No special token is recognised in them. */
+typedef struct smt_fim {
+    size_t struct_size;
+    const char *prefix, *suffix; /* may be NULL where the size is 0 */
+    size_t prefix_bytes, suffix_bytes;
+} smt_fim;
+/* The prompt, in the order prefix, suffix, end: the answer is the middle, up to an end token. *out_tokens is the caller's
+ * (smt_free). SMT_UNSUPPORTED names the mark that the vocabulary lacks. Thread-safe. */
+SMT_API smt_status smt_fim_prompt(const smt_tokenizer *tokenizer, const smt_fim *request, int32_t **out_tokens, size_t *out_count,
+                                  smt_error *err);
+/* NULL, or one sentence why this model, although its vocabulary has the marks, was not trained to use them. */
+SMT_API const char *smt_fim_notice(const smt_file *file);
+
+/* ---- chat templates ----------------------------------------------------------------------------------------------- */
+
+/* How a conversation becomes the prompt that a model was trained on. A file brings its template along, a program in Jinja, which
+ * is interpreted; what the interpreter lacks is refused by name and line when the template is made. */
+typedef struct smt_chat_template smt_chat_template;
+
+/* `source` NULL: the file's own template. Else a program; or the name of a variant in the file (the key tokenizer.chat_template.NAME);
+ * or the name of a template we know (smt_chat_template_known). The tokenizer must outlive the result, the file need not.
+ * SMT_NOT_FOUND: the file has no template. SMT_FORMAT, SMT_UNSUPPORTED: what the template holds is wrong, or beyond the interpreter.
+ * Thread-safe; the result is read-only: any thread. */
+SMT_API smt_status smt_chat_template_create(const smt_file *file, const smt_tokenizer *tokenizer, const char *source,
+                                            smt_chat_template **out_template, smt_error *err);
+SMT_API void smt_chat_template_free(smt_chat_template *chat);
+/* The known template that this one is, recognised by its marks ("deepseek2", "llama3"), else "custom". It decides nothing but
+ * the two calls below it. */
+SMT_API const char *smt_chat_template_name(const smt_chat_template *chat);
+/* The i-th text that no answer holds because it begins the next turn, a stop string for interactive programs; NULL beyond the last. */
+SMT_API const char *smt_chat_template_stop(const smt_chat_template *chat, uint32_t index);
+/* Whether an answer ends at this token: the tokenizer's end tokens, and those that begin another turn. */
+SMT_API bool smt_chat_template_is_end(const smt_chat_template *chat, int32_t token);
+/* The name of the i-th known template; NULL beyond the last. Thread-safe. */
+SMT_API const char *smt_chat_template_known(uint32_t index);
+
+typedef struct smt_chat_message {
+    const char *role;    /* "system", "user", "assistant", "tool" */
+    const char *content; /* NULL: none */
+    const char *fields;  /* JSON object of further fields: {"tool_calls": [...]}, {"name": "..."}; NULL: none */
+} smt_chat_message;
+
+typedef struct smt_chat_request {
+    size_t struct_size;
+    const smt_chat_message *messages; /* [n_messages] */
+    size_t n_messages;
+    bool no_generation_prompt; /* end after the last message, not where the model's answer begins */
+    const char *tools;         /* JSON array of tool descriptions; NULL: none */
+    const char *variables;     /* JSON object: further variables of the template, {"enable_thinking": false}; NULL: none */
+} smt_chat_request;
+
+/* The prompt as the template writes it, its beginning token's text included; NUL-terminated, smt_free it. Do not tokenize this
+ * text to run it: a message could then forge a turn, and the beginning token might come twice. SMT_INVALID holds the template's
+ * words where it refuses the messages ("roles must alternate"). */
+SMT_API smt_status smt_chat_render(const smt_chat_template *chat, const smt_chat_request *request, char **out_text,
+                                   size_t *out_bytes, smt_error *err);
+/* The prompt as tokens, to be evaluated as they are: special tokens come from the template's own text alone, never from messages,
+ * and the beginning token stands in front once, where the file asks for it. *out_tokens is the caller's (smt_free). */
+SMT_API smt_status smt_chat_tokens(const smt_chat_template *chat, const smt_chat_request *request, int32_t **out_tokens,
+                                   size_t *out_count, smt_error *err);
+
+/* ---- streaming text ------------------------------------------------------------------------------------------------ */
 
 /* Streaming: each call gives the longest text that is complete UTF-8; keeps at most 3 bytes back. One thread at a time. */
 typedef struct smt_text_stream smt_text_stream;

@@ -17,6 +17,7 @@ smt_status smt_file_open(const char *path, smt_file **out_file, smt_error *err) 
     if (!file) return SMT_FAIL(err, SMT_MEMORY, "out of memory opening %s", path);
     smt_status status = smt_gguf_open(path, &file->gguf, err);
     if (status == SMT_OK) {
+        smt_vocab_assumed(file->gguf, file->assumed_split, sizeof file->assumed_split);
         file->model_status = smt_model_create(file->gguf, &file->model, &file->model_error);
         if (file->model_status == SMT_MEMORY) {
             status = SMT_MEMORY;
@@ -228,7 +229,7 @@ smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_er
         .n_params = model->n_params,
         .n_params_active = model->n_params_active,
         .cache_values_per_token = model->cache_values_per_token,
-        .n_assumed = model->n_assumed,
+        .n_assumed = model->n_assumed + (file->assumed_split[0] != 0),
     };
     describe_rules(model, out_info);
     for (uint64_t i = 0; i < smt_gguf_tensor_count(file->gguf); i++)
@@ -238,5 +239,7 @@ smt_status smt_file_model(const smt_file *file, smt_model_info *out_info, smt_er
 }
 
 const char *smt_file_assumed(const smt_file *file, uint32_t index) {
-    return file->model && index < file->model->n_assumed ? file->model->assumed[index] : NULL;
+    uint32_t n_model = file->model ? file->model->n_assumed : 0;
+    if (index < n_model) return file->model->assumed[index];
+    return index == n_model && file->assumed_split[0] ? file->assumed_split : NULL;
 }

@@ -18,6 +18,7 @@ struct smt_file {
     smt_model *model;        /* owned; NULL when model_status is not SMT_OK */
     smt_status model_status; /* why there is no model, with model_error */
     smt_error model_error;
+    char assumed_split[160]; /* a line for smt_file_assumed, "" where nothing is assumed */
 };
 
 struct smt_tokenizer {

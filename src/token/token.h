@@ -6,6 +6,7 @@
  * token_split.c  the pre-tokenizer patterns (PCRE2)                          token_merge.c   the merge loop of both families
  * token_bpe.c    bytes, merges by rank                                       token_spm.c     merges by score, byte fallback
  * token_stream.c ids to bytes, UTF-8-safe streaming                          token_stop.c    stop strings in streamed text
+ * token_fim.c    prompts for filling in the middle
  * The vocabulary copies what it needs: the file may be freed. It is read-only once made, so any thread may use it. */
 #ifndef SMT_TOKEN_H
 #define SMT_TOKEN_H
@@ -19,11 +20,26 @@ void smt_vocab_free(smt_vocab *vocab);
 uint32_t smt_vocab_size(const smt_vocab *vocab);
 bool smt_vocab_adds_bos(const smt_vocab *vocab);
 int32_t smt_vocab_bos(const smt_vocab *vocab); /* -1: none */
+int32_t smt_vocab_eos(const smt_vocab *vocab); /* -1: none */
+/* As the file spells it; not NUL-terminated. */
+const char *smt_vocab_text(const smt_vocab *vocab, int32_t token, size_t *out_bytes);
+/* The id of the token with exactly this text, -1: none. Of equal texts the last one counts. */
+int32_t smt_vocab_find(const smt_vocab *vocab, const char *text, size_t bytes);
+/* What a file of byte-level BPE does not say of its pre-tokenizer, and what is taken instead, as one line in `text` (""  where
+ * nothing is assumed). Needs no vocabulary: it looks at the keys alone. */
+void smt_vocab_assumed(const smt_gguf *file, char *text, size_t capacity);
 bool smt_vocab_is_end(const smt_vocab *vocab, int32_t token);
 
 /* flags: SMT_TOKENIZE_*. *out_tokens belongs to the caller (smt_free). */
 smt_status smt_token_encode(const smt_vocab *vocab, const char *text, size_t bytes, uint32_t flags, int32_t **out_tokens,
                             size_t *out_count, smt_error *err);
+/* A prompt that was put together from a template and texts that others gave: control tokens are recognised where `given` [bytes]
+ * is 0 throughout (NULL: everywhere), and nowhere else. The beginning token comes first, once, where the file asks for it. */
+smt_status smt_token_encode_prompt(const smt_vocab *vocab, const char *text, const uint8_t *given, size_t bytes,
+                                   int32_t **out_tokens, size_t *out_count, smt_error *err);
+/* beginning token (where the file asks for it), prefix mark, prefix, suffix mark, suffix, middle mark: the model then writes what
+ * belongs between. No special token is recognised in the texts. SMT_UNSUPPORTED names the mark the vocabulary lacks. */
+smt_status smt_token_fim(const smt_vocab *vocab, const smt_fim *request, int32_t **out_tokens, size_t *out_count, smt_error *err);
 /* Appends the bytes of one token. `first`: no token with text came before it (SPM then drops its space). */
 smt_status smt_token_bytes(const smt_vocab *vocab, int32_t token, bool first, smt_str *out, smt_error *err);
 /* False: control, unknown and unused tokens, which give nothing and do not count as the first of a text. */

@@ -24,25 +24,38 @@ static smt_status add_piece(piece_list *list, size_t start, size_t bytes, int32_
     return SMT_OK;
 }
 
-static int32_t special_at(const smt_vocab *vocab, const smt_vocab_special *special, const char *text, bool control) {
-    uint8_t first = (uint8_t)text[0];
+/* The text whose special tokens are cut out. */
+typedef struct subject {
+    const char *text;
+    size_t bytes;
+    const uint8_t *given; /* [bytes], 1: no part of a control token; NULL: none is such */
+    bool control;         /* control and unknown tokens are recognised at all */
+} subject;
+
+static bool is_given(const subject *in, size_t at, size_t bytes) {
+    return in->given && memchr(in->given + at, 1, bytes);
+}
+
+static int32_t special_at(const smt_vocab *vocab, const smt_vocab_special *special, const subject *in, size_t at) {
+    uint8_t first = (uint8_t)in->text[at];
     if (!(special->first[first / 32] >> first % 32 & 1)) return -1;
-    int32_t id = smt_vocab_find(vocab, text, special->bytes);
+    int32_t id = smt_vocab_find(vocab, in->text + at, special->bytes);
     if (id < 0) return -1;
     uint8_t kind = vocab->tokens[id].kind;
-    bool counts = kind == SMT_TOKEN_USER || (control && (kind == SMT_TOKEN_CONTROL || kind == SMT_TOKEN_UNKNOWN));
-    return counts ? id : -1;
+    if (kind == SMT_TOKEN_USER) return id;
+    bool control = in->control && (kind == SMT_TOKEN_CONTROL || kind == SMT_TOKEN_UNKNOWN);
+    return control && !is_given(in, at, special->bytes) ? id : -1;
 }
 
 /* Copies the pieces of `from` to `to`, the raw ones cut at the tokens of one length. */
-static smt_status cut_length(const smt_vocab *vocab, const smt_vocab_special *special, const char *text, bool control,
+static smt_status cut_length(const smt_vocab *vocab, const smt_vocab_special *special, const subject *in,
                              const piece_list *from, piece_list *to, smt_error *err) {
     to->count = 0;
     for (size_t i = 0; i < from->count; i++) {
         piece item = from->items[i];
         size_t done = item.start, end = item.start + item.bytes;
         for (size_t at = done; item.id < 0 && at < end && end - at >= special->bytes;) {
-            int32_t id = special_at(vocab, special, text + at, control);
+            int32_t id = special_at(vocab, special, in, at);
             if (id < 0) {
                 at++;
                 continue;
@@ -56,12 +69,11 @@ static smt_status cut_length(const smt_vocab *vocab, const smt_vocab_special *sp
     return SMT_OK;
 }
 
-static smt_status cut_specials(const smt_vocab *vocab, const char *text, size_t bytes, bool control, piece_list *out,
-                               smt_error *err) {
+static smt_status cut_specials(const smt_vocab *vocab, const subject *in, piece_list *out, smt_error *err) {
     piece_list spare = {0};
-    smt_status status = add_piece(out, 0, bytes, -1, err);
+    smt_status status = add_piece(out, 0, in->bytes, -1, err);
     for (size_t i = 0; i < vocab->n_specials && status == SMT_OK; i++) {
-        status = cut_length(vocab, &vocab->specials[i], text, control, out, &spare, err);
+        status = cut_length(vocab, &vocab->specials[i], in, out, &spare, err);
         piece_list cut = spare;
         spare = *out;
         *out = cut;
@@ -70,45 +82,74 @@ static smt_status cut_specials(const smt_vocab *vocab, const char *text, size_t 
     return status;
 }
 
-static smt_status encode_piece(smt_token_work *work, const char *text, piece item, smt_error *err) {
-    if (item.id >= 0) return smt_token_put(work, item.id, err);
+smt_status smt_token_encode_plain(smt_token_work *work, const char *text, size_t bytes, smt_error *err) {
     work->clean.bytes = 0;
-    SMT_TRY(smt_token_clean(text + item.start, item.bytes, &work->clean, NULL, err));
-    uint32_t bytes = (uint32_t)work->clean.bytes;
-    return work->vocab->spm ? smt_spm_encode(work, work->clean.text, bytes, err)
-                            : smt_bpe_encode(work, work->clean.text, bytes, err);
+    SMT_TRY(smt_token_clean(text, bytes, &work->clean, NULL, err));
+    uint32_t clean_bytes = (uint32_t)work->clean.bytes;
+    return work->vocab->spm ? smt_spm_encode(work, work->clean.text, clean_bytes, err)
+                            : smt_bpe_encode(work, work->clean.text, clean_bytes, err);
 }
 
-static smt_status encode(smt_token_work *work, const char *text, size_t bytes, uint32_t flags, smt_error *err) {
-    const smt_vocab *vocab = work->vocab;
-    SMT_TRY(smt_grow((void **)&work->ids, &work->id_capacity, 1, sizeof *work->ids, err)); /* so that no ids is not NULL */
-    if (flags & SMT_TOKENIZE_BOS && vocab->adds_bos) SMT_TRY(smt_token_put(work, vocab->bos, err));
+static smt_status encode_pieces(smt_token_work *work, const subject *in, smt_error *err) {
     piece_list pieces = {0};
-    smt_status status = cut_specials(vocab, text, bytes, flags & SMT_TOKENIZE_SPECIAL, &pieces, err);
-    for (size_t i = 0; i < pieces.count && status == SMT_OK; i++) status = encode_piece(work, text, pieces.items[i], err);
+    smt_status status = cut_specials(work->vocab, in, &pieces, err);
+    for (size_t i = 0; i < pieces.count && status == SMT_OK; i++) {
+        piece item = pieces.items[i];
+        status = item.id >= 0 ? smt_token_put(work, item.id, err)
+                              : smt_token_encode_plain(work, in->text + item.start, item.bytes, err);
+    }
     smt_free(pieces.items);
     return status;
 }
 
-smt_status smt_token_encode(const smt_vocab *vocab, const char *text, size_t bytes, uint32_t flags, int32_t **out_tokens,
-                            size_t *out_count, smt_error *err) {
+/* The beginning token is put in front as `bos` says, or where the text does not begin with it. */
+typedef enum bos_rule { BOS_NEVER, BOS_ALWAYS, BOS_ONCE } bos_rule;
+
+static smt_status encode(smt_token_work *work, const subject *in, bos_rule bos, smt_error *err) {
+    const smt_vocab *vocab = work->vocab;
+    SMT_TRY(smt_grow((void **)&work->ids, &work->id_capacity, 1, sizeof *work->ids, err)); /* so that no ids is not NULL */
+    if (bos != BOS_NEVER && vocab->adds_bos) SMT_TRY(smt_token_put(work, vocab->bos, err));
+    SMT_TRY(encode_pieces(work, in, err));
+    if (bos == BOS_ONCE && vocab->adds_bos && work->n_ids > 1 && work->ids[1] == vocab->bos)
+        memmove(work->ids, work->ids + 1, --work->n_ids * sizeof *work->ids);
+    return SMT_OK;
+}
+
+void smt_token_work_free(smt_token_work *work) {
+    smt_free(work->ids);
+    smt_free(work->symbols);
+    smt_free(work->heap);
+    smt_split_scratch_free(&work->split);
+    smt_str_free(&work->clean);
+    smt_str_free(&work->scratch);
+}
+
+static smt_status encode_subject(const smt_vocab *vocab, const subject *in, bos_rule bos, int32_t **out_tokens,
+                                 size_t *out_count, smt_error *err) {
     *out_tokens = NULL;
     *out_count = 0;
-    if (bytes > SMT_TOKEN_MAX_TEXT / 3) /* each bad byte becomes the three of U+FFFD */
-        return SMT_FAIL(err, SMT_INVALID, "a text of %zu bytes, at most %zu can be tokenized at once", bytes,
+    if (in->bytes > SMT_TOKEN_MAX_TEXT / 3) /* each bad byte becomes the three of U+FFFD */
+        return SMT_FAIL(err, SMT_INVALID, "a text of %zu bytes, at most %zu can be tokenized at once", in->bytes,
                         SMT_TOKEN_MAX_TEXT / 3);
     smt_token_work work = {.vocab = vocab};
-    smt_status status = encode(&work, text, bytes, flags, err);
+    smt_status status = encode(&work, in, bos, err);
     if (status == SMT_OK) {
         *out_tokens = work.ids;
         *out_count = work.n_ids;
         work.ids = NULL;
     }
-    smt_free(work.ids);
-    smt_free(work.symbols);
-    smt_free(work.heap);
-    smt_split_scratch_free(&work.split);
-    smt_str_free(&work.clean);
-    smt_str_free(&work.scratch);
+    smt_token_work_free(&work);
     return status;
+}
+
+smt_status smt_token_encode(const smt_vocab *vocab, const char *text, size_t bytes, uint32_t flags, int32_t **out_tokens,
+                            size_t *out_count, smt_error *err) {
+    subject in = {text, bytes, NULL, flags & SMT_TOKENIZE_SPECIAL};
+    return encode_subject(vocab, &in, flags & SMT_TOKENIZE_BOS ? BOS_ALWAYS : BOS_NEVER, out_tokens, out_count, err);
+}
+
+smt_status smt_token_encode_prompt(const smt_vocab *vocab, const char *text, const uint8_t *given, size_t bytes,
+                                   int32_t **out_tokens, size_t *out_count, smt_error *err) {
+    subject in = {text, bytes, given, true};
+    return encode_subject(vocab, &in, BOS_ONCE, out_tokens, out_count, err);
 }

@@ -44,7 +44,8 @@ typedef struct smt_split smt_split;
 
 struct smt_vocab {
     uint32_t n_tokens;
-    int32_t bos; /* -1: none */
+    int32_t bos, eos; /* -1: none */
+    int32_t fim[3];   /* marks of prefix, suffix, middle; -1: none */
     bool spm, adds_bos, space_prefix;
     smt_vocab_token *tokens;     /* owned, [n_tokens] */
     char *texts;                 /* owned: all texts, one after the other */
@@ -96,19 +97,29 @@ typedef struct smt_token_work { /* scratch of one smt_token_encode */
 } smt_token_work;
 
 /* ---- token_vocab.c ---- */
-/* The id of the token with exactly this text, -1: none. Of equal texts the last one counts. */
-int32_t smt_vocab_find(const smt_vocab *vocab, const char *text, size_t bytes);
 /* An array key that must exist with elements of `kind`. */
 smt_status smt_vocab_array(const smt_gguf *file, const char *name, smt_gguf_kind kind, const smt_gguf_key **out, smt_error *err);
 
 /* ---- token_split.c ---- */
-/* `pre` may be empty; `deepseek_bos` is the id of DeepSeek's begin token, -1: the vocabulary has no such token. */
-smt_status smt_split_create(smt_gguf_string pre, int32_t deepseek_bos, smt_split **out, smt_error *err);
+/* What tells vocabularies apart whose files name no pre-tokenizer. */
+typedef struct smt_split_facts {
+    uint32_t n_tokens;
+    int32_t deepseek_bos, llama_bos; /* ids of the begin tokens, -1: the vocabulary has no such token */
+} smt_split_facts;
+/* `pre` may be empty. */
+smt_status smt_split_create(smt_gguf_string pre, const smt_split_facts *facts, smt_split **out, smt_error *err);
+/* The name of the pre-tokenizer that is assumed; NULL where `pre` names one. */
+const char *smt_split_assumed(smt_gguf_string pre, const smt_split_facts *facts);
 void smt_split_free(smt_split *split);
 bool smt_split_ignores_merges(const smt_split *split); /* a fragment that is a token is taken whole */
 /* `text` is valid UTF-8. The fragments cover it in order, none is empty. */
 smt_status smt_split_run(const smt_split *split, const char *text, uint32_t bytes, smt_split_scratch *scratch, smt_error *err);
 void smt_split_scratch_free(smt_split_scratch *scratch);
+
+/* ---- token_encode.c ---- */
+/* The ids of one text without special tokens, appended to work->ids. */
+smt_status smt_token_encode_plain(smt_token_work *work, const char *text, size_t bytes, smt_error *err);
+void smt_token_work_free(smt_token_work *work);
 
 /* ---- token_merge.c ---- */
 /* Whether two neighbours may merge, and then how urgently and into what. */

@@ -29,35 +29,45 @@
 
 typedef struct split_row {
     const char *names[4];
-    int32_t deepseek_bos; /* id of DeepSeek's begin token in the vocabularies that go with it, -1: none */
+    int32_t deepseek_bos, llama_bos; /* ids of the begin tokens in the vocabularies that go with it, -1: none */
+    uint32_t min_tokens;             /* those vocabularies have so many at least */
     bool ignores_merges;
     const char *patterns[MAX_PATTERNS];
 } split_row;
 
-/* A file that names no pre-tokenizer, or "default", gets the last row: the split of GPT-2. That is wrong for the DeepSeek files
- * of before May 2024, which name none either; they are known by the position of their begin token. */
+/* A file that names no pre-tokenizer, or "default", gets the last row: the split of GPT-2. That is wrong for the DeepSeek and
+ * Llama 3 files of before May 2024, which name none either; they are known by the position of their begin token. For V3, where
+ * it is the first token of all, the size of the vocabulary must speak for it too. */
 static const split_row rows[] = {
     {{"deepseek-llm"},
      100000,
+     -1,
+     102400,
      false,
      {"[\\r\\n]", "[" WS "]?[" LETTERS "]+",
       "[" WS "]?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3001}\\x{3002}]+",
       /* The look-behind changes no match; without it PCRE2's interpreter takes quadratic time for spaces inside a fragment. */
       "(?<![" WS "])[" WS "]+\\z", CJK, "\\p{N}+"}},
-    {{"deepseek-coder"}, 32013, false, {"[\\r\\n]", "[" WS "]?\\p{L}+", "[" WS "]?\\p{P}+", CJK, "\\p{N}"}},
+    {{"deepseek-coder"}, 32013, -1, 32022, false, {"[\\r\\n]", "[" WS "]?\\p{L}+", "[" WS "]?\\p{P}+", CJK, "\\p{N}"}},
     {{"deepseek-v3"},
      0,
+     -1,
+     128815,
      false,
      {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+",
       "[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|"
       "[" WS "]+(?![^" WS "])|[" WS "]+"}},
     {{"llama-bpe", "llama3", "llama-v3"},
      -1,
+     128000,
+     128256,
      true,
      {CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|"
                   "[" WS "]+(?![^" WS "])|[" WS "]+"}},
     {{"gpt-2"},
      -1,
+     -1,
+     0,
      false,
      {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|[" WS "]+(?![^" WS "])|[" WS "]+"}},
 };
@@ -110,11 +120,23 @@ static bool has_name(const split_row *row, smt_gguf_string name) {
     return false;
 }
 
-static const split_row *find_row(smt_gguf_string pre, int32_t deepseek_bos) {
-    bool unnamed = pre.bytes == 0 || (pre.bytes == 7 && memcmp(pre.text, "default", 7) == 0);
+static bool is_unnamed(smt_gguf_string pre) { return pre.bytes == 0 || (pre.bytes == 7 && memcmp(pre.text, "default", 7) == 0); }
+
+static bool goes_with(const split_row *row, const smt_split_facts *facts) {
+    bool deepseek = row->deepseek_bos >= 0 && row->deepseek_bos == facts->deepseek_bos;
+    bool llama = row->llama_bos >= 0 && row->llama_bos == facts->llama_bos;
+    return (deepseek || llama) && facts->n_tokens >= row->min_tokens;
+}
+
+static const split_row *find_row(smt_gguf_string pre, const smt_split_facts *facts) {
+    bool unnamed = is_unnamed(pre);
     for (size_t i = 0; i < SMT_COUNT(rows); i++)
-        if (unnamed ? deepseek_bos >= 0 && rows[i].deepseek_bos == deepseek_bos : has_name(&rows[i], pre)) return &rows[i];
+        if (unnamed ? goes_with(&rows[i], facts) : has_name(&rows[i], pre)) return &rows[i];
     return unnamed ? &rows[GPT2] : NULL;
+}
+
+const char *smt_split_assumed(smt_gguf_string pre, const smt_split_facts *facts) {
+    return is_unnamed(pre) ? find_row(pre, facts)->names[0] : NULL;
 }
 
 /* The pattern with LETTERS written out. */
@@ -149,9 +171,9 @@ static smt_status compile(smt_split *split, const char *pattern, smt_error *err)
     return status;
 }
 
-smt_status smt_split_create(smt_gguf_string pre, int32_t deepseek_bos, smt_split **out, smt_error *err) {
+smt_status smt_split_create(smt_gguf_string pre, const smt_split_facts *facts, smt_split **out, smt_error *err) {
     *out = NULL;
-    const split_row *row = find_row(pre, deepseek_bos);
+    const split_row *row = find_row(pre, facts);
     if (!row)
         return SMT_FAIL(err, SMT_UNSUPPORTED,
                         "tokenizer.ggml.pre is \"%.*s\"; deepseek-llm, deepseek-coder, deepseek-v3, llama-bpe, gpt-2 and default "

@@ -5,6 +5,7 @@
  * (fill-in-the-middle marks, end marks) become control tokens here. Otherwise any text a user types could contain them. */
 #include "token_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -12,43 +13,52 @@
 #define DEEPSEEK_BOS                                                                                                             \
     "<\xef\xbd\x9c"                                                                                                              \
     "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
+#define LLAMA_BOS       "<|begin_of_text|>"
 #define MAX_TOKEN_BYTES (1u << 20) /* real ones have at most a few hundred */
 
-/* Tokens that control the model whatever their type says, and whether generation ends there. */
+typedef enum token_part { NO_PART = -1, FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE } token_part;
+
+/* Tokens that control the model whatever their type says, whether generation ends there, and their part in filling gaps. */
 static const struct {
     const char *text;
     bool ends;
+    token_part part;
 } control_texts[] = {
     {"<\xef\xbd\x9c"
      "fim\xe2\x96\x81"
      "begin\xef\xbd\x9c>",
-     false},
+     false,
+     FIM_PREFIX},
     {"<\xef\xbd\x9c"
      "fim\xe2\x96\x81hole\xef\xbd\x9c>",
-     false},
+     false,
+     FIM_SUFFIX},
     {"<\xef\xbd\x9c"
      "fim\xe2\x96\x81"
      "end\xef\xbd\x9c>",
-     false},
+     false,
+     FIM_MIDDLE},
     {"<\xef\xbd\x9c"
      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
-     true},
-    {"<|EOT|>", true},
-    {"<|eot_id|>", true},
-    {"<|end_of_text|>", true},
+     true,
+     NO_PART},
+    {"<|EOT|>", true, NO_PART},
+    {"<|eot_id|>", true, NO_PART},
+    {"<|end_of_text|>", true, NO_PART},
 };
 
-/* The same by key. */
+/* The same by key; a key goes before a text, a newer key before an older one. */
 static const struct {
     const char *name;
     bool ends;
+    token_part part;
 } control_keys[] = {
-    {"tokenizer.ggml.eos_token_id", true},      {"tokenizer.ggml.eot_token_id", true},
-    {"tokenizer.ggml.eom_token_id", true},      {"tokenizer.ggml.fim_pre_token_id", false},
-    {"tokenizer.ggml.fim_suf_token_id", false}, {"tokenizer.ggml.fim_mid_token_id", false},
-    {"tokenizer.ggml.fim_pad_token_id", false}, {"tokenizer.ggml.fim_rep_token_id", false},
-    {"tokenizer.ggml.fim_sep_token_id", false}, {"tokenizer.ggml.prefix_token_id", false},
-    {"tokenizer.ggml.suffix_token_id", false},  {"tokenizer.ggml.middle_token_id", false},
+    {"tokenizer.ggml.eos_token_id", true, NO_PART},         {"tokenizer.ggml.eot_token_id", true, NO_PART},
+    {"tokenizer.ggml.eom_token_id", true, NO_PART},         {"tokenizer.ggml.fim_pre_token_id", false, FIM_PREFIX},
+    {"tokenizer.ggml.fim_suf_token_id", false, FIM_SUFFIX}, {"tokenizer.ggml.fim_mid_token_id", false, FIM_MIDDLE},
+    {"tokenizer.ggml.fim_pad_token_id", false, NO_PART},    {"tokenizer.ggml.fim_rep_token_id", false, NO_PART},
+    {"tokenizer.ggml.fim_sep_token_id", false, NO_PART},    {"tokenizer.ggml.prefix_token_id", false, FIM_PREFIX},
+    {"tokenizer.ggml.suffix_token_id", false, FIM_SUFFIX},  {"tokenizer.ggml.middle_token_id", false, FIM_MIDDLE},
 };
 
 smt_status smt_vocab_array(const smt_gguf *file, const char *name, smt_gguf_kind kind, const smt_gguf_key **out, smt_error *err) {
@@ -149,23 +159,26 @@ static smt_status load_id(const smt_gguf *file, const smt_vocab *vocab, const ch
     return SMT_OK;
 }
 
-static void mark_control(smt_vocab *vocab, int32_t id, bool ends) {
+static void mark_control(smt_vocab *vocab, int32_t id, bool ends, token_part part) {
     if (id < 0) return;
     smt_vocab_token *token = &vocab->tokens[id];
     token->ends = token->ends || ends;
     if (token->kind == SMT_TOKEN_USER) token->kind = SMT_TOKEN_CONTROL;
+    if (part != NO_PART && vocab->fim[part] < 0) vocab->fim[part] = id;
 }
 
 static smt_status load_ids(const smt_gguf *file, smt_vocab *vocab, smt_error *err) {
     SMT_TRY(load_id(file, vocab, "tokenizer.ggml.bos_token_id", &vocab->bos, err));
+    SMT_TRY(load_id(file, vocab, "tokenizer.ggml.eos_token_id", &vocab->eos, err));
+    for (size_t i = 0; i < SMT_COUNT(vocab->fim); i++) vocab->fim[i] = -1;
     for (size_t i = 0; i < SMT_COUNT(control_keys); i++) {
         int32_t id;
         SMT_TRY(load_id(file, vocab, control_keys[i].name, &id, err));
-        mark_control(vocab, id, control_keys[i].ends);
+        mark_control(vocab, id, control_keys[i].ends, control_keys[i].part);
     }
     for (size_t i = 0; i < SMT_COUNT(control_texts); i++) {
         const char *text = control_texts[i].text;
-        mark_control(vocab, smt_vocab_find(vocab, text, strlen(text)), control_texts[i].ends);
+        mark_control(vocab, smt_vocab_find(vocab, text, strlen(text)), control_texts[i].ends, control_texts[i].part);
     }
     bool found = false;
     vocab->adds_bos = vocab->spm && vocab->bos >= 0;
@@ -217,7 +230,9 @@ static smt_status load_family(const smt_gguf *file, smt_vocab *vocab, smt_error 
     if (vocab->spm) return smt_spm_load(file, vocab, err);
     smt_gguf_string pre = {0};
     SMT_TRY(smt_gguf_text(file, "tokenizer.ggml.pre", &pre, NULL, err));
-    SMT_TRY(smt_split_create(pre, smt_vocab_find(vocab, DEEPSEEK_BOS, strlen(DEEPSEEK_BOS)), &vocab->split, err));
+    smt_split_facts facts = {vocab->n_tokens, smt_vocab_find(vocab, DEEPSEEK_BOS, strlen(DEEPSEEK_BOS)),
+                             smt_vocab_find(vocab, LLAMA_BOS, strlen(LLAMA_BOS))};
+    SMT_TRY(smt_split_create(pre, &facts, &vocab->split, err));
     return smt_bpe_load(file, vocab, err);
 }
 
@@ -266,6 +281,36 @@ void smt_vocab_free(smt_vocab *vocab) {
 uint32_t smt_vocab_size(const smt_vocab *vocab) { return vocab->n_tokens; }
 bool smt_vocab_adds_bos(const smt_vocab *vocab) { return vocab->adds_bos; }
 int32_t smt_vocab_bos(const smt_vocab *vocab) { return vocab->bos; }
+int32_t smt_vocab_eos(const smt_vocab *vocab) { return vocab->eos; }
+
+const char *smt_vocab_text(const smt_vocab *vocab, int32_t token, size_t *out_bytes) {
+    *out_bytes = vocab->tokens[token].bytes;
+    return vocab->tokens[token].text;
+}
+
+/* The last element with this text, -1: none. */
+static int32_t find_text(const smt_gguf_key *tokens, const char *text) {
+    for (uint64_t i = tokens->count; i-- > 0;)
+        if (tokens->strings[i].bytes == strlen(text) && memcmp(tokens->strings[i].text, text, strlen(text)) == 0) return (int32_t)i;
+    return -1;
+}
+
+void smt_vocab_assumed(const smt_gguf *file, char *text, size_t capacity) {
+    smt_gguf_string model = {0}, pre = {0};
+    const smt_gguf_key *tokens = smt_gguf_find(file, "tokenizer.ggml.tokens");
+    text[0] = 0;
+    smt_gguf_text(file, "tokenizer.ggml.model", &model, NULL, NULL);
+    bool bpe = model.bytes == 4 && memcmp(model.text, "gpt2", 4) == 0;
+    if (!bpe || !tokens || !tokens->strings || tokens->count > INT32_MAX) return;
+    if (smt_gguf_text(file, "tokenizer.ggml.pre", &pre, NULL, NULL) != SMT_OK) return;
+    smt_split_facts facts = {(uint32_t)tokens->count, find_text(tokens, DEEPSEEK_BOS), find_text(tokens, LLAMA_BOS)};
+    const char *name = smt_split_assumed(pre, &facts);
+    int32_t bos = facts.deepseek_bos >= 0 ? facts.deepseek_bos : facts.llama_bos;
+    if (name && bos >= 0)
+        snprintf(text, capacity, "tokenizer.ggml.pre: %s (%u tokens, the begin token is %d)", name, facts.n_tokens, bos);
+    else if (name)
+        snprintf(text, capacity, "tokenizer.ggml.pre: %s (%u tokens, no begin token that we know)", name, facts.n_tokens);
+}
 
 bool smt_vocab_is_end(const smt_vocab *vocab, int32_t token) {
     return token >= 0 && (uint32_t)token < vocab->n_tokens && vocab->tokens[token].ends;
