@@ -215,6 +215,9 @@ SMT_API smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text
 /* The whole list as bytes (NUL-terminated besides); control tokens give nothing. An id out of range is SMT_INVALID. */
 SMT_API smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text,
                                   size_t *out_bytes, smt_error *err);
+/* The bytes of one token as it stands inside a text (SPM: with the blank in front); NUL-terminated besides. */
+SMT_API smt_status smt_token_text(const smt_tokenizer *tokenizer, int32_t token, char **out_text, size_t *out_bytes,
+                                  smt_error *err);
 SMT_API uint32_t smt_tokenizer_size(const smt_tokenizer *tokenizer);
 SMT_API bool smt_tokenizer_is_end(const smt_tokenizer *tokenizer, int32_t token); /* eos, eot, eom and their like */
 SMT_API bool smt_tokenizer_adds_bos(const smt_tokenizer *tokenizer);
@@ -291,6 +294,13 @@ SMT_API smt_status smt_text_stream_push(smt_text_stream *stream, int32_t token, 
                                         smt_error *err);
 /* What is still held back, as U+FFFD where it cannot be completed. */
 SMT_API void smt_text_stream_flush(smt_text_stream *stream, const char **out_text, size_t *out_bytes);
+/* From here on the text ends in front of the first stop string to be complete, wherever tokens begin and end in it. What may be
+ * the beginning of one is held back until that is decided; after a stop string nothing comes any more. stops: [n_stops] not empty,
+ * UTF-8, copied; they replace former ones, and 0 of them end the stopping. Call it before the first token or after a flush: what is
+ * held back is dropped. SMT_INVALID names the one that is wrong. */
+SMT_API smt_status smt_text_stream_set_stops(smt_text_stream *stream, const char *const *stops, uint32_t n_stops, smt_error *err);
+/* The stop string that has ended the text, as an index; -1: none. Of several complete at the same byte it is the longest. */
+SMT_API int32_t smt_text_stream_stop(const smt_text_stream *stream);
 
 /* Frees what a call handed over to the caller. Thread-safe; NULL is legal. */
 SMT_API void smt_free(void *memory);
@@ -424,23 +434,54 @@ SMT_API smt_status smt_session_eval(smt_session *session, const smt_eval *eval, 
 
 typedef struct smt_sampler smt_sampler;
 
+typedef struct smt_logit_bias {
+    int32_t token;
+    float bias; /* added to the logit; -INFINITY: the token is never chosen */
+} smt_logit_bias;
+
+/* Order of work: biases, penalties, temperature, top-k, top-p, min-p, draw. All zeros: always the likeliest token. */
 typedef struct smt_sampler_options {
     size_t struct_size;
     float temperature;    /* 0: argmax, lowest id on a tie */
     uint32_t top_k;       /* 0: off */
     float top_p;          /* 0 or 1: off */
     float min_p;          /* 0: off */
-    float repeat_penalty; /* 0 or 1: off */
-    uint32_t repeat_last; /* window of the penalty; 0: 64 */
-    uint64_t seed;
+    float repeat_penalty; /* 0 or 1: off; a positive logit is divided, another multiplied by it, if the token is in the window */
+    uint32_t repeat_last; /* the window: so many tokens at the end of the history; 0: 64 */
+    uint64_t seed;        /* any value */
+    float presence_penalty;  /* taken from the logit of every token in the window; 0: off; may be negative */
+    float frequency_penalty; /* the same, times how often the token is there */
+    uint32_t n_biases;
+    const smt_logit_bias *biases; /* [n_biases], copied by smt_sampler_create; a token may come up several times */
 } smt_sampler_options;
 
+/* SMT_INVALID names the option that is out of range, and its value. */
 SMT_API smt_status smt_sampler_create(const smt_sampler_options *options, smt_sampler **out_sampler, smt_error *err);
 SMT_API void smt_sampler_free(smt_sampler *sampler);
-/* Draws from logits [n_vocab] for output position `position`; the same seed, position and logits give the same token.
- * `history` [n_history] feeds the repeat penalty and may be NULL. SMT_INTERNAL if no logit is finite. One thread at a time. */
-SMT_API smt_status smt_sampler_draw(smt_sampler *sampler, const float *logits, uint32_t n_vocab, const int32_t *history,
-                                    size_t n_history, uint64_t position, int32_t *out_token, smt_error *err);
+
+typedef struct smt_token_logprob {
+    int32_t token;
+    float logprob; /* natural logarithm of the probability */
+} smt_token_logprob;
+
+typedef struct smt_draw {
+    size_t struct_size;
+    const float *logits; /* [n_vocab], before any softmax */
+    uint32_t n_vocab;
+    size_t n_history;
+    const int32_t
+        *history;      /* [n_history], what the penalties look at, the newest last: prompt and answer, or the answer; or NULL */
+    uint64_t position; /* of the token in its text: the same seed, position, history and logits give the same token */
+    /* Outputs, each optional and owned by the caller. Log-probabilities are the model's own: of the logits as given, before
+     * biases, penalties, temperature and cuts. */
+    float *logprob;         /* of the token drawn */
+    uint32_t n_top;         /* how many of the likeliest tokens `top` shall hold */
+    smt_token_logprob *top; /* [n_top], the likeliest first; where fewer tokens are possible the rest is {-1, -INFINITY} */
+} smt_draw;
+
+/* Draws one token. NaN and infinite logits are never drawn: a mask sets -INFINITY. SMT_INTERNAL if none is finite, SMT_INVALID names
+ * a token of the history or the biases outside the vocabulary. One thread at a time. */
+SMT_API smt_status smt_sampler_draw(smt_sampler *sampler, const smt_draw *draw, int32_t *out_token, smt_error *err);
 
 #ifdef __cplusplus
 }

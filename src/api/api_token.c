@@ -6,6 +6,7 @@
 
 struct smt_text_stream {
     smt_token_stream stream;
+    smt_token_stops stops;
 };
 
 smt_status smt_tokenizer_create(const smt_file *file, smt_tokenizer **out_tokenizer, smt_error *err) {
@@ -36,19 +37,26 @@ smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text, size_t
     return smt_token_encode(tokenizer->vocab, text, text_bytes, flags, out_tokens, out_count, err);
 }
 
+/* Hands a decoded text over to the caller, or drops it. */
+static smt_status hand_over(smt_status status, smt_str *text, char **out_text, size_t *out_bytes) {
+    if (status != SMT_OK) smt_str_free(text);
+    *out_text = text->text;
+    *out_bytes = text->bytes;
+    return status;
+}
+
 smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text, size_t *out_bytes,
                           smt_error *err) {
-    *out_text = NULL;
-    *out_bytes = 0;
     smt_str text = {0};
     smt_status status = smt_token_decode(tokenizer->vocab, tokens, count, &text, err);
-    if (status != SMT_OK) {
-        smt_str_free(&text);
-        return status;
-    }
-    *out_text = text.text;
-    *out_bytes = text.bytes;
-    return SMT_OK;
+    return hand_over(status, &text, out_text, out_bytes);
+}
+
+smt_status smt_token_text(const smt_tokenizer *tokenizer, int32_t token, char **out_text, size_t *out_bytes, smt_error *err) {
+    smt_str text = {0};
+    smt_status status = smt_token_bytes(tokenizer->vocab, token, false, &text, err);
+    if (status == SMT_OK) status = smt_str_append(&text, "", 0, err); /* control tokens give no bytes */
+    return hand_over(status, &text, out_text, out_bytes);
 }
 
 uint32_t smt_tokenizer_size(const smt_tokenizer *tokenizer) { return smt_vocab_size(tokenizer->vocab); }
@@ -63,18 +71,37 @@ smt_status smt_text_stream_create(const smt_tokenizer *tokenizer, smt_text_strea
     *out_stream = smt_alloc(1, sizeof **out_stream);
     if (!*out_stream) return SMT_FAIL(err, SMT_MEMORY, "out of memory making a text stream");
     smt_token_stream_init(&(*out_stream)->stream, tokenizer->vocab);
+    (*out_stream)->stops.hit = -1;
     return SMT_OK;
 }
 
 void smt_text_stream_free(smt_text_stream *stream) {
     if (!stream) return;
     smt_token_stream_free(&stream->stream);
+    smt_token_stops_free(&stream->stops);
     smt_free(stream);
 }
 
-static void give(const smt_text_stream *stream, const char **out_text, size_t *out_bytes) {
-    *out_text = stream->stream.out.text ? stream->stream.out.text : "";
-    *out_bytes = stream->stream.out.bytes;
+smt_status smt_text_stream_set_stops(smt_text_stream *stream, const char *const *stops, uint32_t n_stops, smt_error *err) {
+    if (n_stops && !stops) return SMT_FAIL(err, SMT_INVALID, "stops is NULL, n_stops %u", n_stops);
+    return smt_token_stops_set(&stream->stops, stops, n_stops, err);
+}
+
+int32_t smt_text_stream_stop(const smt_text_stream *stream) { return stream->stops.hit; }
+
+/* Hands on what the token stream has put out, through the stop strings where there are any. */
+static smt_status give(smt_text_stream *stream, bool last, const char **out_text, size_t *out_bytes, smt_error *err) {
+    const smt_str *out = &stream->stream.out;
+    size_t bytes = out->bytes;
+    if (stream->stops.n) {
+        SMT_TRY(smt_token_stops_feed(&stream->stops, out->text, out->bytes, err));
+        if (last) smt_token_stops_end(&stream->stops);
+        out = &stream->stops.text;
+        bytes = stream->stops.n_given;
+    }
+    *out_text = out->text ? out->text : "";
+    *out_bytes = bytes;
+    return SMT_OK;
 }
 
 smt_status smt_text_stream_push(smt_text_stream *stream, int32_t token, const char **out_text, size_t *out_bytes,
@@ -82,12 +109,11 @@ smt_status smt_text_stream_push(smt_text_stream *stream, int32_t token, const ch
     *out_text = "";
     *out_bytes = 0;
     SMT_TRY(smt_token_stream_push(&stream->stream, token, err));
-    give(stream, out_text, out_bytes);
-    return SMT_OK;
+    return give(stream, false, out_text, out_bytes, err);
 }
 
 void smt_text_stream_flush(smt_text_stream *stream, const char **out_text, size_t *out_bytes) {
     *out_text = "";
     *out_bytes = 0;
-    if (smt_token_stream_flush(&stream->stream, NULL) == SMT_OK) give(stream, out_text, out_bytes);
+    if (smt_token_stream_flush(&stream->stream, NULL) == SMT_OK) give(stream, true, out_text, out_bytes, NULL);
 }

@@ -1,20 +1,42 @@
-/* sample.h: logits to a token id; seeded, pure: the same options, seed, position and logits give the same token.
- * Order of work: repeat penalty, temperature, top-k, softmax, top-p, min-p, draw with a counter-based generator of
- * (seed, position). temperature 0 is argmax, the lowest id on a tie. */
+/* sample.h: logits to a token id; seeded, pure: the same options, seed, position, history and logits give the same token.
+ *
+ * sample_draw.c  biases and penalties, the cuts, the draw, log-probabilities     sample_best.c  the k best of a stream of logits
+ *
+ * Order of work: biases, penalties, temperature, top-k, top-p, min-p, draw with a counter-based generator of (seed, position).
+ * temperature 0 is argmax, the lowest id on a tie. */
 #ifndef SMT_SAMPLE_H
 #define SMT_SAMPLE_H
 
 #include "base/base.h"
 
-typedef struct smt_sample_entry {
-    float logit, p;
-    int32_t id;
-} smt_sample_entry;
+#define SMT_SAMPLE_REPEAT_LAST 64 /* what smt_sampler_options.repeat_last 0 means */
 
-/* scratch: [n_vocab] entries, caller-owned. SMT_INTERNAL when no logit is finite. */
-smt_status smt_sample_draw(const smt_sampler_options *options, const float *logits, uint32_t n_vocab, const int32_t *history,
-                           size_t n_history, uint64_t position, smt_sample_entry *scratch, int32_t *out_token, smt_error *err);
+/* Work space of one draw; both arrays are caller-owned and hold nothing between draws. */
+typedef struct smt_sample_scratch {
+    float *logits;           /* [n_vocab] */
+    smt_token_logprob *best; /* [n_vocab] */
+} smt_sample_scratch;
+
+/* SMT_INVALID names the option and its value. */
+smt_status smt_sample_check(const smt_sampler_options *options, smt_error *err);
+
+/* `options` have passed smt_sample_check. SMT_INTERNAL when no logit is finite; SMT_INVALID names a token of the history or of the
+ * biases that is outside the vocabulary. */
+smt_status smt_sample_draw(const smt_sampler_options *options, const smt_draw *draw, const smt_sample_scratch *scratch,
+                           int32_t *out_token, smt_error *err);
+
 /* Uniform in [0, 1) from (seed, position): a stateless 64-bit mix. */
 double smt_sample_uniform(uint64_t seed, uint64_t position);
+
+/* ---- the best of many (sample_best.c) ---- */
+
+/* Keeps the `capacity` best of the values offered: greater first, the lower id first among equals. `logprob` holds any value. */
+typedef struct smt_sample_best {
+    smt_token_logprob *entries; /* [capacity], borrowed: a heap with the worst one kept at entries[0] */
+    uint32_t n, capacity;
+} smt_sample_best;
+void smt_sample_offer(smt_sample_best *best, int32_t token, float value);
+/* The best first. Nothing can be offered afterwards. */
+void smt_sample_sort(smt_sample_best *best);
 
 #endif

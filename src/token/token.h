@@ -5,7 +5,8 @@
  * token_vocab.c  the vocabulary: texts, kinds, hashed look-up, special ids   token_encode.c  cuts out specials, calls the family
  * token_split.c  the pre-tokenizer patterns (PCRE2)                          token_merge.c   the merge loop of both families
  * token_bpe.c    bytes, merges by rank                                       token_spm.c     merges by score, byte fallback
- * token_stream.c ids to bytes, UTF-8-safe streaming                  token_fim.c     prompts for filling in the middle
+ * token_stream.c ids to bytes, UTF-8-safe streaming                          token_stop.c    stop strings in streamed text
+ * token_fim.c    prompts for filling in the middle
  * The vocabulary copies what it needs: the file may be freed. It is read-only once made, so any thread may use it. */
 #ifndef SMT_TOKEN_H
 #define SMT_TOKEN_H
@@ -58,5 +59,22 @@ void smt_token_stream_init(smt_token_stream *stream, const smt_vocab *vocab);
 smt_status smt_token_stream_push(smt_token_stream *stream, int32_t token, smt_error *err); /* result in stream->out */
 smt_status smt_token_stream_flush(smt_token_stream *stream, smt_error *err);
 void smt_token_stream_free(smt_token_stream *stream);
+
+/* Finds stop strings in a text that comes in pieces; no piece border changes what it finds. */
+typedef struct smt_token_stop smt_token_stop;
+typedef struct smt_token_stops {
+    smt_token_stop *stops; /* owned by `memory`, [n] */
+    uint32_t n;
+    int32_t hit;  /* index of the stop string that has ended the text, or -1 */
+    smt_str text; /* owned: text.text[0, n_given) is the result of the last call, the rest is held back */
+    size_t n_given;
+    smt_arena memory; /* owned: the strings and their tables */
+} smt_token_stops;
+/* Replaces the strings and begins a new text; SMT_INVALID for one that is empty or not UTF-8. On failure there are none. */
+smt_status smt_token_stops_set(smt_token_stops *stops, const char *const *texts, uint32_t n, smt_error *err);
+smt_status smt_token_stops_feed(smt_token_stops *stops, const char *text, size_t bytes, smt_error *err);
+/* The text is over: gives what is held back, and the next piece begins a new one. */
+void smt_token_stops_end(smt_token_stops *stops);
+void smt_token_stops_free(smt_token_stops *stops);
 
 #endif

@@ -7,7 +7,7 @@ import tempfile
 import cli
 
 BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
-COMMANDS = ["run", "eval", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize"]
+COMMANDS = ["run", "eval", "perplexity", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize"]
 
 
 def lines(values):
@@ -25,8 +25,8 @@ class Words(cli.Case):
         self.assertRegex(self.good("--version").out.decode(), r"^seamount \d+\.\d+\.\d+\n$")
 
     def test_wrong_commands(self):
-        self.bad(2, "run, eval, tokenize", "nonsense")
-        self.bad(2, "run, eval, tokenize")
+        self.bad(2, "run, eval, perplexity", "nonsense")
+        self.bad(2, "run, eval, perplexity")
         self.bad(2, "--nonsense", "--nonsense")
         self.bad(2, "-ngl", "-ngl", "3", "run")
         self.bad(2, "too many", "inspect", BPE, BPE)
@@ -52,7 +52,7 @@ class Words(cli.Case):
         self.bad(2, "exclude", *run, "-f", "x")
 
     def test_model_needed(self):
-        for command in ("run", "eval", "tokenize", "detokenize", "kernels"):
+        for command in ("run", "eval", "perplexity", "tokenize", "detokenize", "kernels"):
             self.bad(2, "-m FILE", command)
 
     def test_eval_words(self):
@@ -77,6 +77,15 @@ class Words(cli.Case):
         self.bad(2, "SEAMOUNT_BOS", "tokenize", stdin=b"", env=cli.environment(SEAMOUNT_MODEL=SPM, SEAMOUNT_BOS="maybe"))
         self.bad(2, "SEAMOUNT_SEED", "run", "-m", BPE, "-p", "x", env=cli.environment(SEAMOUNT_SEED="x"))
         self.good("inspect", BPE, env=cli.environment(SEAMOUNT_SEED="x"))  # not an option of inspect
+
+    def test_repeated(self):
+        """An option that may be repeated: the environment gives one value, the command line replaces it."""
+        run = ["run", "-m", BPE, "-p", "x"]
+        self.bad(2, '"5*5"', *run, "--logit-bias", "1+1", "--logit-bias", "5*5")
+        self.bad(2, '"5*5"', *run, "--logit-bias", "5*5", "--logit-bias", "1+1")
+        env = cli.environment(SEAMOUNT_LOGIT_BIAS="6*6")
+        self.bad(2, '"6*6"', *run, env=env)
+        self.bad(2, '"5*5"', *run, "--logit-bias", "5*5", env=env)
 
     def test_order(self):
         want = self.good("tokenize", "-m", BPE, "--bos", stdin=b'"the"\n').out

@@ -2,6 +2,8 @@
 #include "gguf_write.h"
 #include "support.h"
 
+#include <math.h>
+
 static const char *write_sample(void) {
     const char *path = smt_test_work("test_api_file.gguf");
     smt_gguf_writer w = {0};
@@ -248,19 +250,24 @@ static void check_sampler(void **state) {
     smt_sampler *sampler;
     int32_t token, again;
     smt_sampler_options options = {.struct_size = sizeof options};
+    smt_draw draw = {.struct_size = sizeof draw, .logits = logits, .n_vocab = 5};
     SMT_ASSERT_OK(smt_sampler_create(&options, &sampler, &err), &err);
-    SMT_ASSERT_OK(smt_sampler_draw(sampler, logits, 5, NULL, 0, 0, &token, &err), &err);
+    SMT_ASSERT_OK(smt_sampler_draw(sampler, &draw, &token, &err), &err);
     assert_int_equal(token, 1); /* argmax, the lowest id on a tie */
-    assert_int_equal(smt_sampler_draw(sampler, logits, 0, NULL, 0, 0, &token, &err), SMT_INVALID);
-    assert_int_equal(smt_sampler_draw(sampler, NULL, 5, NULL, 0, 0, &token, &err), SMT_INVALID);
+    smt_draw bad[] = {draw, draw, draw, draw};
+    bad[0].n_vocab = 0;
+    bad[1].logits = NULL;
+    bad[2].n_top = 3;
+    bad[3].struct_size = 0;
+    for (size_t i = 0; i < SMT_COUNT(bad); i++) assert_int_equal(smt_sampler_draw(sampler, &bad[i], &token, &err), SMT_INVALID);
     smt_sampler_free(sampler);
     options.temperature = 1;
     options.seed = 7;
     SMT_ASSERT_OK(smt_sampler_create(&options, &sampler, &err), &err);
     unsigned seen = 0;
-    for (uint64_t position = 0; position < 200; position++) {
-        SMT_ASSERT_OK(smt_sampler_draw(sampler, logits, 5, NULL, 0, position, &token, &err), &err);
-        SMT_ASSERT_OK(smt_sampler_draw(sampler, logits, 5, NULL, 0, position, &again, &err), &err);
+    for (draw.position = 0; draw.position < 200; draw.position++) {
+        SMT_ASSERT_OK(smt_sampler_draw(sampler, &draw, &token, &err), &err);
+        SMT_ASSERT_OK(smt_sampler_draw(sampler, &draw, &again, &err), &err);
         assert_int_equal(token, again);
         seen |= 1u << token;
     }
@@ -274,11 +281,35 @@ static void check_sampler(void **state) {
     assert_int_equal(smt_sampler_create(&options, &sampler, &err), SMT_INVALID);
 }
 
+/* The biases are the sampler's own; no allocation that fails leaves anything behind. */
+static void check_sampler_memory(void **state) {
+    (void)state;
+    static const float logits[] = {0.5f, 2, -1, 2, 1};
+    smt_error err = {0};
+    smt_sampler *sampler = NULL;
+    smt_status status = SMT_MEMORY;
+    int32_t token = -1;
+    for (uint64_t n = 1; status != SMT_OK; n++) {
+        smt_logit_bias biases[] = {{1, -INFINITY}, {4, 3}};
+        smt_sampler_options options = {.struct_size = sizeof options, .n_biases = 2, .biases = biases};
+        const smt_draw draw = {.struct_size = sizeof draw, .logits = logits, .n_vocab = 5};
+        assert_true(n < 10);
+        smt_mem_fail_after(n);
+        status = smt_sampler_create(&options, &sampler, &err);
+        biases[0].token = biases[1].token = 2;
+        if (status == SMT_OK) status = smt_sampler_draw(sampler, &draw, &token, &err);
+        smt_mem_fail_after(0);
+        if (status != SMT_OK) assert_int_equal(status, SMT_MEMORY);
+        smt_sampler_free(sampler);
+    }
+    assert_int_equal(token, 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_keys),      cmocka_unit_test(check_cuts),    cmocka_unit_test(check_tensors),
         cmocka_unit_test(check_model),     cmocka_unit_test(check_missing), cmocka_unit_test(check_memory),
-        cmocka_unit_test(check_tokenizer), cmocka_unit_test(check_sampler),
+        cmocka_unit_test(check_tokenizer), cmocka_unit_test(check_sampler), cmocka_unit_test(check_sampler_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

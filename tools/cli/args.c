@@ -26,12 +26,13 @@ typedef struct option_row {
 enum {
     RUN = 1 << CMD_RUN,
     EVAL = 1 << CMD_EVAL,
+    PERPLEXITY = 1 << CMD_PERPLEXITY,
     TOKENS = 1 << CMD_TOKENIZE | 1 << CMD_DETOKENIZE,
     DEVICES = 1 << CMD_DEVICES,
     INSPECT = 1 << CMD_INSPECT,
     KERNELS = 1 << CMD_KERNELS,
     QUANTIZE = 1 << CMD_QUANTIZE,
-    COMPUTES = RUN | EVAL,
+    COMPUTES = RUN | EVAL | PERPLEXITY,
     VULKAN = COMPUTES | DEVICES | KERNELS,
     EVERY = VULKAN | TOKENS | INSPECT | QUANTIZE
 };
@@ -40,18 +41,34 @@ static const option_row options[] = {
     [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | KERNELS, "FILE",
                    "the model, a GGUF file; default: the small one that comes with seamount"},
     [OPT_PROMPT] = {"-p", "prompt", TEXT, 0, 0, 0, RUN, "TEXT", "the text to continue"},
-    [OPT_FILE] = {"-f", "file", TEXT, 0, 0, 0, RUN, "FILE", "read the text from a file, - for standard input"},
+    [OPT_FILE] = {"-f", "file", TEXT, 0, 0, 0, RUN | PERPLEXITY, "FILE", "read the text from a file, - for standard input"},
     [OPT_PREDICT] = {"-n", "n-predict", INTEGER, -1, INT32_MAX, 128, RUN, "N",
                      "tokens to generate at most; -1: to the end token or the end of the context"},
     [OPT_IGNORE_EOS] = {NULL, "ignore-eos", FLAG, 0, 0, 0, RUN, NULL, "never choose an end token"},
-    [OPT_CTX_SIZE] = {"-c", "ctx-size", INTEGER, 0, INT32_MAX, 0, COMPUTES, "N",
-                      "positions the cache holds; 0: what the call needs, run: at least 4096 or the model's own"},
+    [OPT_CTX_SIZE] =
+        {"-c", "ctx-size", INTEGER, 0, INT32_MAX, 0, COMPUTES, "N",
+         "positions the cache holds; 0: what the call needs, run: at least 4096 or the model's own, perplexity: 512"},
     [OPT_SEED] = {"-s", "seed", SEED, 0, 0, -1, RUN, "N", "of the random choice; -1: a new one each time (-v prints it)"},
     [OPT_TEMP] = {NULL, "temp", REAL, 0, 1e6, 0.8, RUN, "T", "temperature; 0: always the likeliest token"},
     [OPT_TOP_K] = {NULL, "top-k", INTEGER, 0, INT32_MAX, 40, RUN, "K", "choose among the K likeliest; 0: off"},
     [OPT_TOP_P] = {NULL, "top-p", REAL, 0, 1, 0.95, RUN, "P", "choose among the likeliest that together reach P; 1: off"},
     [OPT_MIN_P] = {NULL, "min-p", REAL, 0, 1, 0.05, RUN, "P", "leave out what is less likely than P times the likeliest; 0: off"},
-    [OPT_REPEAT_PENALTY] = {NULL, "repeat-penalty", REAL, 0, 1e6, 1, RUN, "R", "weaken the last 64 tokens by R; 1: off"},
+    [OPT_REPEAT_PENALTY] = {NULL, "repeat-penalty", REAL, 0, 1e6, 1, RUN, "R", "weaken the last tokens by the factor R; 1: off"},
+    [OPT_PRESENCE_PENALTY] = {NULL, "presence-penalty", REAL, -1e6, 1e6, 0, RUN, "P",
+                              "take P from the logits of the last tokens"},
+    [OPT_FREQUENCY_PENALTY] = {NULL, "frequency-penalty", REAL, -1e6, 1e6, 0, RUN, "F",
+                               "the same with F for each time that a token is there"},
+    [OPT_REPEAT_LAST_N] = {NULL, "repeat-last-n", INTEGER, -1, INT32_MAX, 64, RUN, "N",
+                           "how many last tokens the penalties look at, the prompt included; -1: all, 0: none"},
+    [OPT_LOGIT_BIAS] = {NULL, "logit-bias", LISTED, 0, 0, 0, RUN, "ID+BIAS",
+                        "add to the logit of a token, or take from it: ID-BIAS; ID-inf bans it; may be repeated"},
+    [OPT_LOGPROBS] = {NULL, "logprobs", INTEGER, 0, 1000, 0, 1 << CMD_RUN, "N",
+                      "with --json: log-probability of each token, and of the N likeliest"},
+    [OPT_STOP] = {"-r", "stop", LISTED, 0, 0, 0, RUN, "TEXT", "end in front of this text; may be repeated"},
+    [OPT_STRIDE] = {NULL, "stride", INTEGER, 0, INT32_MAX, 0, PERPLEXITY, "N",
+                    "tokens from one window to the next; 0: as many as a window predicts"},
+    [OPT_SECOND_HALF] = {NULL, "second-half", FLAG, 0, 0, 0, PERPLEXITY, NULL,
+                         "count only the second half of each whole window, as llama.cpp does"},
     [OPT_TOKENS] = {NULL, "tokens", TEXT, 0, 0, 0, EVAL, "LIST", "token ids, separated by commas or blanks"},
     [OPT_TOKENS_FILE] = {NULL, "tokens-file", TEXT, 0, 0, 0, EVAL, "FILE", "read the token ids from a file"},
     [OPT_POSITIONS] = {NULL, "positions", TEXT, 0, 0, 0, EVAL, "LIST", "rotary positions: the first, or one for each token"},
@@ -79,11 +96,17 @@ static const option_row options[] = {
     [OPT_ALLOW_REQUANTIZE] = {NULL, "allow-requantize", FLAG, 0, 0, 0, QUANTIZE, NULL, "take tensors that are quantised already"},
     [OPT_DRY_RUN] = {NULL, "dry-run", FLAG, 0, 0, 0, QUANTIZE, NULL, "say what would be written, and write nothing"},
     [OPT_THREADS] = {"-t", "threads", INTEGER, 0, 64, 0, QUANTIZE, "N", "threads to work with; 0: one for each core"},
-    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | DEVICES | INSPECT | KERNELS | QUANTIZE, NULL,
+    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | PERPLEXITY | DEVICES | INSPECT | KERNELS | QUANTIZE, NULL,
                   "one JSON document on stdout"},
     [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
 };
 _Static_assert(sizeof options / sizeof options[0] == OPT_COUNT, "one row per option");
+
+/* Further names that users of llama.cpp know. */
+static const struct {
+    const char *name;
+    cli_option option;
+} aliases[] = {{"reverse-prompt", OPT_STOP}};
 
 static const char *command_name; /* of this process: for messages */
 
@@ -145,6 +168,10 @@ typedef struct word {
     bool is_option;           /* it begins with a dash, and is more than one */
 } word;
 
+static bool is_name(const char *name, const char *text, size_t length) {
+    return strlen(name) == length && !memcmp(name, text, length);
+}
+
 static word look_at(const char *text) {
     word result = {.text = text, .option = -1, .is_option = text[0] == '-' && text[1]};
     if (!result.is_option) return result;
@@ -153,9 +180,11 @@ static word look_at(const char *text) {
     size_t length = equals ? (size_t)(equals - text) : strlen(text);
     if (equals) result.inline_value = equals + 1;
     for (int i = 0; i < OPT_COUNT && result.option < 0; i++) {
-        if (is_long && strlen(options[i].name) == length - 2 && !memcmp(options[i].name, text + 2, length - 2)) result.option = i;
+        if (is_long && is_name(options[i].name, text + 2, length - 2)) result.option = i;
         if (!is_long && options[i].short_name && !strcmp(options[i].short_name, text)) result.option = i;
     }
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0] && is_long && result.option < 0; i++)
+        if (is_name(aliases[i].name, text + 2, length - 2)) result.option = aliases[i].option;
     return result;
 }
 
@@ -215,21 +244,26 @@ static bool parse_seed(const char *text, int64_t *out) {
     return (!strcmp(text, "-1")) || (errno == 0 && *end == 0 && *text >= '0' && *text <= '9');
 }
 
+static bool append(cli_value *value, const char *text) {
+    const char **grown = realloc(value->list, (value->n_list + 1) * sizeof *grown);
+    if (!grown) return false;
+    value->list = grown;
+    value->list[value->n_list++] = text;
+    return true;
+}
+
 /* `label`: the option or variable as the user wrote it. */
 static bool set_value(cli_args *args, int option, const char *label, const char *text, cli_source source, int *exit_status) {
     const option_row *row = &options[option];
     cli_value *value = &args->values[option];
-    cli_source before = value->source;
+    if (source != value->source) value->n_list = 0; /* the command line goes before the environment */
     value->source = source;
     value->text = text;
     switch (row->kind) {
     case TEXT:
         return true;
     case LISTED:
-        if (source == FROM_COMMAND_LINE && before == FROM_ENVIRONMENT) args->n_listed = 0;
-        if (args->n_listed == CLI_MAX_LISTED) return WRONG(exit_status, "%s is given more than %d times", label, CLI_MAX_LISTED);
-        args->listed[args->n_listed++] = text;
-        return true;
+        return append(value, text) || stop(exit_status, cli_fail(CLI_FAILED, "out of memory for the values of %s", label));
     case FLAG:
         if (parse_flag(text, &value->integer)) return true;
         return WRONG(exit_status, "%s is \"%s\"; a flag is 1 or 0", label, text);
@@ -362,6 +396,11 @@ bool cli_args_parse(int argc, char **argv, cli_args *args, int *exit_status) {
     args->command = (cli_command)command;
     command_name = cli_commands[command].name;
     return read_environment(args, exit_status) && take_words(argc, argv, command_at, args, exit_status);
+}
+
+void cli_args_free(cli_args *args) {
+    for (int i = 0; i < OPT_COUNT; i++) free(args->values[i].list);
+    *args = (cli_args){0};
 }
 
 bool cli_either(const cli_args *args, cli_option a, cli_option b, cli_option *out) {

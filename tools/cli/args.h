@@ -19,6 +19,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
 typedef enum cli_command {
     CMD_RUN,
     CMD_EVAL,
+    CMD_PERPLEXITY,
     CMD_TOKENIZE,
     CMD_DETOKENIZE,
     CMD_DEVICES,
@@ -41,6 +42,14 @@ typedef enum cli_option {
     OPT_TOP_P,
     OPT_MIN_P,
     OPT_REPEAT_PENALTY,
+    OPT_PRESENCE_PENALTY,
+    OPT_FREQUENCY_PENALTY,
+    OPT_REPEAT_LAST_N,
+    OPT_LOGIT_BIAS,
+    OPT_LOGPROBS,
+    OPT_STOP,
+    OPT_STRIDE,
+    OPT_SECOND_HALF,
     OPT_TOKENS,
     OPT_TOKENS_FILE,
     OPT_POSITIONS,
@@ -74,21 +83,19 @@ typedef enum cli_source { FROM_NOWHERE, FROM_ENVIRONMENT, FROM_COMMAND_LINE } cl
 
 typedef struct cli_value {
     cli_source source;
-    const char *text; /* as given; NULL for flags and when not given */
-    int64_t integer;  /* integers, flags (0 or 1), and the default where none is given */
+    const char *text;  /* as given, the last one where it may be repeated; NULL for flags and when not given */
+    const char **list; /* [n_list], owned: all texts of an option that may be repeated, in order; the environment gives one */
+    uint32_t n_list;
+    int64_t integer; /* integers, flags (0 or 1), and the default where none is given */
     double real;
 } cli_value;
 
 #define CLI_MAX_POSITIONAL 3
-#define CLI_MAX_LISTED     256
 
 typedef struct cli_args {
     cli_command command;
     cli_value values[OPT_COUNT];
     const char *positional[CLI_MAX_POSITIONAL]; /* what is not there is NULL */
-    /* The values of the option that may be given several times, in order; the environment gives one. */
-    const char *listed[CLI_MAX_LISTED];
-    uint32_t n_listed;
 } cli_args;
 
 typedef struct cli_command_row {
@@ -100,6 +107,7 @@ extern const cli_command_row cli_commands[CMD_COUNT]; /* main.c */
 
 /* Fills *args, or deals with the whole call (help, version, anything wrong): then returns false and *exit_status says how. */
 bool cli_args_parse(int argc, char **argv, cli_args *args, int *exit_status);
+void cli_args_free(cli_args *args); /* also after a parse that has failed */
 
 static inline bool cli_given(const cli_args *args, cli_option option) { return args->values[option].source != FROM_NOWHERE; }
 static inline const char *cli_text(const cli_args *args, cli_option option) { return args->values[option].text; }

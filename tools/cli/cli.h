@@ -15,6 +15,7 @@
 /* The commands, each in cmd_<name>.c (detokenize in cmd_tokenize.c). */
 int cmd_run(const cli_args *args);
 int cmd_eval(const cli_args *args);
+int cmd_perplexity(const cli_args *args);
 int cmd_tokenize(const cli_args *args);
 int cmd_detokenize(const cli_args *args);
 int cmd_devices(const cli_args *args);
@@ -53,6 +54,11 @@ bool cli_write_file(const char *path, const void *bytes, size_t count);
 
 /* A bar on stderr while it is a terminal, else silent; returns false (cancel) once the user interrupts. */
 bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total);
+/* A line of words in the place of the bar; evaluation then draws no bar of its own. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+void cli_progress_note(const char *format, ...);
 /* Takes the bar away: call before writing to the terminal. */
 void cli_progress_clear(void);
 
@@ -73,7 +79,7 @@ bool cli_need_model(const cli_args *args);
 void cli_watch_interrupts(smt_runner *runner);
 bool cli_interrupted(void);
 
-/* What run and eval need: the model on its device, and one session. */
+/* What commands that compute need: the model on its device, and one session. */
 typedef struct cli_engine {
     smt_engine *engine;
     smt_runner *runner;
@@ -85,5 +91,60 @@ int cli_engine_start(const cli_args *args, cli_engine *engine, uint32_t n_ctx);
 void cli_engine_close(cli_engine *engine);
 
 double cli_seconds(void); /* monotonic */
+
+/* Room for `need` elements in a growing array; false with a message. */
+bool cli_reserve(void **array, size_t *capacity, size_t need, size_t size);
+int cli_no_memory(void);
+
+/* ---- sampling.c ---- */
+
+typedef struct cli_biases {
+    smt_logit_bias *at; /* owned; free() it */
+    size_t count, capacity;
+} cli_biases;
+/* What --logit-bias says: before anything is loaded, since it may be wrong. CLI_DONE or the exit status, with a message. */
+int cli_read_biases(const cli_args *args, cli_biases *out);
+/* The sampler that the options describe, for a model of n_vocab tokens; the bans of --ignore-eos join `biases`. */
+int cli_make_sampler(const cli_args *args, const smt_tokenizer *tokenizer, uint32_t n_vocab, cli_biases *biases,
+                     smt_sampler **out);
+
+/* ---- generate.c: the loop that run and chat share: prompt, sample, stream, stop ---- */
+
+typedef enum cli_stop { CLI_STOP_EOS, CLI_STOP_LENGTH, CLI_STOP_TEXT, CLI_STOP_INTERRUPT } cli_stop;
+
+typedef struct cli_generator {
+    const cli_args *args; /* borrowed */
+    cli_engine engine;    /* this and what follows: owned */
+    smt_model_info model;
+    smt_tokenizer *tokenizer;
+    smt_sampler *sampler;
+    cli_biases biases;
+    float *logits;   /* [n_vocab] */
+    int32_t *tokens; /* [n_tokens]: prompt, then answer; the session holds a beginning of them */
+    size_t n_tokens, capacity;
+    uint32_t n_ctx;
+    double load_s;
+    /* Of the last generation: */
+    size_t n_prompt, n_reused; /* prompt tokens, and how many of them the session still held */
+    cli_stop stop;
+    char *text; /* [text_bytes]: the answer */
+    size_t text_bytes, text_capacity;
+    json_t *logprobs; /* with --logprobs: one object for each answer token */
+    double first_token_s, prefill_s, decode_s;
+} cli_generator;
+
+/* In this order; each CLI_DONE or the exit status, with a message. n_ctx as smt_runner_options has it. cli_generator_close accepts
+ * a generator at any stage, zeroed too. */
+int cli_generator_load(const cli_args *args, cli_generator *g);
+int cli_generator_start(cli_generator *g, uint32_t n_ctx);
+void cli_generator_close(cli_generator *g);
+
+/* Answers `prompt` with `most` tokens at most (-1: as many as the context holds); tokens that the session holds already are not
+ * evaluated again. The text goes to stdout as it becomes certain, but for --json. An interrupt is an end like others (g->stop):
+ * what was generated until then stays. */
+int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64_t most);
+/* Tokens a second of the last generation; 0 where nothing was measured. */
+double cli_prefill_speed(const cli_generator *g);
+double cli_decode_speed(const cli_generator *g);
 
 #endif

@@ -95,7 +95,7 @@ static int quantize(const cli_args *args, const smt_quantize_override *overrides
         .out_path = args->positional[1],
         .type = args->positional[2],
         .overrides = overrides,
-        .n_overrides = args->n_listed,
+        .n_overrides = args->values[OPT_TENSOR_TYPE].n_list,
         .output_type = cli_text(args, OPT_OUTPUT_TENSOR_TYPE),
         .embedding_type = cli_text(args, OPT_TOKEN_EMBEDDING_TYPE),
         .imatrix_path = cli_text(args, OPT_IMATRIX),
@@ -117,13 +117,17 @@ static int quantize(const cli_args *args, const smt_quantize_override *overrides
 int cmd_quantize(const cli_args *args) {
     if (!args->positional[2])
         return cli_fail(CLI_WRONG, "an input file, an output file and a type are needed: seamount quantize IN OUT TYPE");
-    smt_quantize_override overrides[CLI_MAX_LISTED];
-    char *texts[CLI_MAX_LISTED] = {0};
-    bool good = true;
-    for (uint32_t i = 0; i < args->n_listed && good; i++) good = split_override(args->listed[i], &texts[i], &overrides[i]);
+    const cli_value *given = &args->values[OPT_TENSOR_TYPE];
+    smt_quantize_override *overrides = calloc(given->n_list + 1, sizeof *overrides);
+    char **texts = calloc(given->n_list + 1, sizeof *texts);
+    int result = overrides && texts ? CLI_DONE : cli_no_memory();
+    for (uint32_t i = 0; i < given->n_list && result == CLI_DONE; i++)
+        if (!split_override(given->list[i], &texts[i], &overrides[i])) result = CLI_WRONG;
     summary s = {.json = cli_flag(args, OPT_JSON), .tensors = json_array()};
-    int result = good ? quantize(args, overrides, &s) : CLI_WRONG;
+    if (result == CLI_DONE) result = quantize(args, overrides, &s);
     json_decref(s.tensors);
-    for (uint32_t i = 0; i < args->n_listed; i++) free(texts[i]);
+    for (uint32_t i = 0; texts && i < given->n_list; i++) free(texts[i]);
+    free(texts);
+    free(overrides);
     return result;
 }

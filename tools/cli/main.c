@@ -2,7 +2,8 @@
  *
  *   args.c      command line and environment -> cli_args       output.c    stdout, JSON, files
  *   cmd_*.c     one command each                               support.c   the library as commands use it
- *   progress.c  the bar
+ *   progress.c  the bar                                        generate.c  the loop that run and chat share
+ *   sampling.c  the sampler that the options describe
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
@@ -13,6 +14,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
     [CMD_RUN] = {"run", "run -m FILE (-p TEXT | -f FILE) [options]", "continue a text", 0, cmd_run},
     [CMD_EVAL] = {"eval", "eval -m FILE (--tokens LIST | --tokens-file FILE) [options]",
                   "forward pass over given token ids: logits, routing, hidden states", 0, cmd_eval},
+    [CMD_PERPLEXITY] = {"perplexity", "perplexity -m FILE -f FILE [options]", "how well a model predicts a text", 0,
+                        cmd_perplexity},
     [CMD_TOKENIZE] = {"tokenize", "tokenize -m FILE [--bos] [--special]   (stdin: one JSON string per line)", "text to token ids",
                       0, cmd_tokenize},
     [CMD_DETOKENIZE] = {"detokenize", "detokenize -m FILE   (stdin: one JSON array of ids per line)", "token ids to text", 0,
@@ -33,6 +36,7 @@ int main(int argc, char **argv) {
 #endif
     cli_args args;
     int exit_status;
-    if (!cli_args_parse(argc, argv, &args, &exit_status)) return cli_finish(exit_status);
-    return cli_finish(cli_commands[args.command].run(&args));
+    if (cli_args_parse(argc, argv, &args, &exit_status)) exit_status = cli_commands[args.command].run(&args);
+    cli_args_free(&args);
+    return cli_finish(exit_status);
 }

@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <unistd.h>
 
 #define BAR_WIDTH      32
@@ -12,6 +13,7 @@
 
 static bool drawn;
 static double drawn_at;
+static bool noting; /* the line is cli_progress_note's */
 
 static bool wanted(void) {
     static int is_terminal = -1;
@@ -21,7 +23,27 @@ static bool wanted(void) {
 
 void cli_progress_clear(void) {
     if (drawn) fputs("\r\033[K", stderr);
-    drawn = false;
+    drawn = noting = false;
+}
+
+/* Not more often than people can read, and only where somebody looks. */
+static bool due(void) {
+    double now = cli_seconds();
+    if (!wanted() || now - drawn_at < REDRAW_SECONDS) return false;
+    drawn_at = now;
+    return drawn = true;
+}
+
+void cli_progress_note(const char *format, ...) {
+    noting = true;
+    if (!due()) return;
+    va_list args;
+    va_start(args, format);
+    fputc('\r', stderr);
+    vfprintf(stderr, format, args);
+    fputs("\033[K", stderr);
+    va_end(args);
+    fflush(stderr);
 }
 
 bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
@@ -30,18 +52,16 @@ bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
                                         [SMT_STAGE_EVAL] = "reading",
                                         [SMT_STAGE_WRITE] = "writing"};
     (void)user;
-    double now = cli_seconds();
+    if (noting && stage == SMT_STAGE_EVAL) return !cli_interrupted();
     if (done >= total) {
         cli_progress_clear();
-    } else if (wanted() && now - drawn_at >= REDRAW_SECONDS) {
+    } else if (due()) {
         char bar[BAR_WIDTH + 1];
         int filled = (int)((double)done / (double)total * BAR_WIDTH);
         for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < filled ? '#' : '.';
         bar[BAR_WIDTH] = 0;
         fprintf(stderr, "\r%-9s [%s] %3d %%\033[K", names[stage], bar, (int)((double)done / (double)total * 100));
         fflush(stderr);
-        drawn = true;
-        drawn_at = now;
     }
     return !cli_interrupted();
 }

@@ -16,6 +16,21 @@ double cli_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+int cli_no_memory(void) { return cli_fail(CLI_FAILED, "out of memory"); }
+
+bool cli_reserve(void **array, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) return true;
+    size_t wanted = need * 2 < 64 ? 64 : need * 2;
+    void *grown = realloc(*array, wanted * size);
+    if (!grown) {
+        cli_no_memory();
+        return false;
+    }
+    *array = grown;
+    *capacity = wanted;
+    return true;
+}
+
 int cli_fail_library(smt_status status, const smt_error *err) {
     cli_progress_clear();
     if (status == SMT_CANCELLED && cli_interrupted()) return cli_fail(CLI_FAILED, "interrupted");
