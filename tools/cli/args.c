@@ -64,6 +64,7 @@ static const option_row options[] = {
                         "add to the logit of a token, or take from it: ID-BIAS; ID-inf bans it; may be repeated"},
     [OPT_LOGPROBS] = {NULL, "logprobs", INTEGER, 0, 1000, 0, 1 << CMD_RUN, "N",
                       "with --json: log-probability of each token, and of the N likeliest"},
+    [OPT_EXPERT_USE] = {NULL, "expert-use", FLAG, 0, 0, 0, 1 << CMD_RUN, NULL, "how often each expert was chosen, as bars"},
     [OPT_STOP] = {"-r", "stop", LISTED, 0, 0, 0, RUN, "TEXT", "end in front of this text; may be repeated"},
     [OPT_STRIDE] = {NULL, "stride", INTEGER, 0, INT32_MAX, 0, PERPLEXITY, "N",
                     "tokens from one window to the next; 0: as many as a window predicts"},

@@ -47,6 +47,7 @@ typedef enum cli_option {
     OPT_REPEAT_LAST_N,
     OPT_LOGIT_BIAS,
     OPT_LOGPROBS,
+    OPT_EXPERT_USE,
     OPT_STOP,
     OPT_STRIDE,
     OPT_SECOND_HALF,

@@ -112,6 +112,20 @@ int cli_make_sampler(const cli_args *args, const smt_tokenizer *tokenizer, uint3
 
 typedef enum cli_stop { CLI_STOP_EOS, CLI_STOP_LENGTH, CLI_STOP_TEXT, CLI_STOP_INTERRUPT } cli_stop;
 
+typedef struct cli_expert_use {
+    uint64_t *counts; /* owned, [n_experts]; NULL: nothing is counted */
+    int32_t *ids;     /* owned: of the last evaluation, [MoE layers, tokens, experts used] */
+    uint32_t n_experts;
+    size_t n_ids; /* of one token */
+} cli_expert_use;
+/* experts.c. False without memory. Room for the ids of an evaluation: smt_eval's expert_ids; NULL without memory or experts. */
+bool cli_expert_use_begin(const smt_model_info *model, cli_expert_use *use);
+int32_t *cli_expert_use_room(cli_expert_use *use, size_t n_tokens);
+void cli_expert_use_add(cli_expert_use *use, size_t n_tokens);
+void cli_expert_use_print(const cli_expert_use *use); /* one line on stderr */
+json_t *cli_expert_use_json(const cli_expert_use *use);
+void cli_expert_use_end(cli_expert_use *use);
+
 typedef struct cli_generator {
     const cli_args *args; /* borrowed */
     cli_engine engine;    /* this and what follows: owned */
@@ -123,6 +137,7 @@ typedef struct cli_generator {
     int32_t *tokens; /* [n_tokens]: prompt, then answer; the session holds a beginning of them */
     size_t n_tokens, capacity;
     uint32_t n_ctx;
+    cli_expert_use expert_use; /* with --expert-use, over all generations */
     double load_s;
     /* Of the last generation: */
     size_t n_prompt, n_reused; /* prompt tokens, and how many of them the session still held */

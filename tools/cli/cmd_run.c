@@ -66,6 +66,8 @@ static int print_json(cli_generator *g) {
                                  times, "device", devices);
     if (cli_given(g->args, OPT_LOGPROBS) && document)
         json_object_set_new(document, "logprobs", g->logprobs ? json_incref(g->logprobs) : json_array());
+    if (cli_flag(g->args, OPT_EXPERT_USE) && document)
+        json_object_set_new(document, "expert_use", cli_expert_use_json(&g->expert_use));
     return cli_write_json(document, false) ? CLI_DONE : CLI_FAILED;
 }
 
@@ -90,6 +92,7 @@ int cmd_run(const cli_args *args) {
     free(prompt);
     if (status == CLI_DONE && cli_flag(args, OPT_JSON)) status = print_json(&g);
     if (status == CLI_DONE && cli_flag(args, OPT_VERBOSE)) print_timings(&g);
+    if (status == CLI_DONE && cli_flag(args, OPT_EXPERT_USE)) cli_expert_use_print(&g.expert_use);
     cli_generator_close(&g);
     return status;
 }

@@ -33,6 +33,7 @@ int cli_generator_load(const cli_args *args, cli_generator *g) {
     if (made != SMT_OK) return cli_fail_library(made, &err);
     g->logits = malloc(g->model.n_vocab * sizeof *g->logits);
     if (!g->logits) return cli_no_memory();
+    if (cli_flag(args, OPT_EXPERT_USE) && !cli_expert_use_begin(&g->model, &g->expert_use)) return cli_no_memory();
     g->load_s = cli_seconds() - start;
     return cli_make_sampler(args, g->tokenizer, g->model.n_vocab, &g->biases, &g->sampler);
 }
@@ -53,6 +54,7 @@ void cli_generator_close(cli_generator *g) {
     smt_sampler_free(g->sampler);
     smt_tokenizer_free(g->tokenizer);
     json_decref(g->logprobs);
+    cli_expert_use_end(&g->expert_use);
     free(g->biases.at);
     free(g->logits);
     free(g->tokens);
@@ -93,15 +95,19 @@ static smt_status open_stream(const cli_generator *g, smt_text_stream **out, smt
 /* What the session lacks of g->tokens. */
 static int evaluate(cli_generator *g) {
     size_t first = smt_session_length(g->engine.session);
+    size_t n = g->n_tokens - first;
     smt_eval eval = {.struct_size = sizeof eval,
                      .tokens = g->tokens + first,
-                     .n_tokens = (uint32_t)(g->n_tokens - first),
-                     .logits = g->logits};
+                     .n_tokens = (uint32_t)n,
+                     .logits = g->logits,
+                     .expert_ids = cli_expert_use_room(&g->expert_use, n)};
     smt_error err = {0};
     smt_status status = smt_session_eval(g->engine.session, &eval, &err);
     cli_progress_clear();
     if (status == SMT_CANCELLED && cli_interrupted()) return CLI_DONE; /* the loop sees it too */
-    return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
+    if (status != SMT_OK) return cli_fail_library(status, &err);
+    cli_expert_use_add(&g->expert_use, n);
+    return CLI_DONE;
 }
 
 /* {"id", "text", "logprob"}: bytes that are no whole character become U+FFFD. */
