@@ -1,29 +1,23 @@
 #!/usr/bin/env bash
-# From nothing to generated text: installs what is missing, builds into build/, runs a small model.
+# From nothing to generated text: installs what is missing, builds into build/, lets the model that comes with seamount continue some code.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/tools/deps.sh"
 
 cmake -S "$root" -B "$root/build" -G Ninja -DCMAKE_BUILD_TYPE=Release
-cmake --build "$root/build" --parallel "$(nproc)" --target seamount make_tiny_model
+cmake --build "$root/build" --parallel "$(nproc)" --target seamount
 
-stories="${SEAMOUNT_SHARED:-}/models/stories260K.gguf"
-if [[ -n "${SEAMOUNT_SHARED:-}" && -f "$stories" ]]; then
-    model=$stories
-    note="A model of 260 thousand parameters that has learned to tell children's stories."
-else
-    model=$root/build/tiny.gguf
-    "$root/build/tests/make_tiny_model" "$model" Q8_0
-    note="No trained model comes with seamount yet: this one has random weights, so what it writes is noise.
-It has the structure of DeepSeek-V2 (latent attention, experts). For sense, give a GGUF file of yours: -m FILE."
-fi
+prompt='class Stack:
+    """A simple stack."""
 
-command=("$root/build/seamount" run -m "$model" -p "Once upon a time" -n 96 -s 1 -v)
+    def __init__(self'
+command=("$root/build/seamount" run -p "$prompt" -n 96 --temp 0 -v --expert-use)
 echo
-echo "$note"
+echo "A mixture of 32 experts, 10 million parameters, that learned Python on a processor within hours: it knows how code"
+echo "looks, not what it means. For sense, give a GGUF file of yours: -m FILE."
 echo
 printf '%q ' "${command[@]}"
-printf '\n\n'
+printf '\n\n%s' "$prompt"
 "${command[@]}"
 echo
