@@ -26,14 +26,16 @@ static smt_status choose_source(const smt_file *file, const char *source, smt_gg
     SMT_TRY(find_source(file, source, out, &found, err));
     if (found) return SMT_OK;
     if (!source)
-        return SMT_FAIL(err, SMT_NOT_FOUND, "%s has no chat template (tokenizer.chat_template); one can be named, such as deepseek2",
+        return SMT_FAIL(err, SMT_NOT_FOUND,
+                        "%s has no chat template (tokenizer.chat_template); one can be named, such as deepseek2",
                         smt_gguf_part_path(file->gguf, 0));
     *out = (smt_gguf_string){source, strlen(source)};
     for (uint32_t i = 0; smt_chat_known(i); i++)
         if (!strcmp(source, smt_chat_known(i))) return SMT_OK;
     if (strchr(source, '{')) return SMT_OK;
-    return SMT_FAIL(err, SMT_NOT_FOUND, "the chat template \"%.60s\" is no program, no variant in %.200s and no name that we know",
-                    source, smt_gguf_part_path(file->gguf, 0));
+    return SMT_FAIL(err, SMT_NOT_FOUND,
+                    "the chat template \"%.60s\" is no program, no variant in %.200s and no name that we know", source,
+                    smt_gguf_part_path(file->gguf, 0));
 }
 
 smt_status smt_chat_template_create(const smt_file *file, const smt_tokenizer *tokenizer, const char *source,
@@ -66,7 +68,8 @@ const char *smt_chat_template_known(uint32_t index) { return smt_chat_known(inde
 
 static smt_status copy_request(const smt_chat_request *given, smt_chat_request *out, smt_error *err) {
     SMT_TRY(smt_api_copy_options(out, sizeof *out, given, "smt_chat_request", err));
-    if (out->n_messages && !out->messages) return SMT_FAIL(err, SMT_INVALID, "%zu messages, but no list of them", out->n_messages);
+    if (out->n_messages && !out->messages)
+        return SMT_FAIL(err, SMT_INVALID, "%zu messages, but no list of them", out->n_messages);
     return SMT_OK;
 }
 

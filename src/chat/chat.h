@@ -43,7 +43,7 @@ const char *smt_chat_known(uint32_t index);
 
 /* *out_text as the template says (beginning token included where it has one), NUL-terminated; the caller frees it. */
 smt_status smt_chat_text_of(const smt_chat *chat, const smt_chat_request *request, char **out_text, size_t *out_bytes,
-                         smt_error *err);
+                            smt_error *err);
 /* The same as ids; with the beginning token in front, once, where the vocabulary adds one. */
 smt_status smt_chat_encode(const smt_chat *chat, const smt_chat_request *request, int32_t **out_tokens, size_t *out_count,
                            smt_error *err);

@@ -163,7 +163,8 @@ static smt_status eval_cut(smt_chat_run *run, const smt_chat_node *node, smt_cha
 
 /* ---- operators ---- */
 
-static smt_status add_lists(smt_chat_run *run, uint32_t line, const smt_chat_list *a, const smt_chat_list *b, smt_chat_value *out) {
+static smt_status add_lists(smt_chat_run *run, uint32_t line, const smt_chat_list *a, const smt_chat_list *b,
+                            smt_chat_value *out) {
     smt_chat_value *items;
     SMT_TRY(smt_chat_list_make(run, a->count + b->count, out, &items));
     if (a->count) memcpy(items, a->items, a->count * sizeof *items);
@@ -235,7 +236,8 @@ static smt_status eval_arithmetic(smt_chat_run *run, const smt_chat_node *node, 
     if (node->code == '~') return concatenate(run, &a, &b, out);
     SMT_TRY(refuse_undefined(run, node->line, &a));
     SMT_TRY(refuse_undefined(run, node->line, &b));
-    if ((is_whole(&a) || a.kind == SMT_CHAT_REAL) && (is_whole(&b) || b.kind == SMT_CHAT_REAL)) return numbers(run, node, &a, &b, out);
+    if ((is_whole(&a) || a.kind == SMT_CHAT_REAL) && (is_whole(&b) || b.kind == SMT_CHAT_REAL))
+        return numbers(run, node, &a, &b, out);
     if (node->code == '+' && a.kind == SMT_CHAT_STRING && b.kind == SMT_CHAT_STRING) return concatenate(run, &a, &b, out);
     if (node->code == '+' && a.kind == SMT_CHAT_LIST && b.kind == SMT_CHAT_LIST)
         return add_lists(run, node->line, a.list, b.list, out);
@@ -260,7 +262,10 @@ static smt_status compare_one(smt_chat_run *run, const smt_chat_node *operand, c
         return SMT_OK;
     default:
         SMT_TRY(smt_chat_order(run, operand->line, a, b, &order));
-        *out = operand->code == '<' ? order < 0 : operand->code == '>' ? order > 0 : operand->code == 'l' ? order <= 0 : order >= 0;
+        *out = operand->code == '<'   ? order < 0
+               : operand->code == '>' ? order > 0
+               : operand->code == 'l' ? order <= 0
+                                      : order >= 0;
         return SMT_OK;
     }
 }

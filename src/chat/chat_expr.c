@@ -203,9 +203,11 @@ static smt_status parse_arguments(smt_chat_parser *parser, smt_chat_node *node) 
         if (node->items) SMT_TRY(smt_chat_want_sign(parser, ","));
         if (node->items && smt_chat_take_sign(parser, ")")) break;
         if (smt_chat_at_sign(parser, "*") || smt_chat_at_sign(parser, "**"))
-            return SMT_CHAT_FAIL(parser, SMT_UNSUPPORTED, smt_chat_peek(parser)->line, "arguments unpacked by * are not supported");
+            return SMT_CHAT_FAIL(parser, SMT_UNSUPPORTED, smt_chat_peek(parser)->line,
+                                 "arguments unpacked by * are not supported");
         const smt_chat_token *token = smt_chat_peek(parser);
-        bool named = token->kind == SMT_CHAT_TOKEN_NAME && token[1].kind == SMT_CHAT_TOKEN_SIGN && smt_chat_is(token[1].text, "=");
+        bool named =
+            token->kind == SMT_CHAT_TOKEN_NAME && token[1].kind == SMT_CHAT_TOKEN_SIGN && smt_chat_is(token[1].text, "=");
         smt_chat_node *keyword = NULL;
         if (named) {
             SMT_TRY(smt_chat_node_make(parser, SMT_CHAT_KEYWORD, &keyword));

@@ -80,11 +80,26 @@ static const struct {
     const char *name;
     enum test test;
 } tests[] = {
-    {"defined", IS_DEFINED},   {"undefined", IS_UNDEFINED},     {"none", IS_NONE},     {"string", IS_STRING},
-    {"number", IS_NUMBER},     {"integer", IS_INTEGER},         {"float", IS_FLOAT},   {"boolean", IS_BOOLEAN},
-    {"true", IS_TRUE},         {"false", IS_FALSE},             {"mapping", IS_MAPPING}, {"iterable", IS_ITERABLE},
-    {"sequence", IS_SEQUENCE}, {"callable", IS_CALLABLE},       {"odd", IS_ODD},       {"even", IS_EVEN},
-    {"divisibleby", IS_DIVISIBLEBY}, {"eq", IS_EQUAL},          {"equalto", IS_EQUAL}, {"ne", IS_UNEQUAL},
+    {"defined", IS_DEFINED},
+    {"undefined", IS_UNDEFINED},
+    {"none", IS_NONE},
+    {"string", IS_STRING},
+    {"number", IS_NUMBER},
+    {"integer", IS_INTEGER},
+    {"float", IS_FLOAT},
+    {"boolean", IS_BOOLEAN},
+    {"true", IS_TRUE},
+    {"false", IS_FALSE},
+    {"mapping", IS_MAPPING},
+    {"iterable", IS_ITERABLE},
+    {"sequence", IS_SEQUENCE},
+    {"callable", IS_CALLABLE},
+    {"odd", IS_ODD},
+    {"even", IS_EVEN},
+    {"divisibleby", IS_DIVISIBLEBY},
+    {"eq", IS_EQUAL},
+    {"equalto", IS_EQUAL},
+    {"ne", IS_UNEQUAL},
     {"in", IS_IN},
 };
 
@@ -142,7 +157,8 @@ static smt_status test_value(smt_chat_run *run, uint32_t line, enum test test, c
     case IS_EVEN:
     case IS_DIVISIBLEBY:
         if (value->kind != SMT_CHAT_INT || by == 0 || by == -1)
-            return SMT_CHAT_FAIL(run, SMT_INVALID, line, "whether %s is divisible by %lld", smt_chat_kind_name(value), (long long)by);
+            return SMT_CHAT_FAIL(run, SMT_INVALID, line, "whether %s is divisible by %lld", smt_chat_kind_name(value),
+                                 (long long)by);
         *out = (value->integer % by == 0) == (test != IS_ODD);
         return SMT_OK;
     default:
@@ -347,8 +363,7 @@ static smt_status filter_select(smt_chat_run *run, const smt_chat_args *args, bo
         smt_chat_value tested = by_attribute ? attribute_of(&items[i], attribute) : items[i];
         bool holds = smt_chat_truth(&tested);
         SMT_TRY(smt_chat_spend(run, 1, args->line));
-        if (test >= 0)
-            SMT_TRY(test_value(run, args->line, (enum test)test, &tested, &args->values[test_at + 1], &holds));
+        if (test >= 0) SMT_TRY(test_value(run, args->line, (enum test)test, &tested, &args->values[test_at + 1], &holds));
         if (holds == keep) kept[n++] = items[i];
     }
     ((smt_chat_list *)out->list)->count = n;
@@ -385,7 +400,8 @@ static smt_status filter_indent(smt_chat_run *run, const smt_chat_args *args, co
         size_t newline = smt_chat_search(text, SMT_CHAT_TEXT("\n"), at);
         end = newline == SIZE_MAX ? text.bytes : newline + 1;
         bool empty = newline == at;
-        if (at == 0 ? first : blank || !empty) SMT_TRY(smt_chat_append(run, &builder, (smt_chat_text){blanks, NULL, (size_t)width}));
+        if (at == 0 ? first : blank || !empty)
+            SMT_TRY(smt_chat_append(run, &builder, (smt_chat_text){blanks, NULL, (size_t)width}));
         SMT_TRY(smt_chat_append(run, &builder, smt_chat_slice(text, at, end)));
     }
     *out = smt_chat_string(smt_chat_built(&builder));

@@ -10,10 +10,10 @@
 
 #include "chat.h"
 
-#define SMT_CHAT_MAX_SOURCE ((size_t)1 << 18) /* bytes of a template; published ones have up to 20 thousand */
-#define SMT_CHAT_MAX_DEPTH  100               /* of nodes in a tree, of values in one another */
-#define SMT_CHAT_MAX_STACK  250               /* expressions and bodies in one another while rendering, through macros too */
-#define SMT_CHAT_MAX_WORK   ((uint64_t)8 << 20) /* nodes evaluated and 16-byte pieces touched, plus a share of what is given */
+#define SMT_CHAT_MAX_SOURCE ((size_t)1 << 18)    /* bytes of a template; published ones have up to 20 thousand */
+#define SMT_CHAT_MAX_DEPTH  100                  /* of nodes in a tree, of values in one another */
+#define SMT_CHAT_MAX_STACK  250                  /* expressions and bodies in one another while rendering, through macros too */
+#define SMT_CHAT_MAX_WORK   ((uint64_t)8 << 20)  /* nodes evaluated and 16-byte pieces touched, plus a share of what is given */
 #define SMT_CHAT_MAX_MEMORY ((uint64_t)64 << 20) /* bytes of values, plus a multiple of what is given */
 
 /* ---- text that remembers its author ---- */
@@ -143,13 +143,13 @@ typedef enum smt_chat_node_kind {
     SMT_CHAT_OPERAND,    /* code: '=' '!' '<' '>' 'l' (<=) 'g' (>=) 'i' (in), negated, a */
     SMT_CHAT_CHOICE,     /* a if b else c; c may be NULL */
     /* statements */
-    SMT_CHAT_OUTPUT,   /* text */
-    SMT_CHAT_PRINT,    /* a */
-    SMT_CHAT_IF,       /* items: SMT_CHAT_BRANCH */
-    SMT_CHAT_BRANCH,   /* a: condition, NULL for else; body */
-    SMT_CHAT_FOR,      /* items: targets; a: over what; b: filter or NULL; body; otherwise */
-    SMT_CHAT_SET,      /* items: targets; a: the value, or NULL and body */
-    SMT_CHAT_DEFINE,   /* macro text ( items ) body */
+    SMT_CHAT_OUTPUT, /* text */
+    SMT_CHAT_PRINT,  /* a */
+    SMT_CHAT_IF,     /* items: SMT_CHAT_BRANCH */
+    SMT_CHAT_BRANCH, /* a: condition, NULL for else; body */
+    SMT_CHAT_FOR,    /* items: targets; a: over what; b: filter or NULL; body; otherwise */
+    SMT_CHAT_SET,    /* items: targets; a: the value, or NULL and body */
+    SMT_CHAT_DEFINE, /* macro text ( items ) body */
     SMT_CHAT_BREAK,
     SMT_CHAT_CONTINUE
 } smt_chat_node_kind;
@@ -223,14 +223,14 @@ typedef struct smt_chat_run {
     uint32_t scopes;          /* open ones; 0: the template's own */
     size_t frame;             /* first variable of the innermost scope */
     size_t visible, n_global; /* seen are [visible, n_variables), and [0, n_global), the template's own, from inside of a macro */
-    uint32_t depth; /* of expressions and bodies under way */
+    uint32_t depth;           /* of expressions and bodies under way */
     smt_chat_builder *out;
     enum { SMT_CHAT_ON, SMT_CHAT_BREAKS, SMT_CHAT_CONTINUES } flow;
 } smt_chat_run;
 
 /* chat_value.c */
 smt_status smt_chat_spend(smt_chat_run *run, uint64_t work, uint32_t line); /* of the bounded work */
-smt_status smt_chat_descend(smt_chat_run *run, uint32_t line);               /* of the bounded stack: run->depth-- undoes it */
+smt_status smt_chat_descend(smt_chat_run *run, uint32_t line);              /* of the bounded stack: run->depth-- undoes it */
 smt_status smt_chat_alloc(smt_chat_run *run, size_t n, size_t size, void **out);
 smt_status smt_chat_append(smt_chat_run *run, smt_chat_builder *builder, smt_chat_text text);
 static inline smt_chat_text smt_chat_built(const smt_chat_builder *builder) {

@@ -11,8 +11,7 @@ static smt_status convert(smt_chat_run *run, json_t *json, const char *what, int
 static smt_status convert_array(smt_chat_run *run, json_t *json, const char *what, int depth, smt_chat_value *out) {
     smt_chat_value *items;
     SMT_TRY(smt_chat_list_make(run, json_array_size(json), out, &items));
-    for (size_t i = 0; i < json_array_size(json); i++)
-        SMT_TRY(convert(run, json_array_get(json, i), what, depth + 1, &items[i]));
+    for (size_t i = 0; i < json_array_size(json); i++) SMT_TRY(convert(run, json_array_get(json, i), what, depth + 1, &items[i]));
     return smt_chat_list_close(run, 0, out);
 }
 

@@ -7,12 +7,6 @@
 
 #include <string.h>
 
-#define BAR       "\xef\xbd\x9c"
-#define LOW       "\xe2\x96\x81"
-#define USER      "<" BAR "User" BAR ">"
-#define ASSISTANT "<" BAR "Assistant" BAR ">"
-#define MARK(words) "<" BAR words BAR ">"
-
 static const char deepseek3[] =
     "{%- set ns = namespace(system='', after_tool=false, outputs=false) %}"
     "{%- for message in messages if message.role == 'system' %}"
@@ -21,73 +15,69 @@ static const char deepseek3[] =
     "{{- bos_token + ns.system }}"
     "{%- for message in messages %}"
     "{%- if ns.outputs and message.role != 'tool' %}"
-    "{{- '" MARK("tool" LOW "outputs" LOW "end") "' }}{%- set ns.outputs = false %}"
+    "{{- '<｜tool▁outputs▁end｜>' }}{%- set ns.outputs = false %}"
     "{%- endif %}"
     "{%- if message.role == 'user' %}"
-    "{{- '" USER "' + message.content }}{%- set ns.after_tool = false %}"
+    "{{- '<｜User｜>' + message.content }}{%- set ns.after_tool = false %}"
     "{%- elif message.role == 'tool' %}"
-    "{%- if not ns.outputs %}{{- '" MARK("tool" LOW "outputs" LOW "begin") "' }}{%- endif %}"
-    "{{- '" MARK("tool" LOW "output" LOW "begin") "' + message.content + '" MARK("tool" LOW "output" LOW "end") "' }}"
+    "{{- '\\n' if ns.outputs else '<｜tool▁outputs▁begin｜>' }}"
+    "{{- '<｜tool▁output▁begin｜>' + message.content + '<｜tool▁output▁end｜>' }}"
     "{%- set ns.outputs = true %}{%- set ns.after_tool = true %}"
     "{%- elif message.role == 'assistant' %}"
-    "{%- if not ns.after_tool %}{{- '" ASSISTANT "' }}{%- endif %}"
+    "{%- if not ns.after_tool %}{{- '<｜Assistant｜>' }}{%- endif %}"
     "{%- if message.content %}{{- message.content.split('</think>')[-1] }}{%- endif %}"
     "{%- if message.tool_calls %}"
-    "{{- '" MARK("tool" LOW "calls" LOW "begin") "' }}"
+    "{{- '<｜tool▁calls▁begin｜>' }}"
     "{%- for call in message.tool_calls %}"
+    "{%- set arguments = call.function.arguments %}"
     "{{- '' if loop.first else '\\n' }}"
-    "{{- '" MARK("tool" LOW "call" LOW "begin") "' + call.type + '" MARK("tool" LOW "sep") "' + call.function.name }}"
-    "{{- '\\n```json\\n' ~ (call.function.arguments if call.function.arguments is string else call.function.arguments | tojson) }}"
-    "{{- '\\n```" MARK("tool" LOW "call" LOW "end") "' }}"
+    "{{- '<｜tool▁call▁begin｜>' + call.type + '<｜tool▁sep｜>' + call.function.name + '\\n```json\\n' }}"
+    "{{- (arguments if arguments is string else arguments | tojson) + '\\n```<｜tool▁call▁end｜>' }}"
     "{%- endfor %}"
-    "{{- '" MARK("tool" LOW "calls" LOW "end") "' }}"
+    "{{- '<｜tool▁calls▁end｜>' }}"
     "{%- endif %}"
     "{{- eos_token }}{%- set ns.after_tool = false %}"
     "{%- endif %}"
     "{%- endfor %}"
-    "{%- if ns.outputs %}{{- '" MARK("tool" LOW "outputs" LOW "end") "' }}{%- endif %}"
-    "{%- if add_generation_prompt and not ns.after_tool %}{{- '" ASSISTANT "' }}{%- endif %}";
+    "{%- if ns.outputs %}{{- '<｜tool▁outputs▁end｜>' }}{%- endif %}"
+    "{%- if add_generation_prompt and not ns.after_tool %}{{- '<｜Assistant｜>' }}{%- endif %}";
 
-static const char deepseek2[] =
-    "{{- bos_token }}"
-    "{%- for message in messages %}"
-    "{%- if message.role == 'user' %}{{- 'User: ' + message.content + '\\n\\n' }}"
-    "{%- elif message.role == 'assistant' %}{{- 'Assistant: ' + message.content + eos_token }}"
-    "{%- elif message.role == 'system' %}{{- message.content + '\\n\\n' }}{%- endif %}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- 'Assistant:' }}{%- endif %}";
+static const char deepseek2[] = "{{- bos_token }}"
+                                "{%- for message in messages %}"
+                                "{%- if message.role == 'user' %}{{- 'User: ' + message.content + '\\n\\n' }}"
+                                "{%- elif message.role == 'assistant' %}{{- 'Assistant: ' + message.content + eos_token }}"
+                                "{%- elif message.role == 'system' %}{{- message.content + '\\n\\n' }}{%- endif %}"
+                                "{%- endfor %}"
+                                "{%- if add_generation_prompt %}{{- 'Assistant:' }}{%- endif %}";
 
-static const char deepseek[] =
-    "{{- bos_token }}"
-    "{%- for message in messages %}"
-    "{%- if message.role == 'system' %}{{- message.content }}"
-    "{%- elif message.role == 'user' %}{{- '### Instruction:\\n' + message.content + '\\n' }}"
-    "{%- else %}{{- '### Response:\\n' + message.content + '\\n<|EOT|>\\n' }}{%- endif %}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '### Response:\\n' }}{%- endif %}";
+static const char deepseek[] = "{{- bos_token }}"
+                               "{%- for message in messages %}"
+                               "{%- if message.role == 'system' %}{{- message.content }}"
+                               "{%- elif message.role == 'user' %}{{- '### Instruction:\\n' + message.content + '\\n' }}"
+                               "{%- else %}{{- '### Response:\\n' + message.content + '\\n<|EOT|>\\n' }}{%- endif %}"
+                               "{%- endfor %}"
+                               "{%- if add_generation_prompt %}{{- '### Response:\\n' }}{%- endif %}";
 
-static const char vl2[] =
-    "{{- bos_token }}"
-    "{%- for message in messages %}"
-    "{%- if message.role == 'system' %}{{- message.content + '\\n\\n' if message.content else '' }}"
-    "{%- elif message.role == 'user' %}{{- '<|User|>: ' + message.content + '\\n\\n' }}"
-    "{%- else %}{{- '<|Assistant|>: ' + message.content + eos_token }}{%- endif %}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|Assistant|>:' }}{%- endif %}";
+static const char vl2[] = "{{- bos_token }}"
+                          "{%- for message in messages %}"
+                          "{%- if message.role == 'system' %}{{- message.content + '\\n\\n' if message.content else '' }}"
+                          "{%- elif message.role == 'user' %}{{- '<|User|>: ' + message.content + '\\n\\n' }}"
+                          "{%- else %}{{- '<|Assistant|>: ' + message.content + eos_token }}{%- endif %}"
+                          "{%- endfor %}"
+                          "{%- if add_generation_prompt %}{{- '<|Assistant|>:' }}{%- endif %}";
 
-static const char llama2[] =
-    "{%- set first = messages[0].role == 'system' %}"
-    "{%- for message in (messages[1:] if first else messages) %}"
-    "{%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{- raise_exception('roles must alternate, beginning with the user') }}"
-    "{%- endif %}"
-    "{%- set content = message.content %}"
-    "{%- if first and loop.first %}"
-    "{%- set content = '<<SYS>>\\n' + messages[0].content + '\\n<</SYS>>\\n\\n' + content %}"
-    "{%- endif %}"
-    "{%- if message.role == 'user' %}{{- bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
-    "{%- else %}{{- ' ' + content.strip() + ' ' + eos_token }}{%- endif %}"
-    "{%- endfor %}";
+static const char llama2[] = "{%- set first = messages[0].role == 'system' %}"
+                             "{%- for message in (messages[1:] if first else messages) %}"
+                             "{%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+                             "{{- raise_exception('roles must alternate, beginning with the user') }}"
+                             "{%- endif %}"
+                             "{%- set content = message.content %}"
+                             "{%- if first and loop.first %}"
+                             "{%- set content = '<<SYS>>\\n' + messages[0].content + '\\n<</SYS>>\\n\\n' + content %}"
+                             "{%- endif %}"
+                             "{%- if message.role == 'user' %}{{- bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+                             "{%- else %}{{- ' ' + content.strip() + ' ' + eos_token }}{%- endif %}"
+                             "{%- endfor %}";
 
 static const char llama3[] =
     "{{- bos_token }}"
@@ -96,14 +86,13 @@ static const char llama3[] =
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}";
 
-static const char chatml[] =
-    "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
+static const char chatml[] = "{%- for message in messages %}"
+                             "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+                             "{%- endfor %}"
+                             "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 static const smt_chat_row rows[] = {
-    {"deepseek3", {USER, ASSISTANT}, {NULL}, {USER}, deepseek3},
+    {"deepseek3", {"<｜User｜>", "<｜Assistant｜>"}, {NULL}, {"<｜User｜>"}, deepseek3},
     {"deepseek2", {"'Assistant: ' + message['content'] + eos_token"}, {"\nUser:"}, {NULL}, deepseek2},
     {"deepseek", {"### Instruction:", "<|EOT|>"}, {"\n### Instruction:"}, {"<|EOT|>"}, deepseek},
     {"deepseek-vl2", {"<|User|>: ", "<|Assistant|>: "}, {"<|User|>:"}, {"<|User|>"}, vl2},

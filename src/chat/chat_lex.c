@@ -66,7 +66,8 @@ static smt_status lex_number(lexer *lex) {
     for (size_t i = start; i < end && n < sizeof digits - 1; i++)
         if (lex->text[i] != '_') digits[n++] = lex->text[i];
     digits[n] = 0;
-    smt_chat_token token = {.kind = real ? SMT_CHAT_TOKEN_REAL : SMT_CHAT_TOKEN_INT, .text = {lex->text + start, NULL, end - start}};
+    smt_chat_token token = {.kind = real ? SMT_CHAT_TOKEN_REAL : SMT_CHAT_TOKEN_INT,
+                            .text = {lex->text + start, NULL, end - start}};
     errno = 0;
     token.real = strtod(digits, NULL);
     token.integer = real ? 0 : strtoll(digits, NULL, 10);
@@ -232,7 +233,8 @@ static smt_status lex_all(lexer *lex) {
 smt_status smt_chat_lex(const char *source, size_t bytes, smt_arena *arena, smt_chat_token **out_tokens, smt_error *err) {
     *out_tokens = NULL;
     if (bytes > SMT_CHAT_MAX_SOURCE)
-        return SMT_FAIL(err, SMT_UNSUPPORTED, "a chat template of %zu bytes, at most %zu are accepted", bytes, SMT_CHAT_MAX_SOURCE);
+        return SMT_FAIL(err, SMT_UNSUPPORTED, "a chat template of %zu bytes, at most %zu are accepted", bytes,
+                        SMT_CHAT_MAX_SOURCE);
     lexer lex = {.line = 1, .line_start = true, .arena = arena, .err = err};
     smt_status status = even_newlines(&lex, source, bytes);
     if (status == SMT_OK) status = lex_all(&lex);

@@ -159,7 +159,8 @@ static smt_status split_at_right(smt_chat_run *run, smt_chat_text text, smt_chat
     return SMT_OK;
 }
 
-static smt_status method_split(smt_chat_run *run, const smt_chat_args *args, smt_chat_text text, bool right, smt_chat_value *out) {
+static smt_status method_split(smt_chat_run *run, const smt_chat_args *args, smt_chat_text text, bool right,
+                               smt_chat_value *out) {
     pieces list = {0};
     smt_chat_text at;
     smt_chat_value *items;
@@ -253,7 +254,8 @@ static smt_status has_end(smt_chat_run *run, const smt_chat_args *args, smt_chat
     return smt_chat_spend(run, count, args->line);
 }
 
-static smt_status method_find(smt_chat_run *run, const smt_chat_args *args, smt_chat_text text, bool counts, smt_chat_value *out) {
+static smt_status method_find(smt_chat_run *run, const smt_chat_args *args, smt_chat_text text, bool counts,
+                              smt_chat_value *out) {
     smt_chat_text what;
     int64_t count = 0;
     SMT_TRY(smt_chat_args_text(run, args, 0, &what));
@@ -305,8 +307,7 @@ _Static_assert(LOWER - UPPER == (int)SMT_CHAT_LOWER && CAPITALIZE - UPPER == (in
 
 smt_status smt_chat_pairs(smt_chat_run *run, uint32_t line, const smt_chat_value *dict, smt_chat_value *out) {
     smt_chat_value *items, *pair;
-    if (!smt_chat_is_mapping(dict))
-        return SMT_CHAT_FAIL(run, SMT_INVALID, line, "the items of %s", smt_chat_kind_name(dict));
+    if (!smt_chat_is_mapping(dict)) return SMT_CHAT_FAIL(run, SMT_INVALID, line, "the items of %s", smt_chat_kind_name(dict));
     SMT_TRY(smt_chat_list_make(run, dict->dict->count, out, &items));
     for (size_t i = 0; i < dict->dict->count; i++) {
         SMT_TRY(smt_chat_list_make(run, 2, &items[i], &pair));

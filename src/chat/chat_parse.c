@@ -63,8 +63,7 @@ static smt_status parse_for(smt_chat_parser *parser, smt_chat_node *node) {
     smt_chat_text end;
     node->kind = SMT_CHAT_FOR;
     SMT_TRY(parse_targets(parser, false, node));
-    if (!smt_chat_take_word(parser, "in"))
-        return SMT_CHAT_FAIL(parser, SMT_FORMAT, node->line, "a for without \"in\"");
+    if (!smt_chat_take_word(parser, "in")) return SMT_CHAT_FAIL(parser, SMT_FORMAT, node->line, "a for without \"in\"");
     SMT_TRY(smt_chat_parse_expr(parser, false, &node->a)); /* an "if" here is the filter */
     if (smt_chat_take_word(parser, "if")) SMT_TRY(smt_chat_parse_expr(parser, true, &node->b));
     if (smt_chat_at_word(parser, "recursive"))

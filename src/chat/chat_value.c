@@ -188,10 +188,18 @@ smt_status smt_chat_dict_set(smt_chat_run *run, uint32_t line, const smt_chat_va
 
 const char *smt_chat_kind_name(const smt_chat_value *value) {
     static const char *const names[] = {
-        [SMT_CHAT_UNDEFINED] = "an undefined value", [SMT_CHAT_NONE] = "none",         [SMT_CHAT_BOOL] = "a truth value",
-        [SMT_CHAT_INT] = "a whole number",           [SMT_CHAT_REAL] = "a number",     [SMT_CHAT_STRING] = "a string",
-        [SMT_CHAT_LIST] = "a list",                  [SMT_CHAT_DICT] = "a dictionary", [SMT_CHAT_NAMESPACE] = "a namespace",
-        [SMT_CHAT_LOOP] = "a loop",                  [SMT_CHAT_MACRO] = "a macro",     [SMT_CHAT_FUNCTION] = "a function",
+        [SMT_CHAT_UNDEFINED] = "an undefined value",
+        [SMT_CHAT_NONE] = "none",
+        [SMT_CHAT_BOOL] = "a truth value",
+        [SMT_CHAT_INT] = "a whole number",
+        [SMT_CHAT_REAL] = "a number",
+        [SMT_CHAT_STRING] = "a string",
+        [SMT_CHAT_LIST] = "a list",
+        [SMT_CHAT_DICT] = "a dictionary",
+        [SMT_CHAT_NAMESPACE] = "a namespace",
+        [SMT_CHAT_LOOP] = "a loop",
+        [SMT_CHAT_MACRO] = "a macro",
+        [SMT_CHAT_FUNCTION] = "a function",
     };
     return names[value->kind];
 }
@@ -226,13 +234,9 @@ static bool is_number(const smt_chat_value *value) {
     return value->kind == SMT_CHAT_BOOL || value->kind == SMT_CHAT_INT || value->kind == SMT_CHAT_REAL;
 }
 
-static int64_t whole(const smt_chat_value *value) {
-    return value->kind == SMT_CHAT_BOOL ? value->truth : value->integer;
-}
+static int64_t whole(const smt_chat_value *value) { return value->kind == SMT_CHAT_BOOL ? value->truth : value->integer; }
 
-static double real(const smt_chat_value *value) {
-    return value->kind == SMT_CHAT_REAL ? value->real : (double)whole(value);
-}
+static double real(const smt_chat_value *value) { return value->kind == SMT_CHAT_REAL ? value->real : (double)whole(value); }
 
 static smt_status same_lists(smt_chat_run *run, const smt_chat_list *a, const smt_chat_list *b, bool *out) {
     *out = a->count == b->count;

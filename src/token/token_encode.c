@@ -32,9 +32,7 @@ typedef struct subject {
     bool control;         /* control and unknown tokens are recognised at all */
 } subject;
 
-static bool is_given(const subject *in, size_t at, size_t bytes) {
-    return in->given && memchr(in->given + at, 1, bytes);
-}
+static bool is_given(const subject *in, size_t at, size_t bytes) { return in->given && memchr(in->given + at, 1, bytes); }
 
 static int32_t special_at(const smt_vocab *vocab, const smt_vocab_special *special, const subject *in, size_t at) {
     uint8_t first = (uint8_t)in->text[at];
@@ -48,8 +46,8 @@ static int32_t special_at(const smt_vocab *vocab, const smt_vocab_special *speci
 }
 
 /* Copies the pieces of `from` to `to`, the raw ones cut at the tokens of one length. */
-static smt_status cut_length(const smt_vocab *vocab, const smt_vocab_special *special, const subject *in,
-                             const piece_list *from, piece_list *to, smt_error *err) {
+static smt_status cut_length(const smt_vocab *vocab, const smt_vocab_special *special, const subject *in, const piece_list *from,
+                             piece_list *to, smt_error *err) {
     to->count = 0;
     for (size_t i = 0; i < from->count; i++) {
         piece item = from->items[i];
@@ -124,8 +122,8 @@ void smt_token_work_free(smt_token_work *work) {
     smt_str_free(&work->scratch);
 }
 
-static smt_status encode_subject(const smt_vocab *vocab, const subject *in, bos_rule bos, int32_t **out_tokens,
-                                 size_t *out_count, smt_error *err) {
+static smt_status encode_subject(const smt_vocab *vocab, const subject *in, bos_rule bos, int32_t **out_tokens, size_t *out_count,
+                                 smt_error *err) {
     *out_tokens = NULL;
     *out_count = 0;
     if (in->bytes > SMT_TOKEN_MAX_TEXT / 3) /* each bad byte becomes the three of U+FFFD */

@@ -26,7 +26,8 @@ static smt_status encode(smt_token_work *work, const smt_fim *request, smt_error
     return smt_token_put(work, vocab->fim[2], err);
 }
 
-smt_status smt_token_fim(const smt_vocab *vocab, const smt_fim *request, int32_t **out_tokens, size_t *out_count, smt_error *err) {
+smt_status smt_token_fim(const smt_vocab *vocab, const smt_fim *request, int32_t **out_tokens, size_t *out_count,
+                         smt_error *err) {
     *out_tokens = NULL;
     *out_count = 0;
     SMT_TRY(check(vocab, request, err));

@@ -21,8 +21,8 @@
 #define MAX_PATTERNS 6
 
 #define WS "\\t-\\r\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define CJK                                                                                                                      \
-    "[\\x{800}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}"         \
+#define CJK                                                                                                              \
+    "[\\x{800}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}" \
     "\\x{3001}-\\x{9fa5}\\x{ac00}-\\x{d7ff}]+"
 #define LETTERS     "@" /* stands for the inside of the class of letter_ranges */
 #define CONTRACTION "'[sStTmMdD]|'[rR][eE]|'[vV][eE]|'[lL][lL]"

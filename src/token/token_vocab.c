@@ -10,8 +10,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define DEEPSEEK_BOS                                                                                                             \
-    "<\xef\xbd\x9c"                                                                                                              \
+#define DEEPSEEK_BOS \
+    "<\xef\xbd\x9c"  \
     "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
 #define LLAMA_BOS       "<|begin_of_text|>"
 #define MAX_TOKEN_BYTES (1u << 20) /* real ones have at most a few hundred */
@@ -27,21 +27,17 @@ static const struct {
     {"<\xef\xbd\x9c"
      "fim\xe2\x96\x81"
      "begin\xef\xbd\x9c>",
-     false,
-     FIM_PREFIX},
+     false, FIM_PREFIX},
     {"<\xef\xbd\x9c"
      "fim\xe2\x96\x81hole\xef\xbd\x9c>",
-     false,
-     FIM_SUFFIX},
+     false, FIM_SUFFIX},
     {"<\xef\xbd\x9c"
      "fim\xe2\x96\x81"
      "end\xef\xbd\x9c>",
-     false,
-     FIM_MIDDLE},
+     false, FIM_MIDDLE},
     {"<\xef\xbd\x9c"
      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
-     true,
-     NO_PART},
+     true, NO_PART},
     {"<|EOT|>", true, NO_PART},
     {"<|eot_id|>", true, NO_PART},
     {"<|end_of_text|>", true, NO_PART},
@@ -291,7 +287,8 @@ const char *smt_vocab_text(const smt_vocab *vocab, int32_t token, size_t *out_by
 /* The last element with this text, -1: none. */
 static int32_t find_text(const smt_gguf_key *tokens, const char *text) {
     for (uint64_t i = tokens->count; i-- > 0;)
-        if (tokens->strings[i].bytes == strlen(text) && memcmp(tokens->strings[i].text, text, strlen(text)) == 0) return (int32_t)i;
+        if (tokens->strings[i].bytes == strlen(text) && memcmp(tokens->strings[i].text, text, strlen(text)) == 0)
+            return (int32_t)i;
     return -1;
 }
 

@@ -5,17 +5,19 @@
 
 #include <time.h>
 
-static smt_split *split_named(const char *name, int32_t deepseek_bos) {
+static const smt_split_facts no_facts = {1000, -1, -1};
+
+static smt_split *split_named(const char *name, const smt_split_facts *facts) {
     smt_error err = {0};
     smt_split *split;
-    SMT_ASSERT_OK(smt_split_create((smt_gguf_string){name, strlen(name)}, deepseek_bos, &split, &err), &err);
+    SMT_ASSERT_OK(smt_split_create((smt_gguf_string){name, strlen(name)}, facts, &split, &err), &err);
     return split;
 }
 
 /* The fragments joined with '|'. */
 static void assert_split(const char *name, const char *text, const char *want) {
     smt_error err = {0};
-    smt_split *split = split_named(name, -1);
+    smt_split *split = split_named(name, &no_facts);
     smt_split_scratch scratch = {0};
     SMT_ASSERT_OK(smt_split_run(split, text, (uint32_t)strlen(text), &scratch, &err), &err);
     smt_str got = {0};
@@ -64,21 +66,37 @@ static void other_names(void **state) {
     assert_split("", "a  b", "a| | b");
 }
 
-/* DeepSeek vocabularies in files that name nothing are known by where their begin token is. */
-static void unnamed_deepseek(void **state) {
+/* Vocabularies in files that name nothing are known by their size and by where their begin token is. */
+static void unnamed(void **state) {
     (void)state;
     static const struct {
         const char *name;
-        int32_t bos;
+        smt_split_facts facts;
+        const char *assumed; /* NULL: the name stands */
         size_t n_fragments;
-    } cases[] = {{"", 100000, 4}, {"default", 32013, 6}, {"", 0, 3}, {"", 77, 2}, {"", -1, 2}, {"gpt-2", 100000, 2}};
+    } cases[] = {
+        {"", {102400, 100000, -1}, "deepseek-llm", 4},
+        {"default", {32256, 32013, -1}, "deepseek-coder", 6},
+        {"", {129280, 0, -1}, "deepseek-v3", 3},
+        {"", {128256, -1, 128000}, "llama-bpe", 3},
+        {"", {300, 0, -1}, "gpt-2", 2},
+        {"", {102400, 77, -1}, "gpt-2", 2},
+        {"", {50257, -1, -1}, "gpt-2", 2},
+        {"gpt-2", {102400, 100000, -1}, NULL, 2},
+        {"deepseek-coder", {102400, 100000, -1}, NULL, 6},
+    };
     static const char text[] = "12345 na\u00efve";
     for (size_t i = 0; i < SMT_COUNT(cases); i++) {
         smt_error err = {0};
-        smt_split *split = split_named(cases[i].name, cases[i].bos);
+        const char *assumed = smt_split_assumed((smt_gguf_string){cases[i].name, strlen(cases[i].name)}, &cases[i].facts);
+        if (cases[i].assumed)
+            assert_string_equal(assumed, cases[i].assumed);
+        else
+            assert_null(assumed);
+        smt_split *split = split_named(cases[i].name, &cases[i].facts);
         smt_split_scratch scratch = {0};
         SMT_ASSERT_OK(smt_split_run(split, text, sizeof text - 1, &scratch, &err), &err);
-        assert_int_equal(scratch.n_list, cases[i].n_fragments);
+        if (scratch.n_list != cases[i].n_fragments) fail_msg("case %zu: %zu fragments", i, scratch.n_list);
         smt_split_scratch_free(&scratch);
         smt_split_free(split);
     }
@@ -88,7 +106,7 @@ static void unknown_name(void **state) {
     (void)state;
     smt_error err = {0};
     smt_split *split;
-    assert_int_equal(smt_split_create((smt_gguf_string){"qwen2", 5}, -1, &split, &err), SMT_UNSUPPORTED);
+    assert_int_equal(smt_split_create((smt_gguf_string){"qwen2", 5}, &no_facts, &split, &err), SMT_UNSUPPORTED);
     assert_non_null(strstr(err.message, "qwen2"));
     assert_null(split);
 }
@@ -102,7 +120,7 @@ static void fragments_cover(void **state) {
     static const char *const names[] = {"deepseek-llm", "deepseek-coder", "deepseek-v3", "llama-bpe", "gpt-2"};
     smt_test_random random = {7};
     for (size_t k = 0; k < SMT_COUNT(names); k++) {
-        smt_split *split = split_named(names[k], -1);
+        smt_split *split = split_named(names[k], &no_facts);
         smt_split_scratch scratch = {0};
         for (int round = 0; round < 200; round++) {
             smt_error err = {0};
@@ -136,7 +154,7 @@ static void long_runs(void **state) {
     char *text = smt_alloc(N + 1, 1);
     clock_t start = clock();
     for (size_t k = 0; k < SMT_COUNT(names); k++) {
-        smt_split *split = split_named(names[k], -1);
+        smt_split *split = split_named(names[k], &no_facts);
         smt_split_scratch scratch = {0};
         for (size_t i = 0; i < sizeof kinds; i++) {
             smt_error err = {0};
@@ -155,7 +173,7 @@ static void long_runs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(deepseek_llm), cmocka_unit_test(other_names),     cmocka_unit_test(unnamed_deepseek),
+        cmocka_unit_test(deepseek_llm), cmocka_unit_test(other_names),     cmocka_unit_test(unnamed),
         cmocka_unit_test(unknown_name), cmocka_unit_test(fragments_cover), cmocka_unit_test(long_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,20 +28,22 @@ enum {
     EVAL = 1 << CMD_EVAL,
     PERPLEXITY = 1 << CMD_PERPLEXITY,
     TOKENS = 1 << CMD_TOKENIZE | 1 << CMD_DETOKENIZE,
+    TEMPLATE = 1 << CMD_TEMPLATE,
     DEVICES = 1 << CMD_DEVICES,
     INSPECT = 1 << CMD_INSPECT,
     KERNELS = 1 << CMD_KERNELS,
     QUANTIZE = 1 << CMD_QUANTIZE,
     COMPUTES = RUN | EVAL | PERPLEXITY,
     VULKAN = COMPUTES | DEVICES | KERNELS,
-    EVERY = VULKAN | TOKENS | INSPECT | QUANTIZE
+    EVERY = VULKAN | TOKENS | TEMPLATE | INSPECT | QUANTIZE
 };
 
 static const option_row options[] = {
-    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | KERNELS, "FILE",
+    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | TEMPLATE | KERNELS, "FILE",
                    "the model, a GGUF file; default: the small one that comes with seamount"},
     [OPT_PROMPT] = {"-p", "prompt", TEXT, 0, 0, 0, RUN, "TEXT", "the text to continue"},
     [OPT_FILE] = {"-f", "file", TEXT, 0, 0, 0, RUN | PERPLEXITY, "FILE", "read the text from a file, - for standard input"},
+    [OPT_SUFFIX] = {NULL, "suffix", TEXT, 0, 0, 0, RUN, "TEXT", "what comes after: the model fills in between it and -p or -f"},
     [OPT_PREDICT] = {"-n", "n-predict", INTEGER, -1, INT32_MAX, 128, RUN, "N",
                      "tokens to generate at most; -1: to the end token or the end of the context"},
     [OPT_IGNORE_EOS] = {NULL, "ignore-eos", FLAG, 0, 0, 0, RUN, NULL, "never choose an end token"},
@@ -78,6 +80,13 @@ static const option_row options[] = {
     [OPT_HIDDEN] = {NULL, "hidden", TEXT, 0, 0, 0, EVAL, "OUT", "write float32 [n_layers + 2, n_tokens, n_embd]"},
     [OPT_BOS] = {NULL, "bos", FLAG, 0, 0, 0, 1 << CMD_TOKENIZE, NULL, "put the beginning token in front, as the model asks"},
     [OPT_SPECIAL] = {NULL, "special", FLAG, 0, 0, 0, RUN | 1 << CMD_TOKENIZE, NULL, "recognise special tokens in the text"},
+    [OPT_MESSAGES] = {NULL, "messages", TEXT, 0, 0, 0, TEMPLATE, "FILE",
+                      "JSON: a list of messages, or a chat request with one; - for standard input"},
+    [OPT_NO_GENERATION_PROMPT] = {NULL, "no-generation-prompt", FLAG, 0, 0, 0, TEMPLATE, NULL,
+                                  "end after the last message, not where the answer begins"},
+    [OPT_CHAT_TEMPLATE] = {NULL, "chat-template", TEXT, 0, 0, 0, TEMPLATE, "NAME",
+                           "instead of the file's: one we know (deepseek2), a variant in the file, or the template itself"},
+    [OPT_CHAT_TEMPLATE_FILE] = {NULL, "chat-template-file", TEXT, 0, 0, 0, TEMPLATE, "FILE", "read the template from a file"},
     [OPT_ALL] = {NULL, "all", FLAG, 0, 0, 0, KERNELS, NULL, "every kernel of the catalogue, whatever the model"},
     [OPT_DEVICE] = {"-dev", "device", TEXT, 0, 0, 0, VULKAN, "LIST", "by id (vk0), start of the UUID, or part of the name"},
     [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, COMPUTES, "TYPE",
@@ -97,7 +106,7 @@ static const option_row options[] = {
     [OPT_ALLOW_REQUANTIZE] = {NULL, "allow-requantize", FLAG, 0, 0, 0, QUANTIZE, NULL, "take tensors that are quantised already"},
     [OPT_DRY_RUN] = {NULL, "dry-run", FLAG, 0, 0, 0, QUANTIZE, NULL, "say what would be written, and write nothing"},
     [OPT_THREADS] = {"-t", "threads", INTEGER, 0, 64, 0, QUANTIZE, "N", "threads to work with; 0: one for each core"},
-    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | PERPLEXITY | DEVICES | INSPECT | KERNELS | QUANTIZE, NULL,
+    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | PERPLEXITY | TEMPLATE | DEVICES | INSPECT | KERNELS | QUANTIZE, NULL,
                   "one JSON document on stdout"},
     [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
 };

@@ -18,6 +18,7 @@ int cmd_eval(const cli_args *args);
 int cmd_perplexity(const cli_args *args);
 int cmd_tokenize(const cli_args *args);
 int cmd_detokenize(const cli_args *args);
+int cmd_template(const cli_args *args);
 int cmd_devices(const cli_args *args);
 int cmd_inspect(const cli_args *args);
 int cmd_kernels(const cli_args *args);
@@ -50,6 +51,21 @@ bool cli_read_file(const char *path, char **out, size_t *out_bytes);
 /* Creates or replaces a file. False with a message. */
 bool cli_write_file(const char *path, const void *bytes, size_t count);
 
+/* ---- messages.c ---- */
+
+typedef struct cli_messages {
+    smt_chat_message *items; /* [count], owned with their texts */
+    size_t count;
+} cli_messages;
+/* From a JSON array; false with a message. cli_messages_free in either case. */
+bool cli_messages_read(json_t *list, cli_messages *out);
+void cli_messages_free(cli_messages *messages);
+
+/* ---- cmd_template.c ---- */
+
+/* The template that --chat-template or --chat-template-file name, else the file's own. CLI_DONE or the exit status, with a message. */
+int cli_chat_template(const cli_args *args, const smt_file *file, const smt_tokenizer *tokenizer, smt_chat_template **out);
+
 /* ---- progress.c ---- */
 
 /* A bar on stderr while it is a terminal, else silent; returns false (cancel) once the user interrupts. */
@@ -74,6 +90,9 @@ void cli_device_options(const cli_args *args, smt_device_options *options);
 const char *cli_model(const cli_args *args);
 /* False with a message (exit status 2) when there is none. */
 bool cli_need_model(const cli_args *args);
+
+/* A notice on stderr where the file does not say how its vocabulary splits texts. */
+void cli_notice_vocabulary(const smt_file *file);
 
 /* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process. */
 void cli_watch_interrupts(smt_runner *runner);

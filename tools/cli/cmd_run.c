@@ -36,12 +36,24 @@ static uint32_t choose_context(const cli_args *args, const smt_model_info *model
     return needed < INT32_MAX ? (uint32_t)needed : INT32_MAX;
 }
 
+/* The prompt's ids: a text to continue, or one with a gap to fill. */
+static smt_status make_tokens(const cli_generator *g, const char *prompt, size_t bytes, int32_t **out, size_t *out_count,
+                              smt_error *err) {
+    uint32_t flags = SMT_TOKENIZE_BOS | (cli_flag(g->args, OPT_SPECIAL) ? SMT_TOKENIZE_SPECIAL : 0u);
+    const char *suffix = cli_text(g->args, OPT_SUFFIX);
+    if (!cli_given(g->args, OPT_SUFFIX)) return smt_tokenize(g->tokenizer, prompt, bytes, flags, out, out_count, err);
+    smt_fim fim = {
+        .struct_size = sizeof fim, .prefix = prompt, .prefix_bytes = bytes, .suffix = suffix, .suffix_bytes = strlen(suffix)};
+    const char *notice = smt_fim_notice(smt_engine_file(g->engine.engine));
+    if (notice) fprintf(stderr, "notice: %s\n", notice);
+    return smt_fim_prompt(g->tokenizer, &fim, out, out_count, err);
+}
+
 static int generate(const cli_args *args, cli_generator *g, const char *prompt, size_t bytes) {
     int32_t *tokens;
     size_t n_tokens;
     smt_error err = {0};
-    uint32_t flags = SMT_TOKENIZE_BOS | (cli_flag(args, OPT_SPECIAL) ? SMT_TOKENIZE_SPECIAL : 0u);
-    smt_status split = smt_tokenize(g->tokenizer, prompt, bytes, flags, &tokens, &n_tokens, &err);
+    smt_status split = make_tokens(g, prompt, bytes, &tokens, &n_tokens, &err);
     if (split != SMT_OK) return cli_fail_library(split, &err);
     int status = cli_generator_start(g, choose_context(args, &g->model, n_tokens));
     if (status == CLI_DONE) status = cli_generate(g, tokens, n_tokens, cli_int(args, OPT_PREDICT));
@@ -82,6 +94,8 @@ int cmd_run(const cli_args *args) {
     if (!cli_need_model(args)) return CLI_WRONG;
     if (cli_given(args, OPT_LOGPROBS) && !cli_flag(args, OPT_JSON))
         return cli_fail(CLI_WRONG, "--logprobs is part of the document of --json");
+    if (cli_given(args, OPT_SUFFIX) && cli_flag(args, OPT_SPECIAL))
+        return cli_fail(CLI_WRONG, "--suffix takes texts as they are: --special does not go with it");
     char *prompt;
     size_t bytes;
     int status = read_prompt(args, &prompt, &bytes);

@@ -41,6 +41,7 @@ static int with_tokenizer(const cli_args *args, line_fn answer) {
     smt_tokenizer *tokenizer = NULL;
     smt_status made = smt_file_open(cli_model(args), &file, &err);
     if (made == SMT_OK) made = smt_tokenizer_create(file, &tokenizer, &err);
+    if (made == SMT_OK) cli_notice_vocabulary(file);
     int status = made == SMT_OK ? answer_lines(args, tokenizer, answer) : cli_fail_library(made, &err);
     smt_tokenizer_free(tokenizer);
     smt_file_free(file);

@@ -31,6 +31,7 @@ int cli_generator_load(const cli_args *args, cli_generator *g) {
     smt_error err = {0};
     smt_status made = smt_tokenizer_create(smt_engine_file(g->engine.engine), &g->tokenizer, &err);
     if (made != SMT_OK) return cli_fail_library(made, &err);
+    cli_notice_vocabulary(smt_engine_file(g->engine.engine));
     g->logits = malloc(g->model.n_vocab * sizeof *g->logits);
     if (!g->logits) return cli_no_memory();
     if (cli_flag(args, OPT_EXPERT_USE) && !cli_expert_use_begin(&g->model, &g->expert_use)) return cli_no_memory();

@@ -3,7 +3,7 @@
  *   args.c      command line and environment -> cli_args       output.c    stdout, JSON, files
  *   cmd_*.c     one command each                               support.c   the library as commands use it
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
- *   sampling.c  the sampler that the options describe
+ *   sampling.c  the sampler that the options describe          messages.c  conversations in JSON
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
@@ -20,6 +20,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                       0, cmd_tokenize},
     [CMD_DETOKENIZE] = {"detokenize", "detokenize -m FILE   (stdin: one JSON array of ids per line)", "token ids to text", 0,
                         cmd_detokenize},
+    [CMD_TEMPLATE] = {"template", "template -m FILE --messages FILE [options]", "the prompt that a conversation becomes", 0,
+                      cmd_template},
     [CMD_DEVICES] = {"devices", "devices [options]", "the Vulkan devices of this machine, and how fast they read", 0,
                      cmd_devices},
     [CMD_INSPECT] = {"inspect", "inspect FILE [options]", "what a GGUF file holds", 1, cmd_inspect},

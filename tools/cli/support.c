@@ -68,6 +68,13 @@ bool cli_need_model(const cli_args *args) {
     return model != NULL;
 }
 
+void cli_notice_vocabulary(const smt_file *file) {
+    static const char about[] = "tokenizer.";
+    for (uint32_t i = 0; smt_file_assumed(file, i); i++)
+        if (!strncmp(smt_file_assumed(file, i), about, sizeof about - 1))
+            fprintf(stderr, "notice: assumed, for the file does not say: %s\n", smt_file_assumed(file, i));
+}
+
 /* ---- device options ---- */
 
 static void log_message(void *user, smt_log_level level, const char *text) {
