@@ -1,9 +1,9 @@
 /* fuzz_imatrix.c: arbitrary bytes as an importance matrix, in whichever form they pass for; every value is read. */
 #include "convert/quantize_internal.h"
+#include "corpus.h"
 
 static volatile float sink;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     smt_error err = {0};
     smt_imatrix *imatrix;

@@ -195,7 +195,9 @@ static void test_allocation_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_forms), cmocka_unit_test(test_damage), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_both_forms),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
