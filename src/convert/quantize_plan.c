@@ -91,8 +91,10 @@ static smt_status open_inputs(planner *p) {
     }
     SMT_TRY(smt_overrides_create(o->overrides, o->n_overrides, &p->overrides, p->err));
     SMT_TRY(smt_gguf_open(o->in_path, &plan->input, p->err));
-    if (o->out_path && smt_os_same_file(o->in_path, o->out_path))
-        return SMT_FAIL(p->err, SMT_INVALID, "%.200s and %.200s are the same file", o->in_path, o->out_path);
+    for (uint32_t i = 0; o->out_path && i < smt_gguf_part_count(plan->input); i++)
+        if (smt_os_same_file(smt_gguf_part_path(plan->input, i), o->out_path))
+            return SMT_FAIL(p->err, SMT_INVALID, "%.200s and %.200s are the same file", smt_gguf_part_path(plan->input, i),
+                            o->out_path);
     if (o->imatrix_path) SMT_TRY(smt_imatrix_open(o->imatrix_path, &plan->imatrix, p->err));
     smt_mix_facts_of(plan->input, &p->facts);
     p->facts.has_imatrix = plan->imatrix != NULL;

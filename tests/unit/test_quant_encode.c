@@ -78,7 +78,10 @@ static float *trained_numbers(const char *path, size_t *out_n) {
     for (uint64_t i = 0; i < smt_gguf_tensor_count(gguf); i++) {
         const smt_gguf_tensor *tensor = smt_gguf_tensor_at(gguf, i);
         if (tensor->type != SMT_DTYPE_F32 || tensor->ne[1] == 1 || tensor->bytes % 1024) continue;
-        SMT_ASSERT_OK(smt_str_append(&all, tensor->data, tensor->bytes, &err), &err);
+        void *data = smt_alloc((size_t)tensor->bytes, 1);
+        SMT_ASSERT_OK(smt_gguf_tensor_read(tensor, 0, data, tensor->bytes, &err), &err);
+        SMT_ASSERT_OK(smt_str_append(&all, data, tensor->bytes, &err), &err);
+        smt_free(data);
     }
     smt_gguf_free(gguf);
     *out_n = all.bytes / sizeof(float);
