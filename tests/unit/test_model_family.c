@@ -155,12 +155,14 @@ static void test_fused_experts(void **state) {
     assert_string_equal(fused->name, "blk.2.ffn_gate_up_exps.weight");
     assert_ptr_equal(layer->up_exps.tensor, fused);
     assert_int_equal(layer->gate_exps.rows, 16);
+    uint8_t coded[96];
     float got[48], want[48];
     for (uint32_t e = 0; e < 12; e++)
         for (uint32_t row = 0; row < 32; row++) {
             const smt_matrix *matrix = row < 16 ? &layer->gate_exps : &layer->up_exps;
             assert_true(smt_matrix_row(matrix, e, row % 16, got));
-            assert_true(smt_quant_decode(fused->type, fused->data + (e * 32 + row) * 96, want, 48));
+            SMT_ASSERT_OK(smt_gguf_tensor_read(fused, (e * 32 + row) * sizeof coded, coded, sizeof coded, &err), &err);
+            assert_true(smt_quant_decode(fused->type, coded, want, 48));
             assert_memory_equal(got, want, sizeof want);
         }
     uint64_t values = 0;
