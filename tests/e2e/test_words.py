@@ -169,6 +169,29 @@ class Words(cli.Case):
         for line in document["assumed"]:
             self.assertIn(line, text)
 
+    def test_inspect_rules(self):
+        """How a model rotates and routes, and what is passed over, in words and in JSON."""
+        v3, llama = cli.data("t-v3.f16.gguf"), cli.data("t-llama3.f16.gguf")
+        model = self.good("inspect", "--json", v3).json()["model"]
+        want = {"gate": "sigmoid", "group_rule": "top2", "selection_bias": True, "weights_normalized": True, "weights_scale": 2.5,
+                "rope_scaling": "yarn", "rope_factor": 40, "rope_base": 10000, "rope_divided": False, "tied": False,
+                "biased": False, "n_layers": 3, "n_layers_skipped": 1, "n_tensors_skipped": 4}
+        self.assertEqual({key: model[key] for key in want}, want)
+        text = self.good("inspect", v3).out.decode()
+        for word in ("sigmoid with a selection bias, weights normalized, times 2.5; 2 of 4 groups by their two best experts",
+                     "base 10000, scaling yarn by 40", "1 behind the model's own (from 3 on, 4 tensors)",
+                     "rope.scaling.yarn_beta_fast: 32"):
+            self.assertIn(word, text)
+        model = self.good("inspect", "--json", llama).json()["model"]
+        want = {"gate": "", "group_rule": "", "rope_scaling": "linear", "rope_factor": 4, "rope_base": 500000,
+                "rope_divided": True, "biased": True, "n_layers_skipped": 0}
+        self.assertEqual({key: model[key] for key in want}, want)
+        self.assertIn("scaling linear by 4, divided by rope_freqs.weight", self.good("inspect", llama).out.decode())
+        document = self.good("inspect", "--json", cli.data("t-moe.f16.gguf")).json()
+        self.assertEqual(document["model"]["architecture"], "deepseek")
+        for line in ("expert_gating_func: softmax", "expert_group_count: 1", "expert_weights_norm: false"):
+            self.assertIn(line, document["assumed"])
+
     def test_output_fails(self):
         if os.path.exists("/dev/full"):
             with open("/dev/full", "wb") as full:

@@ -125,6 +125,12 @@ static void check_model(void **state) {
     assert_int_equal(model.n_experts_used, 4);
     assert_int_equal(model.n_vocab, 512);
     assert_int_equal(model.cache_values_per_token, 4 * (64 + 16));
+    assert_string_equal(model.rope_scaling, "yarn");
+    assert_true(model.rope_base == 10000 && model.rope_factor == 40 && !model.rope_divided);
+    assert_string_equal(model.gate, "softmax");
+    assert_string_equal(model.group_rule, "best");
+    assert_false(model.selection_bias || model.weights_normalized || model.tied || model.biased);
+    assert_true(model.weights_scale == 16);
     uint64_t bytes = 0, values = 0;
     for (uint64_t i = 0; i < smt_file_tensor_count(file); i++) {
         smt_tensor_info info;

@@ -41,7 +41,15 @@ static void test_llama(void **state) {
     fail_every_allocation(smt_test_data("g-llama2.f16.gguf"));
 }
 
+/* Experts beside plain attention; divisors and biases. */
+static void test_family(void **state) {
+    (void)state;
+    fail_every_allocation(smt_test_data("t-moe.f16.gguf"));
+    fail_every_allocation(smt_test_data("t-llama3.f16.gguf"));
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_deepseek2), cmocka_unit_test(test_llama)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_deepseek2), cmocka_unit_test(test_llama),
+                                       cmocka_unit_test(test_family)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,79 +1,20 @@
 /* test_model_refuse.c: a good file with one thing wrong at a time: a key missing or out of range, a tensor missing, misshapen or
  * of a kind that we cannot compute with. Each must be refused with words that name the thing and the numbers. */
-#include "gguf_write.h"
-#include "model/model.h"
+#include "gguf_edit.h"
 #include "support.h"
 
-/* One change to a copy of a file; fields left zero change nothing. */
-typedef struct edit {
-    const char *drop; /* key or tensor to leave out */
-    const char *u32_key;
-    uint32_t u32;
-    const char *f32_key;
-    float f32;
-    const char *text_key, *text;
-    const char *retype; /* tensor that becomes a type of ... */
-    smt_dtype type;
-    const char *reshape; /* tensor whose dimension `dim` becomes `size` */
-    uint32_t dim;
-    uint64_t size;
-    const char *add; /* tensor of [add_ne, 1] F32 zeros */
-    uint64_t add_ne;
-} edit;
-
-static bool same(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
-
-static void copy_keys(smt_gguf_writer *w, const smt_gguf *from, const edit *e) {
-    for (uint64_t i = 0; i < smt_gguf_key_count(from); i++) {
-        const smt_gguf_key *key = smt_gguf_key_at(from, i);
-        const char *name = key->name;
-        if (same(name, e->drop) || same(name, e->u32_key) || same(name, e->f32_key) || same(name, e->text_key)) continue;
-        smt_gguf_write_copy(w, key);
-    }
-    if (e->u32_key) smt_gguf_write_u32(w, e->u32_key, e->u32);
-    if (e->f32_key) smt_gguf_write_f32(w, e->f32_key, e->f32);
-    if (e->text_key) smt_gguf_write_text(w, e->text_key, e->text);
-}
-
-/* Shapes and types only: no description of a model looks at weights. */
-static void copy_tensors(smt_gguf_writer *w, const smt_gguf *from, const edit *e) {
-    for (uint64_t i = 0; i < smt_gguf_tensor_count(from); i++) {
-        const smt_gguf_tensor *tensor = smt_gguf_tensor_at(from, i);
-        uint64_t ne[4];
-        if (same(tensor->name, e->drop)) continue;
-        memcpy(ne, tensor->ne, sizeof ne);
-        if (same(tensor->name, e->reshape)) ne[e->dim] = e->size;
-        smt_gguf_write_tensor(w, tensor->name, (uint32_t)(same(tensor->name, e->retype) ? e->type : tensor->type), ne, NULL);
-    }
-    if (e->add) smt_gguf_write_tensor(w, e->add, SMT_DTYPE_F32, (uint64_t[]){e->add_ne, 1, 1, 1}, NULL);
-}
-
 /* Creates the model of the edited copy of test data file `base`, checks its types too, and returns the status. */
-static smt_status create_edited(const char *base, const edit *e, smt_error *err) {
-    smt_gguf *from, *gguf;
-    smt_model *model;
-    smt_gguf_writer w = {0};
-    uint8_t *bytes;
-    size_t n;
-    SMT_ASSERT_OK(smt_gguf_open(smt_test_data(base), &from, err), err);
-    copy_keys(&w, from, e);
-    copy_tensors(&w, from, e);
-    SMT_ASSERT_OK(smt_gguf_write_memory(&w, &bytes, &n, err), err);
-    smt_gguf_write_free(&w);
-    smt_gguf_free(from);
-    SMT_ASSERT_OK(smt_gguf_parse(bytes, n, base, &gguf, err), err);
-    smt_status status = smt_model_create(gguf, &model, err);
-    assert_true((status == SMT_OK) == (model != NULL));
-    if (status == SMT_OK) status = smt_model_check_types(model, err);
-    smt_model_free(model);
-    smt_gguf_free(gguf);
-    smt_free(bytes);
+static smt_status create_edited(const char *base, const smt_gguf_edit *e, smt_error *err) {
+    smt_edited edited;
+    smt_status status = smt_edited_open(smt_test_data(base), e, &edited, err);
+    if (status == SMT_OK) status = smt_model_check_types(edited.model, err);
+    smt_edited_close(&edited);
     return status;
 }
 
 static const char *const latent = "g-v2.f16.gguf", *const dense = "g-llama2.f16.gguf";
 
-static void expect(const char *base, edit e, smt_status wanted, const char *words) {
+static void expect(const char *base, smt_gguf_edit e, smt_status wanted, const char *words) {
     smt_error err = {0};
     smt_status status = create_edited(base, &e, &err);
     if (status != wanted || (wanted != SMT_OK && !strstr(err.message, words)))
@@ -82,8 +23,8 @@ static void expect(const char *base, edit e, smt_status wanted, const char *word
 
 static void test_unchanged(void **state) {
     (void)state;
-    expect(latent, (edit){0}, SMT_OK, "");
-    expect(dense, (edit){0}, SMT_OK, "");
+    expect(latent, (smt_gguf_edit){0}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){0}, SMT_OK, "");
 }
 
 static void test_missing_keys(void **state) {
@@ -106,10 +47,10 @@ static void test_missing_keys(void **state) {
     for (size_t i = 0; i < SMT_COUNT(latent_keys); i++) {
         snprintf(name, sizeof name, "deepseek2.%s", latent_keys[i]);
         snprintf(words, sizeof words, "key %s is missing", name);
-        expect(latent, (edit){.drop = name}, SMT_FORMAT, words);
+        expect(latent, (smt_gguf_edit){.drop = name}, SMT_FORMAT, words);
     }
-    expect(dense, (edit){.drop = "llama.feed_forward_length"}, SMT_FORMAT, "key llama.feed_forward_length is missing");
-    expect(dense, (edit){.drop = "general.architecture"}, SMT_FORMAT, "key general.architecture is missing");
+    expect(dense, (smt_gguf_edit){.drop = "llama.feed_forward_length"}, SMT_FORMAT, "key llama.feed_forward_length is missing");
+    expect(dense, (smt_gguf_edit){.drop = "general.architecture"}, SMT_FORMAT, "key general.architecture is missing");
 }
 
 static void test_optional_keys(void **state) {
@@ -124,10 +65,10 @@ static void test_optional_keys(void **state) {
                                        "deepseek2.expert_weights_norm",
                                        "general.name",
                                        "tokenizer.ggml.tokens"};
-    for (size_t i = 0; i < SMT_COUNT(keys); i++) expect(latent, (edit){.drop = keys[i]}, SMT_OK, "");
-    expect(dense, (edit){.drop = "llama.attention.head_count_kv"}, SMT_OK, "");
-    expect(dense, (edit){.drop = "llama.rope.dimension_count"}, SMT_OK, "");
-    expect(dense, (edit){.drop = "output.weight"}, SMT_OK, "");
+    for (size_t i = 0; i < SMT_COUNT(keys); i++) expect(latent, (smt_gguf_edit){.drop = keys[i]}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.drop = "llama.attention.head_count_kv"}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.drop = "llama.rope.dimension_count"}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.drop = "output.weight"}, SMT_OK, "");
 }
 
 static void test_numbers_out_of_range(void **state) {
@@ -166,13 +107,14 @@ static void test_numbers_out_of_range(void **state) {
     for (size_t i = 0; i < SMT_COUNT(cases); i++) {
         char name[96];
         snprintf(name, sizeof name, "deepseek2.%s", cases[i].key);
-        expect(latent, (edit){.u32_key = name, .u32 = cases[i].value}, cases[i].status, cases[i].words);
+        expect(latent, (smt_gguf_edit){.u32_key = name, .u32 = cases[i].value}, cases[i].status, cases[i].words);
     }
-    expect(dense, (edit){.u32_key = "llama.attention.head_count_kv", .u32 = 3}, SMT_FORMAT, "4 heads cannot share 3");
-    expect(dense, (edit){.u32_key = "llama.attention.value_length", .u32 = 16}, SMT_UNSUPPORTED, "value_length 16 differs");
-    expect(dense, (edit){.u32_key = "llama.rope.dimension_count", .u32 = 64}, SMT_FORMAT, "dimension_count is 64");
-    expect(dense, (edit){.u32_key = "llama.rope.dimension_count", .u32 = 16}, SMT_OK, "");
-    expect(dense, (edit){.u32_key = "llama.expert_count", .u32 = 8}, SMT_UNSUPPORTED, "llama.expert_count is 8");
+    expect(dense, (smt_gguf_edit){.u32_key = "llama.attention.head_count_kv", .u32 = 3}, SMT_FORMAT, "4 heads cannot share 3");
+    expect(dense, (smt_gguf_edit){.u32_key = "llama.attention.value_length", .u32 = 16}, SMT_UNSUPPORTED,
+           "value_length 16 differs");
+    expect(dense, (smt_gguf_edit){.u32_key = "llama.rope.dimension_count", .u32 = 64}, SMT_FORMAT, "dimension_count is 64");
+    expect(dense, (smt_gguf_edit){.u32_key = "llama.rope.dimension_count", .u32 = 16}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.u32_key = "llama.expert_count", .u32 = 8}, SMT_UNSUPPORTED, "llama.expert_count is 8");
 }
 
 static void test_fractions(void **state) {
@@ -195,20 +137,24 @@ static void test_fractions(void **state) {
         {"deepseek2.block_count", 4, SMT_FORMAT, "block_count is of type f32, an integer is wanted"},
     };
     for (size_t i = 0; i < SMT_COUNT(cases); i++)
-        expect(latent, (edit){.f32_key = cases[i].key, .f32 = cases[i].value}, cases[i].status, cases[i].words);
+        expect(latent, (smt_gguf_edit){.f32_key = cases[i].key, .f32 = cases[i].value}, cases[i].status, cases[i].words);
     float nan;
     memcpy(&nan, &(uint32_t){0x7fc00000}, 4);
-    expect(latent, (edit){.f32_key = "deepseek2.expert_weights_scale", .f32 = nan}, SMT_FORMAT, "expert_weights_scale is");
+    expect(latent, (smt_gguf_edit){.f32_key = "deepseek2.expert_weights_scale", .f32 = nan}, SMT_FORMAT,
+           "expert_weights_scale is");
 }
 
 static void test_texts(void **state) {
     (void)state;
-    expect(dense, (edit){.text_key = "general.architecture", .text = "mamba\n"}, SMT_UNSUPPORTED, "architecture \"mamba?\"");
-    expect(dense, (edit){.text_key = "general.type", .text = "adapter"}, SMT_UNSUPPORTED, "general.type is \"adapter\"");
-    expect(dense, (edit){.text_key = "general.type", .text = "model"}, SMT_OK, "");
-    expect(latent, (edit){.text_key = "deepseek2.rope.scaling.type", .text = "longrope"}, SMT_UNSUPPORTED, "is \"longrope\"");
-    expect(latent, (edit){.text_key = "deepseek2.rope.scaling.type", .text = "none"}, SMT_OK, "");
-    expect(latent, (edit){.text_key = "deepseek2.expert_weights_norm", .text = "yes"}, SMT_FORMAT, "a boolean is wanted");
+    expect(dense, (smt_gguf_edit){.text_key = "general.architecture", .text = "mamba\n"}, SMT_UNSUPPORTED,
+           "architecture \"mamba?\"");
+    expect(dense, (smt_gguf_edit){.text_key = "general.type", .text = "adapter"}, SMT_UNSUPPORTED, "general.type is \"adapter\"");
+    expect(dense, (smt_gguf_edit){.text_key = "general.type", .text = "model"}, SMT_OK, "");
+    expect(latent, (smt_gguf_edit){.text_key = "deepseek2.rope.scaling.type", .text = "longrope"}, SMT_UNSUPPORTED,
+           "is \"longrope\"");
+    expect(latent, (smt_gguf_edit){.text_key = "deepseek2.rope.scaling.type", .text = "none"}, SMT_OK, "");
+    expect(latent, (smt_gguf_edit){.text_key = "deepseek2.expert_weights_norm", .text = "yes"}, SMT_FORMAT,
+           "a boolean is wanted");
 }
 
 static void test_missing_tensors(void **state) {
@@ -222,25 +168,27 @@ static void test_missing_tensors(void **state) {
     for (size_t i = 0; i < SMT_COUNT(names); i++) {
         char words[96];
         snprintf(words, sizeof words, "tensor %s is missing", names[i]);
-        expect(latent, (edit){.drop = names[i]}, SMT_FORMAT, words);
+        expect(latent, (smt_gguf_edit){.drop = names[i]}, SMT_FORMAT, words);
     }
-    expect(latent, (edit){.drop = "deepseek2.rope.dimension_count"}, SMT_FORMAT, "key_length_mla is 48, it must exceed");
-    expect(latent, (edit){.drop = "blk.1.attn_k_b.weight"}, SMT_FORMAT, "tensor blk.1.attn_kv_b.weight is missing");
-    expect(dense, (edit){.drop = "blk.2.attn_k.weight"}, SMT_FORMAT, "tensor blk.2.attn_k.weight is missing");
+    expect(latent, (smt_gguf_edit){.drop = "deepseek2.rope.dimension_count"}, SMT_FORMAT, "key_length_mla is 48, it must exceed");
+    expect(latent, (smt_gguf_edit){.drop = "blk.1.attn_k_b.weight"}, SMT_FORMAT, "tensor blk.1.attn_kv_b.weight is missing");
+    expect(dense, (smt_gguf_edit){.drop = "blk.2.attn_k.weight"}, SMT_FORMAT, "tensor blk.2.attn_k.weight is missing");
 }
 
 static void test_shapes(void **state) {
     (void)state;
-    expect(latent, (edit){.reshape = "blk.1.ffn_down_exps.weight", .dim = 2, .size = 15}, SMT_FORMAT,
+    expect(latent, (smt_gguf_edit){.reshape = "blk.1.ffn_down_exps.weight", .dim = 2, .size = 15}, SMT_FORMAT,
            "tensor blk.1.ffn_down_exps.weight has the shape [48, 128, 15, 1], the metadata ask for [48, 128, 16]");
-    expect(latent, (edit){.reshape = "blk.0.attn_norm.weight", .dim = 0, .size = 129}, SMT_FORMAT,
+    expect(latent, (smt_gguf_edit){.reshape = "blk.0.attn_norm.weight", .dim = 0, .size = 129}, SMT_FORMAT,
            "blk.0.attn_norm.weight has the shape");
-    expect(latent, (edit){.reshape = "blk.0.attn_norm.weight", .dim = 3, .size = 2}, SMT_FORMAT,
+    expect(latent, (smt_gguf_edit){.reshape = "blk.0.attn_norm.weight", .dim = 3, .size = 2}, SMT_FORMAT,
            "blk.0.attn_norm.weight has the shape");
-    expect(latent, (edit){.reshape = "token_embd.weight", .dim = 1, .size = 511}, SMT_FORMAT,
+    expect(latent, (smt_gguf_edit){.reshape = "token_embd.weight", .dim = 1, .size = 511}, SMT_FORMAT,
            "has 511 rows, tokenizer.ggml.tokens has 512");
-    expect(latent, (edit){.reshape = "output.weight", .dim = 1, .size = 513}, SMT_FORMAT, "tensor output.weight has the shape");
-    expect(dense, (edit){.reshape = "blk.0.attn_v.weight", .dim = 1, .size = 64}, SMT_FORMAT, "tensor blk.0.attn_v.weight");
+    expect(latent, (smt_gguf_edit){.reshape = "output.weight", .dim = 1, .size = 513}, SMT_FORMAT,
+           "tensor output.weight has the shape");
+    expect(dense, (smt_gguf_edit){.reshape = "blk.0.attn_v.weight", .dim = 1, .size = 64}, SMT_FORMAT,
+           "tensor blk.0.attn_v.weight");
 }
 
 static void test_extras(void **state) {
@@ -249,38 +197,41 @@ static void test_extras(void **state) {
                                           "blk.1.attn_norm.bias",  "blk.1.ffn_up.scale",
                                           "output.bias",           "blk.0.exp_probs_b.bias"};
     for (size_t i = 0; i < SMT_COUNT(refused); i++)
-        expect(dense, (edit){.add = refused[i], .add_ne = 128}, SMT_UNSUPPORTED, refused[i]);
-    expect(dense, (edit){.add = "blk.1.attn_q.bias", .add_ne = 128}, SMT_OK, "");
-    expect(dense, (edit){.add = "blk.1.ffn_up.bias", .add_ne = 344}, SMT_OK, "");
-    expect(dense, (edit){.add = "blk.1.attn_output.bias", .add_ne = 64}, SMT_FORMAT, "blk.1.attn_output.bias has the shape");
-    expect(latent, (edit){.add = "blk.1.attn_output.bias", .add_ne = 128}, SMT_UNSUPPORTED, "blk.1.attn_output.bias");
-    expect(latent, (edit){.add = "blk.0.ffn_up.bias", .add_ne = 176}, SMT_OK, "");
-    expect(latent, (edit){.add = "blk.1.ffn_up.bias", .add_ne = 176}, SMT_UNSUPPORTED, "blk.1.ffn_up.bias");
-    expect(latent, (edit){.add = "blk.1.ffn_gate_up_exps.weight", .add_ne = 128}, SMT_FORMAT,
+        expect(dense, (smt_gguf_edit){.add = refused[i], .add_ne = 128}, SMT_UNSUPPORTED, refused[i]);
+    expect(dense, (smt_gguf_edit){.add = "blk.1.attn_q.bias", .add_ne = 128}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.add = "blk.1.ffn_up.bias", .add_ne = 344}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.add = "blk.1.attn_output.bias", .add_ne = 64}, SMT_FORMAT,
+           "blk.1.attn_output.bias has the shape");
+    expect(latent, (smt_gguf_edit){.add = "blk.1.attn_output.bias", .add_ne = 128}, SMT_UNSUPPORTED, "blk.1.attn_output.bias");
+    expect(latent, (smt_gguf_edit){.add = "blk.0.ffn_up.bias", .add_ne = 176}, SMT_OK, "");
+    expect(latent, (smt_gguf_edit){.add = "blk.1.ffn_up.bias", .add_ne = 176}, SMT_UNSUPPORTED, "blk.1.ffn_up.bias");
+    expect(latent, (smt_gguf_edit){.add = "blk.1.ffn_gate_up_exps.weight", .add_ne = 128}, SMT_FORMAT,
            "tensor blk.1.ffn_gate_up_exps.weight has the shape [128, 1, 1, 1], the metadata ask for [128, 96, 16]");
-    expect(latent, (edit){.add = "blk.0.ffn_gate_up_exps.weight", .add_ne = 128}, SMT_UNSUPPORTED, "blk.0.ffn_gate_up_exps");
-    expect(latent, (edit){.add = "blk.1.exp_probs_b.bias", .add_ne = 16}, SMT_OK, "");
-    expect(latent, (edit){.add = "blk.1.exp_probs_b.bias", .add_ne = 8}, SMT_FORMAT,
+    expect(latent, (smt_gguf_edit){.add = "blk.0.ffn_gate_up_exps.weight", .add_ne = 128}, SMT_UNSUPPORTED,
+           "blk.0.ffn_gate_up_exps");
+    expect(latent, (smt_gguf_edit){.add = "blk.1.exp_probs_b.bias", .add_ne = 16}, SMT_OK, "");
+    expect(latent, (smt_gguf_edit){.add = "blk.1.exp_probs_b.bias", .add_ne = 8}, SMT_FORMAT,
            "tensor blk.1.exp_probs_b.bias has the shape");
-    expect(latent, (edit){.add = "blk.4.eh_proj.bias", .add_ne = 8}, SMT_OK, ""); /* a layer beyond the model's */
-    expect(dense, (edit){.add = "blk.0.attn_rot_embd.weight", .add_ne = 16}, SMT_OK, "");
-    expect(dense, (edit){.add = "rope.freqs", .add_ne = 16}, SMT_OK, "");
-    expect(dense, (edit){.add = "rope_freqs.weight", .add_ne = 16}, SMT_FORMAT, "rope_freqs.weight: value 0 is 0");
-    expect(dense, (edit){.add = "rope_freqs.weight", .add_ne = 8}, SMT_FORMAT,
+    expect(latent, (smt_gguf_edit){.add = "blk.4.eh_proj.bias", .add_ne = 8}, SMT_OK, ""); /* a layer beyond the model's */
+    expect(dense, (smt_gguf_edit){.add = "blk.0.attn_rot_embd.weight", .add_ne = 16}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.add = "rope.freqs", .add_ne = 16}, SMT_OK, "");
+    expect(dense, (smt_gguf_edit){.add = "rope_freqs.weight", .add_ne = 16}, SMT_FORMAT, "rope_freqs.weight: value 0 is 0");
+    expect(dense, (smt_gguf_edit){.add = "rope_freqs.weight", .add_ne = 8}, SMT_FORMAT,
            "tensor rope_freqs.weight has the shape [8, 1, 1, 1]");
 }
 
 static void test_types(void **state) {
     (void)state;
-    expect(latent, (edit){.retype = "blk.2.ffn_up.weight", .type = SMT_DTYPE_I8}, SMT_OK,
+    expect(latent, (smt_gguf_edit){.retype = "blk.2.ffn_up.weight", .type = SMT_DTYPE_I8}, SMT_OK,
            ""); /* no such tensor: layer 2 has experts */
-    expect(latent, (edit){.retype = "blk.0.ffn_up.weight", .type = SMT_DTYPE_I8}, SMT_UNSUPPORTED,
+    expect(latent, (smt_gguf_edit){.retype = "blk.0.ffn_up.weight", .type = SMT_DTYPE_I8}, SMT_UNSUPPORTED,
            "tensor blk.0.ffn_up.weight is of type I8, which is not supported yet");
-    expect(latent, (edit){.retype = "token_embd.weight", .type = SMT_DTYPE_IQ4_NL}, SMT_UNSUPPORTED,
-           "token_embd.weight is of type IQ4_NL");
-    expect(latent, (edit){.retype = "blk.1.ffn_gate_inp.weight", .type = SMT_DTYPE_F16}, SMT_UNSUPPORTED,
+    expect(latent, (smt_gguf_edit){.retype = "token_embd.weight", .type = SMT_DTYPE_Q8_1}, SMT_UNSUPPORTED,
+           "token_embd.weight is of type Q8_1");
+    expect(latent, (smt_gguf_edit){.retype = "blk.1.ffn_gate_inp.weight", .type = SMT_DTYPE_F16}, SMT_UNSUPPORTED,
            "tensor blk.1.ffn_gate_inp.weight is of type F16, only F32 is supported for it");
-    expect(latent, (edit){.retype = "blk.1.attn_norm.weight", .type = SMT_DTYPE_BF16}, SMT_UNSUPPORTED, "of type BF16, only F32");
+    expect(latent, (smt_gguf_edit){.retype = "blk.1.attn_norm.weight", .type = SMT_DTYPE_BF16}, SMT_UNSUPPORTED,
+           "of type BF16, only F32");
 }
 
 int main(void) {
