@@ -60,12 +60,12 @@ def trigram_bits(train, held, size, discount=0.75):
     """Bits that a 3-gram model with interpolated absolute discounting needs for the symbols `held` after counting those of `train`.
 
     p3 = max(c3 - D, 0) / c2 + D * kinds2 / c2 * p2, likewise p2 over p1, which falls back to 1 / size."""
-    train, held = train.astype(numpy.int64), held.astype(numpy.int64)
+    train, held = train.astype(numpy.int64), held.astype(numpy.int64)  # ids of three symbols in one number
     probability = numpy.full(len(held) - 2, 1.0 / size)
     for order in range(3):
         grams = sum(train[2 - order + i:len(train) - 2 + 2 - order + i] * size ** (order - i) for i in range(order + 1))
         wanted = sum(held[2 - order + i:len(held) - 2 + 2 - order + i] * size ** (order - i) for i in range(order + 1))
-        keys, counts = numpy.unique(grams, return_counts=True)
+        keys, counts = count(grams, size ** (order + 1))
         contexts, first = numpy.unique(keys // size, return_index=True)
         totals, kinds = numpy.add.reduceat(counts, first), numpy.diff(numpy.append(first, len(keys)))
         c = look_up(keys, counts, wanted)
@@ -74,6 +74,14 @@ def trigram_bits(train, held, size, discount=0.75):
         mixed = numpy.maximum(c - discount, 0) / numpy.maximum(total, 1) + discount * kind / numpy.maximum(total, 1) * probability
         probability = numpy.where(seen, mixed, probability)
     return -numpy.log2(probability).sum()
+
+
+def count(grams, limit):
+    """(distinct values in ascending order, how often each occurs) of values below `limit`."""
+    if limit > 1 << 25:
+        return numpy.unique(grams, return_counts=True)
+    table = numpy.bincount(grams, minlength=limit)
+    return table.nonzero()[0], table[table > 0]
 
 
 def look_up(keys, values, wanted):
