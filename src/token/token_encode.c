@@ -2,7 +2,8 @@
  *
  * Special tokens are found as raw bytes, the longest ones first: every piece that is still raw is searched for tokens of one
  * length, from left to right, before the next shorter length has its turn. Control and unknown tokens take part only when the
- * caller says so, user-defined ones always. */
+ * caller says so, user-defined ones always; but in a prompt made of a template and of texts that others wrote, nothing that looks
+ * like a control token is recognised in the latter. */
 #include "token_internal.h"
 
 #include <string.h>
@@ -28,21 +29,37 @@ static smt_status add_piece(piece_list *list, size_t start, size_t bytes, int32_
 typedef struct subject {
     const char *text;
     size_t bytes;
-    const uint8_t *given; /* [bytes], 1: no part of a control token; NULL: none is such */
-    bool control;         /* control and unknown tokens are recognised at all */
+    const uint8_t *given; /* [bytes], 1: others wrote it; NULL: all is as `control` says */
+    bool control;         /* control and unknown tokens are recognised, where nobody else wrote them */
+    bool guards;          /* so are marks that files type as user-defined; else those are recognised everywhere */
 } subject;
 
-static bool is_given(const subject *in, size_t at, size_t bytes) { return in->given && memchr(in->given + at, 1, bytes); }
+static bool is_foreign(const subject *in, size_t at, size_t bytes) {
+    return in->given ? memchr(in->given + at, 1, bytes) != NULL : !in->control;
+}
+
+/* <|...|> with a plain or a full-width bar: what the family calls its control tokens, whatever type files give them. */
+static bool is_mark(const smt_vocab_token *token) {
+    static const char *const fronts[] = {"<|", "<\xef\xbd\x9c"}, *const backs[] = {"|>", "\xef\xbd\x9c>"};
+    for (size_t i = 0; i < SMT_COUNT(fronts); i++) {
+        size_t front = strlen(fronts[i]), back = strlen(backs[i]);
+        if (token->bytes >= front + back && memcmp(token->text, fronts[i], front) == 0 &&
+            memcmp(token->text + token->bytes - back, backs[i], back) == 0)
+            return true;
+    }
+    return false;
+}
 
 static int32_t special_at(const smt_vocab *vocab, const smt_vocab_special *special, const subject *in, size_t at) {
     uint8_t first = (uint8_t)in->text[at];
     if (!(special->first[first / 32] >> first % 32 & 1)) return -1;
     int32_t id = smt_vocab_find(vocab, in->text + at, special->bytes);
     if (id < 0) return -1;
-    uint8_t kind = vocab->tokens[id].kind;
-    if (kind == SMT_TOKEN_USER) return id;
-    bool control = in->control && (kind == SMT_TOKEN_CONTROL || kind == SMT_TOKEN_UNKNOWN);
-    return control && !is_given(in, at, special->bytes) ? id : -1;
+    const smt_vocab_token *token = &vocab->tokens[id];
+    bool control = token->kind == SMT_TOKEN_CONTROL || token->kind == SMT_TOKEN_UNKNOWN;
+    if (token->kind == SMT_TOKEN_USER) control = in->guards && is_mark(token);
+    if (token->kind == SMT_TOKEN_USER && !control) return id;
+    return control && in->control && !is_foreign(in, at, special->bytes) ? id : -1;
 }
 
 /* Copies the pieces of `from` to `to`, the raw ones cut at the tokens of one length. */
@@ -80,7 +97,7 @@ static smt_status cut_specials(const smt_vocab *vocab, const subject *in, piece_
     return status;
 }
 
-smt_status smt_token_encode_plain(smt_token_work *work, const char *text, size_t bytes, smt_error *err) {
+static smt_status encode_raw(smt_token_work *work, const char *text, size_t bytes, smt_error *err) {
     work->clean.bytes = 0;
     SMT_TRY(smt_token_clean(text, bytes, &work->clean, NULL, err));
     uint32_t clean_bytes = (uint32_t)work->clean.bytes;
@@ -93,11 +110,15 @@ static smt_status encode_pieces(smt_token_work *work, const subject *in, smt_err
     smt_status status = cut_specials(work->vocab, in, &pieces, err);
     for (size_t i = 0; i < pieces.count && status == SMT_OK; i++) {
         piece item = pieces.items[i];
-        status = item.id >= 0 ? smt_token_put(work, item.id, err)
-                              : smt_token_encode_plain(work, in->text + item.start, item.bytes, err);
+        status = item.id >= 0 ? smt_token_put(work, item.id, err) : encode_raw(work, in->text + item.start, item.bytes, err);
     }
     smt_free(pieces.items);
     return status;
+}
+
+smt_status smt_token_encode_given(smt_token_work *work, const char *text, size_t bytes, smt_error *err) {
+    subject in = {text, bytes, NULL, false, true};
+    return encode_pieces(work, &in, err);
 }
 
 /* The beginning token is put in front as `bos` says, or where the text does not begin with it. */
@@ -142,12 +163,12 @@ static smt_status encode_subject(const smt_vocab *vocab, const subject *in, bos_
 
 smt_status smt_token_encode(const smt_vocab *vocab, const char *text, size_t bytes, uint32_t flags, int32_t **out_tokens,
                             size_t *out_count, smt_error *err) {
-    subject in = {text, bytes, NULL, flags & SMT_TOKENIZE_SPECIAL};
+    subject in = {text, bytes, NULL, flags & SMT_TOKENIZE_SPECIAL, false};
     return encode_subject(vocab, &in, flags & SMT_TOKENIZE_BOS ? BOS_ALWAYS : BOS_NEVER, out_tokens, out_count, err);
 }
 
 smt_status smt_token_encode_prompt(const smt_vocab *vocab, const char *text, const uint8_t *given, size_t bytes,
                                    int32_t **out_tokens, size_t *out_count, smt_error *err) {
-    subject in = {text, bytes, given, true};
+    subject in = {text, bytes, given, true, true};
     return encode_subject(vocab, &in, BOS_ONCE, out_tokens, out_count, err);
 }

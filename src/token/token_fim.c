@@ -20,9 +20,9 @@ static smt_status encode(smt_token_work *work, const smt_fim *request, smt_error
     const smt_vocab *vocab = work->vocab;
     if (vocab->adds_bos) SMT_TRY(smt_token_put(work, vocab->bos, err));
     SMT_TRY(smt_token_put(work, vocab->fim[0], err));
-    if (request->prefix_bytes) SMT_TRY(smt_token_encode_plain(work, request->prefix, request->prefix_bytes, err));
+    if (request->prefix_bytes) SMT_TRY(smt_token_encode_given(work, request->prefix, request->prefix_bytes, err));
     SMT_TRY(smt_token_put(work, vocab->fim[1], err));
-    if (request->suffix_bytes) SMT_TRY(smt_token_encode_plain(work, request->suffix, request->suffix_bytes, err));
+    if (request->suffix_bytes) SMT_TRY(smt_token_encode_given(work, request->suffix, request->suffix_bytes, err));
     return smt_token_put(work, vocab->fim[2], err);
 }
 

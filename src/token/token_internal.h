@@ -117,8 +117,8 @@ smt_status smt_split_run(const smt_split *split, const char *text, uint32_t byte
 void smt_split_scratch_free(smt_split_scratch *scratch);
 
 /* ---- token_encode.c ---- */
-/* The ids of one text without special tokens, appended to work->ids. */
-smt_status smt_token_encode_plain(smt_token_work *work, const char *text, size_t bytes, smt_error *err);
+/* The ids of a text that others wrote, appended to work->ids: no control token is recognised, however the file types it. */
+smt_status smt_token_encode_given(smt_token_work *work, const char *text, size_t bytes, smt_error *err);
 void smt_token_work_free(smt_token_work *work);
 
 /* ---- token_merge.c ---- */
