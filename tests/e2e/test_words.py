@@ -192,6 +192,37 @@ class Words(cli.Case):
         for line in ("expert_gating_func: softmax", "expert_group_count: 1", "expert_weights_norm: false"):
             self.assertIn(line, document["assumed"])
 
+    def test_quantize(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            text = self.good("quantize", SPM, out, "q8_0").out.decode()
+            self.assertRegex(text, r"F16 +-> Q8_0 .* token_embd.weight")
+            self.assertRegex(text, r"\d+ tensors, .* MiB -> .* MiB, \d+\.\d+ bits per weight")
+            tensors = {t["name"]: t for t in self.good("inspect", out, "--json").json()["tensors"]}
+            self.assertEqual(tensors["output_norm.weight"]["type"], "F32")
+            document = self.good("quantize", "--json", "-t", "2", SPM, out, "Q4_K_M", "--tensor-type", "ffn_up=Q5_1", "--tensor-type",
+                                 r"blk\.\d+\.attn_k=q8_0", "--output-tensor-type", "F16", "--pure").json()
+            tensors = {t["name"]: t for t in document["tensors"]}
+            self.assertEqual(tensors["blk.0.ffn_up.weight"]["to"], "Q5_1")
+            self.assertEqual(tensors["blk.1.attn_k.weight"]["to"], "Q8_0")
+            self.assertEqual(tensors["output.weight"]["to"], "F16")
+            self.assertEqual(tensors["output_norm.weight"]["error"], 0)
+            self.assertGreater(tensors["blk.0.ffn_up.weight"]["error"], 0)
+            self.assertTrue(tensors["blk.0.attn_q.weight"]["fallback"])
+            self.assertEqual(document["bytes"], sum(t["bytes"] for t in document["tensors"]))
+            shapes = {t["name"]: (t["type"], t["bytes"]) for t in self.good("inspect", out, "--json").json()["tensors"]}
+            self.assertEqual(shapes, {n: (t["to"], t["bytes"]) for n, t in tensors.items()})
+            dry = self.good("quantize", "--dry-run", "--json", SPM, os.path.join(folder, "none.gguf"), "Q8_0").json()
+            self.assertIsNone(dry["tensors"][0]["error"])
+            self.bad(2, "IN OUT TYPE", "quantize", SPM, out)
+            self.bad(2, 'no type or mix "Q9"', "quantize", SPM, out, "Q9")
+            self.bad(2, "same file", "quantize", out, out, "Q8_0")
+            self.bad(2, "PATTERN=TYPE", "quantize", SPM, out, "Q8_0", "--tensor-type", "ffn")
+            self.bad(2, "already", "quantize", out, os.path.join(folder, "none.gguf"), "Q4_0")
+            self.bad(1, "no-such-file", "quantize", "no-such-file", out, "Q8_0")
+            self.bad(1, "importances", "quantize", SPM, out, "Q8_0", "--imatrix", SPM)
+            self.assertEqual(os.listdir(folder), ["out.gguf"])
+
     def test_output_fails(self):
         if os.path.exists("/dev/full"):
             with open("/dev/full", "wb") as full:
