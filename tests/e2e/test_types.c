@@ -1,5 +1,5 @@
-/* test_types.c: every tensor type from file to logits: small models of both families, mixed as real quantisers mix them, against the plain-C
- * forward pass of src/ref over the same file. The routing must agree. */
+/* test_types.c: every tensor type from file to logits: small models of both families, in one type and mixed as real quantisers mix them,
+ * against the plain-C forward pass of src/ref over the same file. The routing must agree. */
 #include "engine_support.h"
 #include "tiny_model.h"
 
@@ -77,26 +77,56 @@ static void compare(const char *path, const char *name, double bound) {
     smt_engine_free(engine);
 }
 
-static void test_all_types(void **state) {
+static void check_file(const char *name, bool llama, const smt_tiny_options *options) {
+    char path[1024];
+    smt_error err;
+    snprintf(path, sizeof path, "%s/test_types-%ld.gguf", SMT_TEST_WORK, (long)getpid());
+    SMT_ASSERT_OK(llama ? smt_tiny_llama(path, options, &err) : smt_tiny_deepseek2(path, options, &err), &err);
+    /* keys derived from a quantised attn_kv_b are rounded to F16 on the device, and not in the reference */
+    compare(path, name, options->old_layout && !llama ? 1e-3 : 1e-4);
+    remove(path);
+}
+
+static bool listed(smt_dtype type, const smt_dtype *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == type) return true;
+    return false;
+}
+
+/* Files of one type, in the old and new forms of latent attention by turns. In the quick tier one type of each way to read a block. */
+static void test_single(void **state) {
     (void)state;
-    static const smt_dtype types[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0,
-                                      SMT_DTYPE_Q5_0, SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K};
-    for (size_t i = 0; i < SMT_COUNT(types); i++)
-        for (int llama = 0; llama < 2; llama++) {
-            if (llama && !smt_test_full() && types[i] != SMT_DTYPE_Q4_K) continue; /* the same kernels, without experts */
-            const char *name = smt_dtype_get((uint32_t)types[i])->name;
-            char path[1024];
-            smt_error err;
-            smt_tiny_options options = {.type = types[i], .n_layers = 2, .old_layout = i % 2 == 1, .gqa = true};
-            snprintf(path, sizeof path, "%s/test_types-%ld.gguf", SMT_TEST_WORK, (long)getpid());
-            SMT_ASSERT_OK(llama ? smt_tiny_llama(path, &options, &err) : smt_tiny_deepseek2(path, &options, &err), &err);
-            /* keys derived from a quantised attn_kv_b are rounded to F16 on the device, and not in the reference */
-            compare(path, name, options.old_layout && !llama ? 1e-3 : 1e-4);
-            remove(path);
-        }
+    static const smt_dtype quick[] = {SMT_DTYPE_F32,  SMT_DTYPE_F16,  SMT_DTYPE_Q8_0,  SMT_DTYPE_Q5_1,
+                                      SMT_DTYPE_Q4_K, SMT_DTYPE_Q6_K, SMT_DTYPE_MXFP4, SMT_DTYPE_IQ2_S};
+    uint32_t turn = 0;
+    for (uint32_t id = 0; id < SMT_DTYPE_LIMIT; id++) {
+        const smt_dtype_info *info = smt_dtype_get(id);
+        if (!info || !info->runs) continue;
+        turn++;
+        if (!smt_test_full() && !listed((smt_dtype)id, quick, SMT_COUNT(quick))) continue;
+        smt_tiny_options options = {
+            .type = (smt_dtype)id, .n_layers = 2, .old_layout = turn % 2 == 1, .gqa = true, .wide = info->elems == 256};
+        check_file(info->name, false, &options);
+        if (smt_test_full() || id == SMT_DTYPE_Q4_K)
+            check_file(info->name, true, &options); /* the same kernels, without experts */
+    }
+}
+
+/* Files as quantisers make them: several types in one, and others where rows are too short for a block. */
+static void test_mixes(void **state) {
+    (void)state;
+    static const smt_dtype bases[] = {SMT_DTYPE_Q2_K, SMT_DTYPE_Q3_K, SMT_DTYPE_Q4_K, SMT_DTYPE_Q5_K, SMT_DTYPE_IQ4_XS};
+    for (size_t i = 0; i < SMT_COUNT(bases); i++) {
+        if (!smt_test_full() && i > 0) continue;
+        char name[32];
+        snprintf(name, sizeof name, "mix of %s", smt_dtype_get((uint32_t)bases[i])->name);
+        smt_tiny_options options = {.type = bases[i], .mix = true, .n_layers = 3, .old_layout = i % 2 == 1, .gqa = true};
+        check_file(name, false, &options);
+        if (smt_test_full()) check_file(name, true, &options);
+    }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_types)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_single), cmocka_unit_test(test_mixes)};
     return cmocka_run_group_tests(tests, smt_engine_test_setup, smt_engine_test_teardown);
 }

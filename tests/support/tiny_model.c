@@ -4,7 +4,9 @@
 #include "tiny_model.h"
 #include "gguf_write.h"
 #include "quant/quant.h"
+#include "random_blocks.h"
 #include "support.h"
+#include "tiny_types.h"
 
 #include <math.h>
 
@@ -16,6 +18,7 @@ typedef struct shape {
     float yarn_factor, log_multiplier;
 } shape;
 static const shape usual = {256, 8, 512, 96, 256, 256, 32, 16, 32, 4, 0.0707f};
+static const shape wide = {256, 8, 512, 256, 256, 256, 32, 16, 32, 4, 0.0707f};
 /* No size divides another; the pairs of a head see all of YaRN's ramp. */
 static const shape small = {48, 4, 80, 16, 20, 24, 16, 8, 12, 40, 0.1f};
 
@@ -37,7 +40,9 @@ static maker start(const char *architecture, const smt_tiny_options *options, ui
                    .type = options->type,
                    .architecture = architecture,
                    .options = options,
-                   .s = options->small ? small : usual,
+                   .s = options->small  ? small
+                        : options->wide ? wide
+                                        : usual,
                    .n_layers = options->n_layers ? options->n_layers : 3,
                    .n_experts = options->n_experts ? options->n_experts : 8};
 }
@@ -84,32 +89,33 @@ static void common_keys(maker *m, uint32_t n_vocab) {
 
 /* ---- tensors ---- */
 
-/* What a quantiser falls back to where rows are no whole number of blocks. */
-static smt_dtype fitting_type(smt_dtype type, uint64_t k) {
-    const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
-    if (k % info->elems == 0) return type;
-    if (k % 32) return SMT_DTYPE_F16;
-    if (type == SMT_DTYPE_Q6_K) return SMT_DTYPE_Q8_0;
-    return SMT_DTYPE_Q5_0;
+/* Values to bytes; without an encoder, blocks that mean other values of the same deviation. */
+static void encode(maker *m, smt_dtype type, const float *values, float deviation, void *bytes, uint64_t n) {
+    if (!smt_quant_encode(type, values, bytes, n))
+        smt_test_blocks(&m->random, type, bytes, (size_t)(n / smt_dtype_get((uint32_t)type)->elems), deviation);
 }
 
 /* n_planes of [rows, k], normally distributed around `mean`. */
 static void tensor(maker *m, const char *name, smt_dtype type, const uint64_t ne[4], float mean, float deviation) {
     uint64_t n = ne[0] * ne[1] * ne[2] * ne[3];
-    type = fitting_type(type, ne[0]);
+    type = smt_tiny_fitting(type, ne[0]);
     float *values = smt_alloc((size_t)n, sizeof *values);
     void *bytes = smt_alloc((size_t)(n / ne[0]), (size_t)smt_dtype_row_bytes(type, ne[0]));
     for (uint64_t i = 0; values && i < n; i++) values[i] = mean + deviation * smt_test_normal(&m->random);
     if (m->writer.status != SMT_OK) { /* the first failure is the one to report */
     } else if (!values || !bytes)
         m->writer.status = SMT_FAIL(&m->writer.err, SMT_MEMORY, "out of memory making tensor %s", name);
-    else if (!smt_quant_encode(type, values, bytes, n))
-        m->writer.status = SMT_FAIL(&m->writer.err, SMT_UNSUPPORTED, "tensor %s: no encoder for type %s", name,
-                                    smt_dtype_get((uint32_t)type)->name);
-    else
+    else {
+        encode(m, type, values, deviation, bytes, n);
         smt_gguf_write_tensor(&m->writer, name, (uint32_t)type, ne, bytes);
+    }
     smt_free(values);
     smt_free(bytes);
+}
+
+/* The type of a matrix; layer UINT32_MAX: outside the layers. */
+static smt_dtype matrix_type(const maker *m, const char *name, uint32_t layer) {
+    return m->options->mix ? smt_tiny_mixed(m->type, name, layer, m->n_layers) : m->type;
 }
 
 static const char *layer_name(uint32_t layer, const char *name, char text[64]) {
@@ -120,7 +126,8 @@ static const char *layer_name(uint32_t layer, const char *name, char text[64]) {
 /* `inputs` is what a device multiplies with, which for a transposed tensor is not ne[0]. */
 static void matrix(maker *m, uint32_t layer, const char *name, uint64_t k, uint64_t rows, uint64_t planes, uint32_t inputs) {
     char text[64];
-    tensor(m, layer_name(layer, name, text), m->type, (uint64_t[]){k, rows, planes, 1}, 0, 1 / sqrtf((float)inputs));
+    tensor(m, layer_name(layer, name, text), matrix_type(m, name, layer), (uint64_t[]){k, rows, planes, 1}, 0,
+           1 / sqrtf((float)inputs));
 }
 
 static void vector(maker *m, uint32_t layer, const char *name, uint64_t n, float mean, float deviation) {
@@ -131,9 +138,11 @@ static void vector(maker *m, uint32_t layer, const char *name, uint64_t n, float
 static void end_tensors(maker *m, uint32_t n_vocab, bool tied) {
     const uint32_t n_embd = m->s.n_embd;
     const float spread = 2.5f / sqrtf((float)n_embd); /* logits of deviation 2.5 */
-    tensor(m, "token_embd.weight", m->type, (uint64_t[]){n_embd, n_vocab, 1, 1}, 0, tied ? spread : 1);
+    tensor(m, "token_embd.weight", matrix_type(m, "token_embd.weight", UINT32_MAX), (uint64_t[]){n_embd, n_vocab, 1, 1}, 0,
+           tied ? spread : 1);
     tensor(m, "output_norm.weight", SMT_DTYPE_F32, (uint64_t[]){n_embd, 1, 1, 1}, 1, 0.1f);
-    if (!tied) tensor(m, "output.weight", m->type, (uint64_t[]){n_embd, n_vocab, 1, 1}, 0, spread);
+    if (!tied)
+        tensor(m, "output.weight", matrix_type(m, "output.weight", UINT32_MAX), (uint64_t[]){n_embd, n_vocab, 1, 1}, 0, spread);
 }
 
 static void dense_feed_forward(maker *m, uint32_t layer) {

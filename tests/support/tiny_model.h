@@ -2,8 +2,8 @@
  * enough to run anywhere in a moment. The same options give the same bytes. The weights are scaled so that activations stay of
  * order 1, logits differ, and every expert gets used.
  *
- * Rows whose length no block of the chosen type divides fall back as in real files (Q4_K to Q5_0, Q6_K to Q8_0): the expert
- * width is 96 and the head's unrotated part 32, so that K-quant files hold both kinds. */
+ * Rows whose length no block of the chosen type divides fall back as in real files (tiny_types.h): the expert width is 96 and the
+ * head's unrotated part 32, so that files of types with blocks of 256 hold both kinds. Types without an encoder get random blocks. */
 #ifndef SMT_TINY_MODEL_H
 #define SMT_TINY_MODEL_H
 
@@ -27,6 +27,8 @@ typedef struct smt_tiny_options { /* zero means default */
     bool gqa;        /* llama, deepseek: two key-value heads for all heads */
     bool biases;     /* llama, deepseek: on every product of attention and of dense feed-forward */
     bool divisors;   /* llama: rope_freqs.weight */
+    bool mix;        /* `type` names a mix of several types, put together as llama.cpp's quantiser does: tiny_types.h */
+    bool wide;       /* experts 256 wide: all their matrices in types with blocks of 256 */
     bool small;      /* widths for files of a quarter of a megabyte: no K-quants */
 } smt_tiny_options;
 
