@@ -1,10 +1,16 @@
 """What goes into text and comes out of it, on whatever Vulkan driver the environment gives: stop strings, biases, penalties,
-log-probabilities, perplexity."""
+log-probabilities, perplexity, chat."""
+import fcntl
 import json
 import math
 import os
+import pty
+import select
+import subprocess
 import sys
 import tempfile
+import termios
+import time
 
 import cli
 
@@ -173,6 +179,181 @@ class Perplexity(Work):
         self.bad(2, "leaves gaps", "perplexity", "-m", DENSE, "-f", file, "-c", 16, "--stride", 16)
         self.bad(2, "exclude", "perplexity", "-m", DENSE, "-f", file, "-c", 16, "--stride", 4, "--second-half")
         self.bad(2, "2 tokens", "perplexity", "-m", DENSE, "-f", file, "-c", 1)
+
+
+CHAT = ["--chat-template", "deepseek2", *GREEDY]
+
+
+class Chat(Work):
+    """From a pipe: one message a line."""
+
+    def talk(self, *lines, model=DENSE, args=("-n", 8)):
+        return self.good("chat", "-m", model, *CHAT, *args, "-v", stdin="".join(line + "\n" for line in lines).encode())
+
+    def saved(self, name="saved"):
+        with open(self.path(name)) as f:
+            return json.load(f)
+
+    def test_turns(self):
+        """The answers are those of `run` to the same words, also where most of the prompt is still in the cache."""
+        result = self.talk("the first", "/save " + self.path("saved"), "and more", "/save " + self.path("later"))
+        first, later = self.saved(), self.saved("later")
+        self.assertEqual([m["role"] for m in later], ["user", "assistant"] * 2)
+        self.assertEqual([m["content"] for m in later[::2]], ["the first", "and more"])
+        self.assertEqual(later[:2], first)
+        self.assertEqual(result.out.decode(), "%s\n%s\n" % (later[1]["content"], later[3]["content"]))
+        prompt = "User: the first\n\nAssistant:"
+        whole = self.good("run", "-m", DENSE, "-p", prompt, "-n", 8, *GREEDY).out.decode()
+        self.assertEqual(later[1]["content"], whole.lstrip(" "))
+        prompt += " %s</s>User: and more\n\nAssistant:" % later[1]["content"]
+        whole = self.good("run", "-m", DENSE, "-p", prompt, "-n", 8, "--special", *GREEDY).out.decode()
+        self.assertEqual(later[3]["content"], whole.lstrip(" "))
+        cached = [int(line.split(" tokens, ")[1].split()[0]) for line in result.err.splitlines() if "from the cache" in line]
+        self.assertEqual(cached[0], 0)
+        self.assertGreater(cached[1], 10)
+
+    def test_files(self):
+        turns = ["/system Be brief.", "the \u20ac first", "/save " + self.path("saved")]
+        self.talk(*turns)
+        self.assertEqual([m["role"] for m in self.saved()], ["system", "user", "assistant"])
+        self.assertEqual(self.saved()[0]["content"], "Be brief.")
+        again = self.talk("/load " + self.path("saved"), "more", "/save " + self.path("loaded"))
+        straight = self.talk("the \u20ac first", "more", "/save " + self.path("straight"), args=("-n", 8, "--system", "Be brief."))
+        self.assertEqual(self.saved("loaded"), self.saved("straight"))
+        self.assertEqual(again.out.splitlines()[-1:], straight.out.splitlines()[-1:])
+        self.talk("/load " + self.path("saved"), "/reset", "/save " + self.path("reset"), "/system", "/save " + self.path("none"))
+        self.assertEqual(self.saved("reset"), self.saved()[:1])
+        self.assertEqual(self.saved("none"), [])
+        with open(self.path("object"), "w") as f:
+            json.dump({"messages": self.saved()}, f)
+        self.talk("/load " + self.path("object"), "/save " + self.path("copy"))
+        self.assertEqual(self.saved("copy"), self.saved())
+        self.assertEqual(sorted(os.listdir(self.folder.name)), ["copy", "loaded", "none", "object", "reset", "saved", "straight"])
+        for content, words in ((b"[1]", "message 0 has no role"), (b'[{"role":"user","content":"x"},{"role":"user","content":1}]', "message 1"),
+                               (b"{}", "not a JSON array"), (b"[", "line 1")):
+            self.bad(1, words, "chat", "-m", DENSE, *CHAT, stdin=b"/load %s\n" % self.write("bad", content).encode())
+        for line, words in (("/load", "/load FILE"), ("/save", "/save FILE"), ("/load no-such-file", "no-such-file"),
+                            ("/save no-such-folder/x", "no-such-folder/x"), ("/bogus x", "/bogus (")):
+            self.bad(1, words, "chat", "-m", DENSE, *CHAT, stdin=line.encode())
+
+    def test_lines(self):
+        self.talk("one\\", "two\\", "", "//three", "", "/save " + self.path("saved"), "/exit", "not any more")
+        self.assertEqual([m["content"] for m in self.saved()[::2]], ["one\ntwo\n", "/three"])
+        self.talk("/system a\\", "b", "/save " + self.path("saved"), "last\\")
+        self.assertEqual(self.saved()[0]["content"], "a\nb")
+
+    def test_context(self):
+        """Old turns leave the prompt, not the conversation; a message that cannot fit is an error with its size."""
+        lines = ["message number %d" % i for i in range(6)]
+        result = self.talk("/system Short.", *lines, "/save " + self.path("saved"), args=("-n", 8, "-c", 96))
+        self.assertIn("notice: the context of 96 tokens is full", result.err)
+        self.assertEqual([m["content"] for m in self.saved()[1::2]], lines)
+        self.assertEqual(len(result.out.decode().split("\n")) > 6, True)
+        self.bad(1, "the context holds 96", "chat", "-m", DENSE, *CHAT, "-c", 96, stdin=b"word " * 100 + b"\n")
+
+    def test_refusals(self):
+        self.bad(1, "template", "chat", "-m", DENSE, stdin=b"x\n")
+        self.bad(1, "no-such-template", "chat", "-m", DENSE, "--chat-template", "no-such-template", stdin=b"x\n")
+        self.bad(1, "UTF-8", "chat", "-m", DENSE, *CHAT, stdin=b"\xff\n")
+        self.bad(2, "--stop", "chat", "-m", DENSE, *CHAT, "--stop", "")
+        self.assertEqual(self.good("chat", "-m", DENSE, *CHAT, stdin=b"").out, b"")
+
+
+class Terminal(Work):
+    """Somebody types: stdin and stderr are a terminal, answers go to a pipe."""
+
+    def setUp(self):
+        super().setUp()
+        self.master, slave = pty.openpty()
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, self.master)
+        self.addCleanup(os.close, reader)
+        env = cli.environment(XDG_STATE_HOME=self.path("state"), TERM="xterm", LC_ALL="C.UTF-8")
+        self.program = subprocess.Popen([cli.BIN, "chat", "-m", DENSE, *CHAT, "-c", "4096"], stdin=slave, stdout=writer, stderr=slave,
+                                        env=env, start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.addCleanup(self.program.wait)
+        self.addCleanup(self.program.kill)
+        os.close(slave)
+        os.close(writer)
+        self.shown, self.answers, self.reader = b"", b"", reader
+
+    def wait_for(self, ready, what):
+        end = time.monotonic() + 120
+        while not ready():
+            self.assertLess(time.monotonic(), end, "waiting for %s; shown: %r; answers: %r" % (what, self.shown, self.answers))
+            for source in select.select([self.master, self.reader], [], [], 1)[0]:
+                try:
+                    got = os.read(source, 4096)
+                except OSError:  # the terminal is gone
+                    got = b""
+                if source == self.master:
+                    self.shown += got
+                else:
+                    self.answers += got
+                if not got and self.program.poll() is not None:
+                    return
+
+    def expect(self, words):
+        """Waits until the terminal shows the words, and forgets what it has shown up to there."""
+        self.wait_for(lambda: words in self.shown, words)
+        self.assertIn(words, self.shown)
+        self.shown = self.shown[self.shown.index(words) + len(words):]
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def interrupted_answer(self):
+        before = len(self.answers)
+        self.wait_for(lambda: len(self.answers) > before + 3, "an answer")
+        self.type("\x03")
+        self.expect(b"stopped]")
+
+    def messages(self, name):
+        with open(self.path(name)) as f:
+            return json.load(f)
+
+    def test_typing(self):
+        self.expect(b"/help")
+        self.expect(b"> ")
+        self.type("h\u00e4llo\r")
+        self.interrupted_answer()
+        self.expect(b"> ")
+        self.type("two\\\r")
+        self.expect(b"... ")
+        self.type("lin\u20acs\x7f\x7f\u20acs\r")  # the end of the word deleted and typed again
+        self.interrupted_answer()
+        self.type("/save %s\r" % self.path("saved"))
+        self.expect(b"[saved]")
+        saved = self.messages("saved")
+        self.assertEqual([m["content"] for m in saved[::2]], ["h\u00e4llo", "two\nlin\u20acs"])
+        self.assertEqual(self.answers.replace(b"\0", b"").decode(), "".join(m["content"] + "\n" for m in saved[1::2]))
+        self.type("/reset\r")
+        self.expect(b"[a new conversation]")
+        self.type("/save %s\r" % self.path("empty"))
+        self.expect(b"[saved]")
+        self.assertEqual(self.messages("empty"), [])
+        self.type("/load %s\r" % self.path("saved"))
+        self.expect(b"[4 messages]")
+        self.type("/bogus\r")
+        self.expect(b"no command /bogus")  # and the chat goes on
+        self.type("/save %s\r" % self.path("again"))
+        self.expect(b"[saved]")
+        self.assertEqual(self.messages("again"), saved)
+        self.type("half a line\x03")
+        self.expect(b"Ctrl-C again")
+        self.expect(b"> ")
+        self.type("\x03")
+        self.assertEqual(self.program.wait(60), 0)
+        with open(self.path("state/seamount/chat_history")) as f:
+            history = f.read()
+        self.assertIn("/reset", history)
+        self.assertNotIn("half", history)
+
+    def test_end(self):
+        self.expect(b"> ")
+        self.type("\x04")
+        self.assertEqual(self.program.wait(60), 0)
 
 
 if cli.call("devices", "--json").code != 0:

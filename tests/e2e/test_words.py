@@ -7,7 +7,7 @@ import tempfile
 import cli
 
 BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
-COMMANDS = ["run", "eval", "perplexity", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize"]
+COMMANDS = ["run", "chat", "eval", "perplexity", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize"]
 
 
 def lines(values):
@@ -25,8 +25,8 @@ class Words(cli.Case):
         self.assertRegex(self.good("--version").out.decode(), r"^seamount \d+\.\d+\.\d+\n$")
 
     def test_wrong_commands(self):
-        self.bad(2, "run, eval, perplexity", "nonsense")
-        self.bad(2, "run, eval, perplexity")
+        self.bad(2, "run, chat, eval", "nonsense")
+        self.bad(2, "run, chat, eval")
         self.bad(2, "--nonsense", "--nonsense")
         self.bad(2, "-ngl", "-ngl", "3", "run")
         self.bad(2, "too many", "inspect", BPE, BPE)
@@ -52,7 +52,7 @@ class Words(cli.Case):
         self.bad(2, "exclude", *run, "-f", "x")
 
     def test_model_needed(self):
-        for command in ("run", "eval", "perplexity", "tokenize", "detokenize", "kernels"):
+        for command in ("run", "chat", "eval", "perplexity", "tokenize", "detokenize", "kernels"):
             self.bad(2, "-m FILE", command)
 
     def test_eval_words(self):

@@ -5,7 +5,8 @@
  *     An option always takes the next word, even one that begins with '-'; "--" ends the options.
  *   - Every option has an environment mirror: SEAMOUNT_ and the long name in capitals (--ctx-size: SEAMOUNT_CTX_SIZE; flags take
  *     1 or 0). It counts for the commands that have the option; the command line goes before it. This is the only place of the
- *     project that reads the environment, apart from the cache folder's XDG_CACHE_HOME and HOME.
+ *     project that reads the environment, apart from XDG_CACHE_HOME, XDG_STATE_HOME and HOME for the
+ *     user's folders.
  *   - Whatever is wrong is one line on stderr that names the word, and exit status 2. */
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
@@ -18,6 +19,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
 
 typedef enum cli_command {
     CMD_RUN,
+    CMD_CHAT,
     CMD_EVAL,
     CMD_PERPLEXITY,
     CMD_TOKENIZE,
@@ -51,6 +53,7 @@ typedef enum cli_option {
     OPT_LOGPROBS,
     OPT_EXPERT_USE,
     OPT_STOP,
+    OPT_SYSTEM,
     OPT_STRIDE,
     OPT_SECOND_HALF,
     OPT_TOKENS,

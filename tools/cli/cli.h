@@ -14,6 +14,7 @@
 
 /* The commands, each in cmd_<name>.c (detokenize in cmd_tokenize.c). */
 int cmd_run(const cli_args *args);
+int cmd_chat(const cli_args *args);
 int cmd_eval(const cli_args *args);
 int cmd_perplexity(const cli_args *args);
 int cmd_tokenize(const cli_args *args);
@@ -50,6 +51,8 @@ void cli_print_safe(const char *text, size_t bytes);
 bool cli_read_file(const char *path, char **out, size_t *out_bytes);
 /* Creates or replaces a file. False with a message. */
 bool cli_write_file(const char *path, const void *bytes, size_t count);
+/* The same by way of a new file beside it: at any time the path holds the old content or the new. */
+bool cli_replace_file(const char *path, const void *bytes, size_t count);
 
 /* ---- messages.c ---- */
 
@@ -97,6 +100,10 @@ void cli_notice_vocabulary(const smt_file *file);
 /* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process. */
 void cli_watch_interrupts(smt_runner *runner);
 bool cli_interrupted(void);
+/* For programs that go on: a Ctrl-C has not been, and the next one is the first again. A request to end (SIGTERM) stays. */
+void cli_forget_interrupt(void);
+/* The program's folder below the user's own one of a kind: $XDG_..., or `below_home` in the home folder. False: there is none. */
+bool cli_user_folder(const char *variable, const char *below_home, char *path, size_t capacity);
 
 /* What commands that compute need: the model on its device, and one session. */
 typedef struct cli_engine {
@@ -156,7 +163,10 @@ typedef struct cli_generator {
     int32_t *tokens; /* [n_tokens]: prompt, then answer; the session holds a beginning of them */
     size_t n_tokens, capacity;
     uint32_t n_ctx;
-    cli_expert_use expert_use; /* with --expert-use, over all generations */
+    cli_expert_use expert_use;     /* with --expert-use, over all generations */
+    const smt_chat_template *chat; /* borrowed: what ends an answer besides; NULL: a plain text is continued */
+    const char **stops;            /* [n_stops]: stop strings */
+    uint32_t n_stops;
     double load_s;
     /* Of the last generation: */
     size_t n_prompt, n_reused; /* prompt tokens, and how many of them the session still held */
@@ -171,6 +181,8 @@ typedef struct cli_generator {
  * a generator at any stage, zeroed too. */
 int cli_generator_load(const cli_args *args, cli_generator *g);
 int cli_generator_start(cli_generator *g, uint32_t n_ctx);
+/* From here on answers are turns of a chat: the template's stops hold, and an answer has no blank in front. */
+int cli_generator_set_chat(cli_generator *g, const smt_chat_template *chat);
 void cli_generator_close(cli_generator *g);
 
 /* Answers `prompt` with `most` tokens at most (-1: as many as the context holds); tokens that the session holds already are not

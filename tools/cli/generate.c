@@ -13,17 +13,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_stops(const cli_args *args) {
-    const cli_value *stops = &args->values[OPT_STOP];
-    for (uint32_t i = 0; i < stops->n_list; i++)
-        if (!*stops->list[i]) return cli_fail(CLI_WRONG, "--stop: an empty text");
+static bool add_stop(cli_generator *g, const char *text) {
+    const char **grown = realloc(g->stops, (g->n_stops + 1) * sizeof *grown);
+    if (!grown) return false;
+    g->stops = grown;
+    g->stops[g->n_stops++] = text;
+    return true;
+}
+
+static int read_stops(cli_generator *g) {
+    const cli_value *given = &g->args->values[OPT_STOP];
+    for (uint32_t i = 0; i < given->n_list; i++) {
+        if (!*given->list[i]) return cli_fail(CLI_WRONG, "--stop: an empty text");
+        if (!add_stop(g, given->list[i])) return cli_no_memory();
+    }
     return CLI_DONE;
 }
 
 int cli_generator_load(const cli_args *args, cli_generator *g) {
     double start = cli_seconds();
     *g = (cli_generator){.args = args};
-    int status = check_stops(args);
+    int status = read_stops(g);
     if (status == CLI_DONE) status = cli_read_biases(args, &g->biases);
     if (status == CLI_DONE) status = cli_engine_load(args, &g->engine);
     if (status != CLI_DONE) return status;
@@ -50,6 +60,13 @@ int cli_generator_start(cli_generator *g, uint32_t n_ctx) {
     return CLI_DONE;
 }
 
+int cli_generator_set_chat(cli_generator *g, const smt_chat_template *chat) {
+    g->chat = chat;
+    for (uint32_t i = 0; smt_chat_template_stop(chat, i); i++)
+        if (!add_stop(g, smt_chat_template_stop(chat, i))) return cli_no_memory();
+    return CLI_DONE;
+}
+
 void cli_generator_close(cli_generator *g) {
     cli_engine_close(&g->engine);
     smt_sampler_free(g->sampler);
@@ -59,6 +76,7 @@ void cli_generator_close(cli_generator *g) {
     free(g->biases.at);
     free(g->logits);
     free(g->tokens);
+    free(g->stops);
     free(g->text);
     *g = (cli_generator){0};
 }
@@ -81,17 +99,20 @@ static int take_prompt(cli_generator *g, const int32_t *prompt, size_t n_prompt)
 
 /* The stream must know what stands before: only the first word of a whole text loses the blank in front of it. */
 static smt_status open_stream(const cli_generator *g, smt_text_stream **out, smt_error *err) {
-    const cli_value *stops = &g->args->values[OPT_STOP];
     const char *ignored;
     size_t bytes;
     smt_status status = smt_text_stream_create(g->tokenizer, out, err);
     for (size_t i = 0; status == SMT_OK && i < g->n_prompt; i++)
         status = smt_text_stream_push(*out, g->tokens[i], &ignored, &bytes, err);
     if (status == SMT_OK) smt_text_stream_flush(*out, &ignored, &bytes);
-    return status == SMT_OK ? smt_text_stream_set_stops(*out, stops->list, stops->n_list, err) : status;
+    return status == SMT_OK ? smt_text_stream_set_stops(*out, g->stops, g->n_stops, err) : status;
 }
 
 /* ---- steps ---- */
+
+static bool is_end(const cli_generator *g, int32_t token) {
+    return g->chat ? smt_chat_template_is_end(g->chat, token) : smt_tokenizer_is_end(g->tokenizer, token);
+}
 
 /* What the session lacks of g->tokens. */
 static int evaluate(cli_generator *g) {
@@ -146,13 +167,14 @@ static int draw(cli_generator *g, int32_t *out_token) {
     smt_error err = {0};
     smt_status drawn = smt_sampler_draw(g->sampler, &options, out_token, &err);
     int status = drawn == SMT_OK ? CLI_DONE : cli_fail_library(drawn, &err);
-    if (status == CLI_DONE && wants && !smt_tokenizer_is_end(g->tokenizer, *out_token))
+    if (status == CLI_DONE && wants && !is_end(g, *out_token))
         status = note_logprobs(g, *out_token, logprob, options.top, options.n_top);
     free(options.top);
     return status;
 }
 
 static int emit(cli_generator *g, const char *text, size_t bytes) {
+    for (; g->chat && g->text_bytes == 0 && bytes && *text == ' '; text++) bytes--;
     if (bytes == 0) return CLI_DONE;
     if (!cli_reserve((void **)&g->text, &g->text_capacity, g->text_bytes + bytes, 1)) return CLI_FAILED;
     memcpy(g->text + g->text_bytes, text, bytes);
@@ -185,7 +207,7 @@ static int answer(cli_generator *g, smt_text_stream *stream, int64_t most, doubl
         int status = draw(g, &token);
         if (status != CLI_DONE) return status;
         if (done == 0) g->first_token_s = cli_seconds() - start;
-        if (smt_tokenizer_is_end(g->tokenizer, token)) return finish(g, CLI_STOP_EOS);
+        if (is_end(g, token)) return finish(g, CLI_STOP_EOS);
         status = accept(g, stream, token);
         if (status != CLI_DONE) return status;
         if (smt_text_stream_stop(stream) >= 0) return finish(g, CLI_STOP_TEXT);

@@ -4,6 +4,7 @@
  *   cmd_*.c     one command each                               support.c   the library as commands use it
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
  *   sampling.c  the sampler that the options describe          messages.c  conversations in JSON
+ *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
@@ -12,6 +13,7 @@
 
 const cli_command_row cli_commands[CMD_COUNT] = {
     [CMD_RUN] = {"run", "run -m FILE (-p TEXT | -f FILE) [options]", "continue a text", 0, cmd_run},
+    [CMD_CHAT] = {"chat", "chat -m FILE [--system TEXT] [options]", "talk with a model", 0, cmd_chat},
     [CMD_EVAL] = {"eval", "eval -m FILE (--tokens LIST | --tokens-file FILE) [options]",
                   "forward pass over given token ids: logits, routing, hidden states", 0, cmd_eval},
     [CMD_PERPLEXITY] = {"perplexity", "perplexity -m FILE -f FILE [options]", "how well a model predicts a text", 0,

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int write_error; /* errno of the first write to stdout that failed */
 
@@ -116,6 +117,27 @@ bool cli_read_file(const char *path, char **out, size_t *out_bytes) {
     bool read = read_stream(file, path, out, out_bytes);
     fclose(file);
     return read;
+}
+
+bool cli_replace_file(const char *path, const void *bytes, size_t count) {
+    char *beside = NULL;
+    if (asprintf(&beside, "%s.XXXXXX", path) < 0) {
+        cli_no_memory();
+        return false;
+    }
+    int file = mkstemp(beside);
+    FILE *stream = file >= 0 ? fdopen(file, "wb") : NULL;
+    bool written = stream && fwrite(bytes, 1, count, stream) == count && fflush(stream) == 0 && fsync(file) == 0;
+    int cause = errno;
+    if (stream) fclose(stream);
+    if (written && rename(beside, path) != 0) {
+        written = false;
+        cause = errno;
+    }
+    if (!written) cli_fail(CLI_FAILED, "%s: %s (%zu bytes)", path, strerror(cause), count);
+    if (!written && file >= 0) unlink(beside);
+    free(beside);
+    return written;
 }
 
 bool cli_write_file(const char *path, const void *bytes, size_t count) {

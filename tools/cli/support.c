@@ -90,16 +90,20 @@ static void log_message(void *user, smt_log_level level, const char *text) {
     }
 }
 
-/* seamount in the user's cache folder; NULL where there is none. */
+bool cli_user_folder(const char *variable, const char *below_home, char *path, size_t capacity) {
+    const char *folder = getenv(variable), *home = getenv("HOME");
+    int length = -1;
+    if (folder && folder[0] == '/')
+        length = snprintf(path, capacity, "%s/seamount", folder); /* relative ones are to be ignored */
+    else if (home && home[0] == '/')
+        length = snprintf(path, capacity, "%s/%s/seamount", home, below_home);
+    return length > 0 && (size_t)length < capacity;
+}
+
+/* NULL where there is none. */
 static const char *default_cache_dir(void) {
     static char path[4096];
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int length = -1;
-    if (cache && cache[0] == '/')
-        length = snprintf(path, sizeof path, "%s/seamount", cache); /* relative ones are to be ignored */
-    else if (home && home[0] == '/')
-        length = snprintf(path, sizeof path, "%s/.cache/seamount", home);
-    return length > 0 && (size_t)length < sizeof path ? path : NULL;
+    return cli_user_folder("XDG_CACHE_HOME", ".cache", path, sizeof path) ? path : NULL;
 }
 
 void cli_device_options(const cli_args *args, smt_device_options *options) {
@@ -120,13 +124,18 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
 /* ---- interruption ---- */
 
 static _Atomic(smt_runner *) watched;
-static atomic_bool interrupted;
+static atomic_int interrupted; /* the signal, or 0 */
 
 static void on_signal(int number) {
-    atomic_store(&interrupted, true);
+    atomic_store(&interrupted, number);
     smt_runner *runner = atomic_load(&watched);
     if (runner) smt_runner_cancel(runner);
-    (void)number;
+}
+
+static void listen_to(int number) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
 }
 
 void cli_watch_interrupts(smt_runner *runner) {
@@ -134,13 +143,16 @@ void cli_watch_interrupts(smt_runner *runner) {
     atomic_store(&watched, runner);
     if (installed) return;
     installed = true;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    listen_to(SIGINT);
+    listen_to(SIGTERM);
 }
 
-bool cli_interrupted(void) { return atomic_load(&interrupted); }
+bool cli_interrupted(void) { return atomic_load(&interrupted) != 0; }
+
+void cli_forget_interrupt(void) {
+    int number = SIGINT;
+    if (atomic_compare_exchange_strong(&interrupted, &number, 0)) listen_to(SIGINT);
+}
 
 /* ---- engine ---- */
 
