@@ -197,6 +197,44 @@ typedef struct smt_quantize_options {
  * the new type's range; SMT_IO; SMT_CANCELLED. */
 SMT_API smt_status smt_quantize(const smt_quantize_options *options, smt_error *err);
 
+/* ---- converting --------------------------------------------------------------------------------------------------- */
+
+/* What a checkpoint is, or became. The strings are static or the caller's. */
+typedef struct smt_convert_summary {
+    const char *architecture, *type;      /* "deepseek2"; "BF16" */
+    const char *tokenizer, *pretokenizer; /* "gpt2" or "llama"; "deepseek-llm", or NULL for "llama" */
+    uint32_t n_layers, n_vocab, n_merges;
+    uint64_t n_tensors, n_params, bytes;   /* of the new file */
+    uint64_t n_source_tensors, n_left_out; /* of the checkpoint: all; those without a place in the new file */
+} smt_convert_summary;
+
+/* Called before each tensor's data, in the order of the new file. The strings live for the call only; offset is 0. */
+typedef void (*smt_convert_fn)(void *user, const smt_tensor_info *tensor);
+
+typedef struct smt_convert_options {
+    size_t struct_size;
+    /* config.json, tokenizer.json, and safetensors files: one model.safetensors, or those that the index names */
+    const char *folder;
+    const char *path; /* the GGUF file; required but in a dry run */
+    const char *type; /* a tensor type or a mix, as for smt_quantize; NULL: BF16, F16 or F32, as the checkpoint (F8: BF16) */
+    const char *name; /* general.name; NULL: the folder's own name */
+    const char *pretokenizer; /* "deepseek-llm" and so on, where tokenizer.json describes one that is not recognised; else NULL */
+    bool vocab_only;          /* no tensors: then only the JSON files are needed */
+    bool dry_run;             /* check, decide and report; read no data, write nothing */
+    smt_callbacks callbacks;  /* progress: SMT_STAGE_WRITE, in bytes of the new file */
+    smt_convert_fn report;    /* called with callbacks.user; may be NULL */
+    smt_convert_summary *summary; /* filled on success; may be NULL */
+} smt_convert_options;
+
+/* Writes a GGUF file from a checkpoint of DeepSeek V2, V3, or the first DeepSeek-MoE, or of Llama's shape. Needs memory for names
+ * and vocabulary and for a slice of a matrix, however large the checkpoint. The file at `path` is replaced when all is on the
+ * disk, and untouched when the call fails or is cancelled. Thread-safe.
+ * SMT_UNSUPPORTED: an architecture, a configuration, a tokenizer or a tensor (named) that GGUF or the engine has no place for;
+ * SMT_FORMAT: damaged or contradicting files, a missing tensor, a wrong shape (expected and found), a value that is not finite;
+ * SMT_INVALID: unknown type or pre-tokenizer; SMT_IO: missing shards, full disk; SMT_NOT_FOUND: no checkpoint in the folder;
+ * SMT_CANCELLED. */
+SMT_API smt_status smt_convert(const smt_convert_options *options, smt_error *err);
+
 /* ---- tokenizer ---------------------------------------------------------------------------------------------------- */
 
 typedef struct smt_tokenizer smt_tokenizer;

@@ -35,9 +35,10 @@ enum {
     INSPECT = 1 << CMD_INSPECT,
     KERNELS = 1 << CMD_KERNELS,
     QUANTIZE = 1 << CMD_QUANTIZE,
+    CONVERT = 1 << CMD_CONVERT,
     COMPUTES = TALKS | EVAL | PERPLEXITY,
     VULKAN = COMPUTES | DEVICES | KERNELS,
-    EVERY = VULKAN | TOKENS | TEMPLATE | INSPECT | QUANTIZE
+    EVERY = VULKAN | TOKENS | TEMPLATE | INSPECT | QUANTIZE | CONVERT
 };
 
 static const option_row options[] = {
@@ -110,9 +111,16 @@ static const option_row options[] = {
     [OPT_IMATRIX] = {NULL, "imatrix", TEXT, 0, 0, 0, QUANTIZE, "FILE", "importance of columns, as llama.cpp writes it"},
     [OPT_PURE] = {NULL, "pure", FLAG, 0, 0, 0, QUANTIZE, NULL, "one type for every matrix"},
     [OPT_ALLOW_REQUANTIZE] = {NULL, "allow-requantize", FLAG, 0, 0, 0, QUANTIZE, NULL, "take tensors that are quantised already"},
-    [OPT_DRY_RUN] = {NULL, "dry-run", FLAG, 0, 0, 0, QUANTIZE, NULL, "say what would be written, and write nothing"},
+    [OPT_TYPE] = {NULL, "type", TEXT, 0, 0, 0, CONVERT, "TYPE",
+                  "of the matrices: bf16, f16, f32, q8_0, q4_k_m, ...; default: 16 or 32 bits, as the checkpoint has them"},
+    [OPT_NAME] = {NULL, "name", TEXT, 0, 0, 0, CONVERT, "NAME", "the model's name in the file; default: the folder's"},
+    [OPT_PRETOKENIZER] = {NULL, "pre", TEXT, 0, 0, 0, CONVERT, "NAME",
+                          "the pre-tokenizer, where it is not recognised: deepseek-llm, deepseek-coder, deepseek-v3, llama-bpe"},
+    [OPT_VOCAB_ONLY] = {NULL, "vocab-only", FLAG, 0, 0, 0, CONVERT, NULL, "a file with the vocabulary and no tensors"},
+    [OPT_DRY_RUN] = {NULL, "dry-run", FLAG, 0, 0, 0, QUANTIZE | CONVERT, NULL, "say what would be written, and write nothing"},
     [OPT_THREADS] = {"-t", "threads", INTEGER, 0, 64, 0, QUANTIZE, "N", "threads to work with; 0: one for each core"},
-    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0, RUN | EVAL | PERPLEXITY | TEMPLATE | DEVICES | INSPECT | KERNELS | QUANTIZE, NULL,
+    [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0,
+                  RUN | EVAL | PERPLEXITY | TEMPLATE | DEVICES | INSPECT | KERNELS | QUANTIZE | CONVERT, NULL,
                   "one JSON document on stdout"},
     [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
 };

@@ -29,6 +29,7 @@ typedef enum cli_command {
     CMD_INSPECT,
     CMD_KERNELS,
     CMD_QUANTIZE,
+    CMD_CONVERT,
     CMD_COUNT
 } cli_command;
 
@@ -82,6 +83,10 @@ typedef enum cli_option {
     OPT_IMATRIX,
     OPT_PURE,
     OPT_ALLOW_REQUANTIZE,
+    OPT_TYPE,
+    OPT_NAME,
+    OPT_PRETOKENIZER,
+    OPT_VOCAB_ONLY,
     OPT_DRY_RUN,
     OPT_THREADS,
     OPT_JSON,

@@ -24,6 +24,7 @@ int cmd_devices(const cli_args *args);
 int cmd_inspect(const cli_args *args);
 int cmd_kernels(const cli_args *args);
 int cmd_quantize(const cli_args *args);
+int cmd_convert(const cli_args *args);
 
 /* ---- output.c ---- */
 
@@ -78,6 +79,8 @@ bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total);
 __attribute__((format(printf, 1, 2)))
 #endif
 void cli_progress_note(const char *format, ...);
+/* What stands behind the bar from now on; borrowed. */
+void cli_progress_label(const char *text);
 /* Takes the bar away: call before writing to the terminal. */
 void cli_progress_clear(void);
 

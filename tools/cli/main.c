@@ -31,6 +31,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                      cmd_kernels},
     [CMD_QUANTIZE] = {"quantize", "quantize IN.gguf OUT.gguf TYPE [options]   (TYPE: Q4_K_M, Q8_0, F16, ...)",
                       "write a GGUF file with other tensor types", 3, cmd_quantize},
+    [CMD_CONVERT] = {"convert", "convert FOLDER OUT.gguf [options]   (FOLDER: config.json, tokenizer.json, safetensors)",
+                     "write a GGUF file from a published checkpoint", 2, cmd_convert},
 };
 
 int main(int argc, char **argv) {

@@ -12,6 +12,7 @@
 #define REDRAW_SECONDS 0.1
 
 static bool drawn;
+static const char *label = ""; /* behind the bar */
 static double drawn_at;
 static bool noting; /* the line is cli_progress_note's */
 
@@ -20,6 +21,8 @@ static bool wanted(void) {
     if (is_terminal < 0) is_terminal = isatty(STDERR_FILENO);
     return is_terminal;
 }
+
+void cli_progress_label(const char *text) { label = text; }
 
 void cli_progress_clear(void) {
     if (drawn) fputs("\r\033[K", stderr);
@@ -60,7 +63,7 @@ bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
         int filled = (int)((double)done / (double)total * BAR_WIDTH);
         for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < filled ? '#' : '.';
         bar[BAR_WIDTH] = 0;
-        fprintf(stderr, "\r%-9s [%s] %3d %%\033[K", names[stage], bar, (int)((double)done / (double)total * 100));
+        fprintf(stderr, "\r%-9s [%s] %3d %%  %s\033[K", names[stage], bar, (int)((double)done / (double)total * 100), label);
         fflush(stderr);
     }
     return !cli_interrupted();
