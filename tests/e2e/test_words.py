@@ -7,7 +7,7 @@ import tempfile
 import cli
 
 BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
-COMMANDS = ["run", "chat", "eval", "perplexity", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize"]
+COMMANDS = ["run", "chat", "eval", "perplexity", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize", "convert"]
 
 
 def lines(values):
