@@ -64,7 +64,7 @@ class Adam:
             p.addcdiv_(m, (v / two).sqrt_().add_(self.eps), value=-lr * rate / one)
 
 
-def schedule(step, steps, warm_up=40, cool_down=0.45):
+def schedule(step, steps, warm_up=40, cool_down=0.32):
     """Relative learning rate: a short rise, a plateau, a straight line to zero over the last `cool_down` of all steps."""
     return min((step + 1) / warm_up, 1.0, (steps - step) / (cool_down * steps))
 
