@@ -28,11 +28,13 @@ static bool open_big(fixture *f, const smt_big_shape *shape) {
     return true;
 }
 
-static void open_tiny(fixture *f, bool llama, const smt_tiny_options *options) {
+typedef smt_status (*tiny_maker)(const char *path, const smt_tiny_options *options, smt_error *err);
+
+static void open_tiny(fixture *f, tiny_maker make_file, const smt_tiny_options *options) {
     smt_error err;
     const char *path = smt_test_work("test_graph_build.gguf");
     *f = (fixture){0};
-    SMT_ASSERT_OK(llama ? smt_tiny_llama(path, options, &err) : smt_tiny_deepseek2(path, options, &err), &err);
+    SMT_ASSERT_OK(make_file(path, options, &err), &err);
     SMT_ASSERT_OK(smt_gguf_open(path, &f->file, &err), &err);
     SMT_ASSERT_OK(smt_model_create(f->file, &f->model, &err), &err);
     remove(path);
@@ -237,17 +239,20 @@ static void check_shapes(fixture *f, uint32_t n_ctx, uint32_t n_batch, uint32_t 
 static void test_tiny(void **state) {
     (void)state;
     const struct {
-        bool llama;
+        tiny_maker make_file;
         smt_tiny_options options;
-    } models[] = {{false, {.type = SMT_DTYPE_F32}},
-                  {false, {.type = SMT_DTYPE_Q4_K, .q_lora = true, .sigmoid = true, .n_experts = 12}},
-                  {false, {.type = SMT_DTYPE_Q8_0, .old_layout = true, .tied = true}},
-                  {true, {.type = SMT_DTYPE_Q6_K, .gqa = true}},
-                  {true, {.type = SMT_DTYPE_F16, .tied = true}}};
+    } models[] = {{smt_tiny_deepseek2, {.type = SMT_DTYPE_F32}},
+                  {smt_tiny_deepseek2, {.type = SMT_DTYPE_Q4_K, .q_lora = true, .sigmoid = true, .n_experts = 12}},
+                  {smt_tiny_deepseek2, {.type = SMT_DTYPE_Q8_0, .old_layout = true, .tied = true}},
+                  {smt_tiny_deepseek2, {.type = SMT_DTYPE_Q4_K, .fused = true, .ahead = true}},
+                  {smt_tiny_deepseek, {.type = SMT_DTYPE_Q4_K}},
+                  {smt_tiny_deepseek, {.type = SMT_DTYPE_F16, .small = true, .gqa = true, .biases = true}},
+                  {smt_tiny_llama, {.type = SMT_DTYPE_Q6_K, .gqa = true, .biases = true, .divisors = true}},
+                  {smt_tiny_llama, {.type = SMT_DTYPE_F16, .tied = true}}};
     const smt_invented devices[] = {{0}, {.range = 128 * MIB, .unified = true, .storage_align = 256}};
     for (size_t i = 0; i < SMT_COUNT(models); i++) {
         fixture f;
-        open_tiny(&f, models[i].llama, &models[i].options);
+        open_tiny(&f, models[i].make_file, &models[i].options);
         for (size_t j = 0; j < SMT_COUNT(devices); j++) {
             use_device(&f, &devices[j]);
             check_shapes(&f, 4096, 64, 1);
@@ -275,12 +280,15 @@ static void test_v2_lite(void **state) {
     close_model(&f);
 }
 
-static void test_v2_and_v3(void **state) {
+/* Every released model that has experts, with latent attention and without. */
+static void test_models_with_experts(void **state) {
     (void)state;
-    const smt_big_shape *const shapes[] = {&smt_big_v2, &smt_big_v3};
-    for (size_t i = 0; i < SMT_COUNT(shapes); i++) {
+    for (size_t i = 0; smt_big_models[i].name; i++) {
         fixture f;
-        if (!open_big(&f, shapes[i])) skip();
+        smt_big_shape shape = smt_big_models[i];
+        if (!shape.n_experts) continue;
+        shape.type = SMT_DTYPE_Q4_K;
+        if (!open_big(&f, &shape)) skip();
         use_device(&f, &(smt_invented){.device_bytes = 1024 * GIB});
         check_shapes(&f, 8192, 8, 5);
         close_model(&f);
@@ -315,7 +323,7 @@ static void test_refuses(void **state) {
     fixture f;
     smt_error err;
     smt_graph *graph;
-    open_tiny(&f, false, &(smt_tiny_options){.type = SMT_DTYPE_F32});
+    open_tiny(&f, smt_tiny_deepseek2, &(smt_tiny_options){.type = SMT_DTYPE_F32});
     use_device(&f, &(smt_invented){.range = 128 * MIB});
     smt_graph_shape shape = {
         .rows = 1, .n_ctx = 4096, .n_blocks = 16 * 512, .split = true}; /* 278528 bytes a block: 481 to a window */
@@ -338,7 +346,7 @@ static void test_no_memory(void **state) {
     fixture f;
     smt_error err;
     smt_graph *graph = NULL;
-    open_tiny(&f, false, &(smt_tiny_options){.type = SMT_DTYPE_F32});
+    open_tiny(&f, smt_tiny_deepseek2, &(smt_tiny_options){.type = SMT_DTYPE_F32});
     use_device(&f, &(smt_invented){0});
     const smt_graph_shape shape = {.rows = 8, .out_rows = 8, .n_ctx = 512, .n_blocks = 2, .keep_hidden = true};
     uint64_t n = 0;
@@ -357,7 +365,7 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tiny),     cmocka_unit_test(test_v2_lite), cmocka_unit_test(test_v2_and_v3),
+        cmocka_unit_test(test_tiny),     cmocka_unit_test(test_v2_lite), cmocka_unit_test(test_models_with_experts),
         cmocka_unit_test(test_segments), cmocka_unit_test(test_refuses), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
