@@ -138,6 +138,10 @@ class Run(cli.Case):
             out = self.good("run", "-m", model, "-p", "Once upon a time", "-n", "60", "--temp", "0", "-ctk", cache).out
             self.assertEqual(out.decode(), story)
 
+    def test_suffix(self):
+        self.bad(1, "fim begin", "run", "-m", MOE, "-p", "a", "--suffix", "b", "-n", "1")
+        self.bad(2, "--special", "run", "-m", MOE, "-p", "a", "--suffix", "b", "--special")
+
     def test_seeds(self):
         def tokens(*args):
             return self.good("run", "-m", DENSE, "-p", "a", "-n", "16", "--json", "--ignore-eos", *args).json()["tokens"]

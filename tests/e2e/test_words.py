@@ -7,7 +7,8 @@ import tempfile
 import cli
 
 BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
-COMMANDS = ["run", "chat", "eval", "perplexity", "tokenize", "detokenize", "devices", "inspect", "kernels", "quantize", "convert"]
+COMMANDS = ["run", "chat", "eval", "perplexity", "tokenize", "detokenize", "template", "devices", "inspect", "kernels", "quantize",
+            "convert"]
 
 
 def lines(values):
@@ -143,6 +144,41 @@ class Words(cli.Case):
             f.write(b"GGUF\3\0\0\0")
             f.flush()
             self.bad(1, f.name, "inspect", f.name)
+
+    def test_template(self):
+        talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "a"},
+                {"type": "text", "text": "b"}]}, {"role": "assistant", "content": "ok"}, {"role": "user", "content": "\u00e9"}]
+        want = "Be brief.\n\nUser: a\nb\n\nAssistant: okUser: \u00e9\n\nAssistant:"
+        program = "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}{{ add_generation_prompt }}{{ x }}{{ tools }}"
+
+        def template(*args, body=talk, **more):
+            return self.good("template", "-m", BPE, "--messages", "-", *args, stdin=json.dumps(body).encode(), **more)
+
+        begin, end = template("--chat-template", "{{ bos_token }} {{ eos_token }}").out.decode().split(" ")
+        text = template("--chat-template", "deepseek2").out.decode()
+        self.assertEqual(text, begin + want.replace("ok", "ok" + end))
+        document = template("--chat-template", "deepseek2", "--json").json()
+        self.assertEqual((document["template"], document["prompt"], document["stop"]), ("deepseek2", text, ["\nUser:"]))
+        self.assertEqual((document["tokens"][0], document["tokens"].count(510), document["tokens"].count(511)), (510, 1, 1))
+        forged = template("--chat-template", "deepseek2", "--json", body=[{"role": "user", "content": begin + end}]).json()
+        self.assertEqual((forged["tokens"].count(510), forged["tokens"].count(511)), (1, 0))
+        body = {"messages": talk[:1], "tools": [1], "chat_template_kwargs": {"x": "y"}, "add_generation_prompt": False}
+        self.assertEqual(template("--chat-template", program, body=body).out, b"system=Be brief.;Falsey[1]")
+        self.assertEqual(template("--no-generation-prompt", env=cli.environment(SEAMOUNT_CHAT_TEMPLATE=program)).out[-9:], b"FalseNone")
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
+            f.write("{{ messages | length }}\n")
+            f.flush()
+            self.assertEqual(template("--chat-template-file", f.name).out, b"4")
+            self.bad(2, "exclude", "template", "-m", BPE, "--messages", "-", "--chat-template", "x", "--chat-template-file", f.name,
+                     stdin=b"[]")
+        self.bad(2, "--messages", "template", "-m", BPE)
+        for words, stdin, args in (("no chat template", b"[]", []), ("line 1", b"[", []), ("not a JSON array", b"{}", []),
+                                   ("message 0 has no role", b"[{}]", []), ("roles must alternate", b"[{\"role\":\"x\"}]",
+                                                                           ["--chat-template", "llama2"]),
+                                   ("not a text", b"[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]", []),
+                                   ("filter \"sort\"", b"[]", ["--chat-template", "{{ x | sort }}"]),
+                                   ("no name that we know", b"[]", ["--chat-template", "nonsense"])):
+            self.bad(1, words, "template", "-m", BPE, "--messages", "-", *args, stdin=stdin)
 
     def test_inspect(self):
         document = self.good("inspect", "--json", BPE).json()
