@@ -11,10 +11,12 @@ import sys
 import tempfile
 import termios
 import time
+import unittest
 
 import cli
 
 MOE, DENSE = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
+TRAINED = os.path.join(os.environ.get("SEAMOUNT_SHARED", ""), "models", "stories260K.gguf")
 GREEDY = ["--temp", "0", "--ignore-eos"]
 TEXT = "The caf\u00e9 on the hill opens at nine. It is small, and it is never full before noon; later there is no seat left."
 
@@ -67,6 +69,12 @@ class Run(Work):
         almost = text[-2:] + "!!"  # begins at the end of the text, and is held back until then
         self.assertEqual(self.document(MOE, 24, *GREEDY, "--stop", almost)["text"], text)
         self.bad(2, "--stop", "run", "-m", MOE, "-p", "x", "--stop", "")
+
+    @unittest.skipUnless(os.path.exists(TRAINED), "SEAMOUNT_SHARED has no models/stories260K.gguf")
+    def test_stop_in_a_story(self):
+        document = self.good("run", "-m", TRAINED, "-p", "Once upon a time", "--temp", 0, "--json", "--stop", "park. One").json()
+        self.assertEqual(document["text"], ", there was a little girl named Lily. She loved to play outside in the ")
+        self.assertEqual(document["stop"], "stop")
 
     def test_logprobs(self):
         document = self.document(DENSE, 5, *GREEDY, "--logprobs", 3)
@@ -153,6 +161,18 @@ class Perplexity(Work):
     def test_second_half(self):
         got, tokens = self.check(DENSE, 20, "--second-half", half=True)
         self.assertEqual(got["tokens"], len(tokens) // 20 * 9)
+
+    @unittest.skipUnless(os.path.exists(TRAINED), "SEAMOUNT_SHARED has no models/stories260K.gguf")
+    def test_as_llama_cpp(self):
+        """llama.cpp's own tool, version 0.5.0, says 2.6893 +/- 0.13974 of this text in 13 windows of 128."""
+        text = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red "
+                "ball. She wanted to play with it, but it was too high. Lily was sad and went home. Her mom said, \"Do not cry. We can "
+                "find a stick.\" They went back to the park with a long stick. Lily's dog, Max, came with them and ran around the tree.")
+        file = self.write("text", " ".join([text] * 12).encode())
+        got = self.good("perplexity", "-m", TRAINED, "-f", file, "-c", 128, "--second-half", "-ctk", "f32", "--json").json()
+        self.assertEqual(got["tokens"], 13 * 63)
+        self.assertAlmostEqual(got["ppl"], 2.6893, delta=5e-4)
+        self.assertAlmostEqual(got["ppl_error"], 0.13974, delta=5e-4)
 
     def test_no_beginning(self):
         """A model that wants no beginning token: the first token of the text is context only."""
@@ -303,10 +323,10 @@ class Terminal(Work):
     def type(self, text):
         os.write(self.master, text.encode())
 
-    def interrupted_answer(self):
+    def interrupted_answer(self, keys):
         before = len(self.answers)
         self.wait_for(lambda: len(self.answers) > before + 3, "an answer")
-        self.type("\x03")
+        self.type(keys)
         self.expect(b"stopped]")
 
     def messages(self, name):
@@ -317,12 +337,12 @@ class Terminal(Work):
         self.expect(b"/help")
         self.expect(b"> ")
         self.type("h\u00e4llo\r")
-        self.interrupted_answer()
+        self.interrupted_answer("\x03")
         self.expect(b"> ")
         self.type("two\\\r")
         self.expect(b"... ")
         self.type("lin\u20acs\x7f\x7f\u20acs\r")  # the end of the word deleted and typed again
-        self.interrupted_answer()
+        self.interrupted_answer("\x03\x03")  # the second may come while the answer stops, or at the prompt
         self.type("/save %s\r" % self.path("saved"))
         self.expect(b"[saved]")
         saved = self.messages("saved")

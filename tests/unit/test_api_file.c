@@ -239,6 +239,12 @@ static void check_tokenizer(void **state) {
     assert_int_equal(count, 1);
     assert_int_equal(tokens[0], 510);
     smt_free(tokens);
+    SMT_ASSERT_OK(smt_token_text(tokenizer, 510, &text, &bytes, &err), &err); /* the beginning token: no text */
+    assert_int_equal(bytes, 0);
+    assert_string_equal(text, "");
+    smt_free(text);
+    assert_int_equal(smt_token_text(tokenizer, 512, &text, &bytes, &err), SMT_INVALID);
+    assert_null(text);
     assert_int_equal(smt_tokenize(tokenizer, "x", 1, 64, &tokens, &count, &err), SMT_INVALID);
     assert_int_equal(smt_detokenize(tokenizer, (const int32_t[]){3, 512}, 2, &text, &bytes, &err), SMT_INVALID);
     assert_null(text);
@@ -246,6 +252,14 @@ static void check_tokenizer(void **state) {
     SMT_ASSERT_OK(smt_detokenize(tokenizer, NULL, 0, &text, &bytes, &err), &err);
     assert_string_equal(text, "");
     smt_free(text);
+    smt_tokenizer_free(tokenizer);
+    tokenizer = open_tokenizer("g-llama2.f16.gguf"); /* SPM: a word has its blank but at the beginning of a text */
+    SMT_ASSERT_OK(smt_tokenize(tokenizer, "the", 3, 0, &tokens, &count, &err), &err);
+    assert_int_equal(count, 1);
+    SMT_ASSERT_OK(smt_token_text(tokenizer, tokens[0], &text, &bytes, &err), &err);
+    assert_string_equal(text, " the");
+    smt_free(text);
+    smt_free(tokens);
     smt_tokenizer_free(tokenizer);
 }
 

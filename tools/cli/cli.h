@@ -103,7 +103,9 @@ void cli_notice_vocabulary(const smt_file *file);
 /* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process. */
 void cli_watch_interrupts(smt_runner *runner);
 bool cli_interrupted(void);
-/* For programs that go on: a Ctrl-C has not been, and the next one is the first again. A request to end (SIGTERM) stays. */
+/* For a command that goes on after Ctrl-C: no number of them ends the process any more; each stays until it is forgotten. A
+ * request to end (SIGTERM) cannot be forgotten. */
+void cli_outlive_interrupts(void);
 void cli_forget_interrupt(void);
 /* The program's folder below the user's own one of a kind: $XDG_..., or `below_home` in the home folder. False: there is none. */
 bool cli_user_folder(const char *variable, const char *below_home, char *path, size_t capacity);

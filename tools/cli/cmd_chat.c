@@ -265,6 +265,7 @@ int cmd_chat(const cli_args *args) {
         fprintf(stderr, "%s, template %s, context %u; /help lists the commands\n",
                 c.generator.model.name[0] ? c.generator.model.name : c.generator.model.architecture,
                 smt_chat_template_name(c.template), c.generator.n_ctx);
+    if (input && c.interactive) cli_outlive_interrupts();
     if (input) status = converse(&c, input);
     chat_input_close(input);
     close_chat(&c);

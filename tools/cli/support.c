@@ -125,11 +125,15 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
 
 static _Atomic(smt_runner *) watched;
 static atomic_int interrupted; /* the signal, or 0 */
+static atomic_bool outliving;
+
+static void listen_to(int number);
 
 static void on_signal(int number) {
     atomic_store(&interrupted, number);
     smt_runner *runner = atomic_load(&watched);
     if (runner) smt_runner_cancel(runner);
+    if (number == SIGINT && atomic_load(&outliving)) listen_to(SIGINT);
 }
 
 static void listen_to(int number) {
@@ -149,9 +153,11 @@ void cli_watch_interrupts(smt_runner *runner) {
 
 bool cli_interrupted(void) { return atomic_load(&interrupted) != 0; }
 
+void cli_outlive_interrupts(void) { atomic_store(&outliving, true); }
+
 void cli_forget_interrupt(void) {
     int number = SIGINT;
-    if (atomic_compare_exchange_strong(&interrupted, &number, 0)) listen_to(SIGINT);
+    atomic_compare_exchange_strong(&interrupted, &number, 0);
 }
 
 /* ---- engine ---- */
