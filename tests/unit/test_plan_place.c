@@ -93,7 +93,7 @@ static void check_experts(const fixture *f, uint32_t layer) {
 }
 
 static void check_places(const fixture *f) {
-    size_t n = 0, most = f->items.n_items + (size_t)f->model->n_layers * (SMT_MAX_WINDOWS + 1);
+    size_t n = 0, most = f->items.n_items + (size_t)f->model->n_layers * (SMT_MAX_WINDOWS + 1) + 1;
     smt_plan_place *places = smt_alloc(most, sizeof *places);
     for (uint32_t i = 0; i < f->items.n_items; i++) {
         assert_true(f->plan.items[i].bytes >= f->items.items[i].bytes);
@@ -108,6 +108,11 @@ static void check_places(const fixture *f) {
         assert_true(f->plan.tables[layer].bytes >= 4ull * EXPERT_WORDS * f->model->n_experts);
         places[n++] = f->plan.tables[layer];
     }
+    bool codebooks = false; /* there when some type reads them, and only then */
+    for (uint32_t i = 0; i < f->items.n_items; i++)
+        codebooks |= f->items.items[i].matrix && smt_quant_has_codebook(smt_matrix_dtype(f->items.items[i].matrix));
+    assert_int_equal(f->plan.codebooks.bytes, codebooks ? smt_align_up(sizeof smt_quant_codebooks, f->plan.plan.align) : 0);
+    if (codebooks) places[n++] = f->plan.codebooks;
     for (size_t i = 0; i < n; i++) { /* one descriptor reaches all of it */
         assert_true(places[i].bytes <= f->caps.max_storage_range);
         assert_true(places[i].bytes <= (uint64_t)1 << 31); /* byte addresses are 32-bit sums */
@@ -194,7 +199,8 @@ static void test_tiny(void **state) {
     const smt_tiny_options models[] = {{.type = SMT_DTYPE_F32},
                                        {.type = SMT_DTYPE_Q4_K, .q_lora = true, .sigmoid = true},
                                        {.type = SMT_DTYPE_Q8_0, .old_layout = true},
-                                       {.type = SMT_DTYPE_F16, .tied = true}};
+                                       {.type = SMT_DTYPE_F16, .tied = true},
+                                       {.type = SMT_DTYPE_IQ3_S}};
     const smt_invented devices[] = {{0}, {.range = 128 * MIB, .unified = true}, {.storage_align = 4096}};
     for (size_t i = 0; i < SMT_COUNT(models); i++) {
         fixture f;
