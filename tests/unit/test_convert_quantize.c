@@ -18,6 +18,23 @@
 /* The paths live as long as the program: what smt_test_work returns lives for a few calls. */
 static char in_path[1024], out_path[1024], other_path[1024], imatrix_path[1024];
 
+/* The number of files in the test's folder; removes them if told so. */
+static int visit_files(bool removing) {
+    char path[2048];
+    DIR *folder = opendir(smt_test_work(FOLDER));
+    int n = 0;
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        if (entry->d_name[0] == '.') continue;
+        n++;
+        snprintf(path, sizeof path, "%s/%s", smt_test_work(FOLDER), entry->d_name);
+        if (removing) remove(path);
+    }
+    if (folder) closedir(folder);
+    return n;
+}
+
+static int count_files(void) { return visit_files(false); }
+
 static int make_paths(void **state) {
     (void)state;
     static const struct {
@@ -26,15 +43,9 @@ static int make_paths(void **state) {
     } paths[] = {{in_path, "in"}, {out_path, "out"}, {other_path, "other"}, {imatrix_path, "imatrix"}};
     for (size_t i = 0; i < SMT_COUNT(paths); i++)
         snprintf(paths[i].path, sizeof in_path, "%s/%s.gguf", smt_test_work(FOLDER), paths[i].name);
-    return smt_os_write_atomic(in_path, "", 0, NULL); /* makes the folder */
-}
-
-static int count_files(void) {
-    DIR *folder = opendir(smt_test_work(FOLDER));
-    int n = 0;
-    for (struct dirent *entry; folder && (entry = readdir(folder));) n += entry->d_name[0] != '.';
-    if (folder) closedir(folder);
-    return n;
+    if (smt_os_write_atomic(in_path, "", 0, NULL) != SMT_OK) return 1; /* makes the folder */
+    visit_files(true);                                                 /* and what a run that was killed has left */
+    return 0;
 }
 
 static int remove_files(void **state) {
