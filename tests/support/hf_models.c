@@ -35,11 +35,10 @@ json_t *smt_hf_tiny_v3(smt_hf_folder *folder, const char *name, smt_gguf **out_o
     json_object_set_new(config, "vocab_size", json_integer(vocabulary_of(folder)));
     merge(config, json_pack("{s:i, s:i, s:i, s:i, s:i}", "q_lora_rank", 256, "kv_lora_rank", 256, "qk_nope_head_dim", 32,
                             "qk_rope_head_dim", 16, "v_head_dim", 32));
-    json_object_update(config,
-                       json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:f}", "n_routed_experts", 8,
-                                 "n_shared_experts", 2, "num_experts_per_tok", 3, "moe_intermediate_size", 96,
-                                 "first_k_dense_replace", 1, "moe_layer_freq", 1, "n_group", 4, "topk_group", 2, "topk_method",
-                                 "noaux_tc", "scoring_func", "sigmoid", "norm_topk_prob", 1, "routed_scaling_factor", 2.5));
+    merge(config, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:f}", "n_routed_experts", 8,
+                            "n_shared_experts", 2, "num_experts_per_tok", 3, "moe_intermediate_size", 96, "first_k_dense_replace",
+                            1, "moe_layer_freq", 1, "n_group", 4, "topk_group", 2, "topk_method", "noaux_tc", "scoring_func",
+                            "sigmoid", "norm_topk_prob", 1, "routed_scaling_factor", 2.5));
     json_object_set_new(config, "rope_scaling",
                         json_pack("{s:s, s:i, s:i, s:i, s:i, s:f, s:f}", "type", "yarn", "factor", 4,
                                   "original_max_position_embeddings", 1024, "beta_fast", 32, "beta_slow", 1, "mscale", 0.707,
@@ -78,10 +77,9 @@ json_t *smt_hf_tiny_moe(smt_hf_folder *folder, const char *name, smt_gguf **out_
         }
     json_object_set_new(config, "architectures", json_pack("[s]", "DeepseekForCausalLM"));
     json_object_set_new(config, "num_key_value_heads", json_integer(2));
-    json_object_update(config,
-                       json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:b}", "n_routed_experts", N_EXPERTS, "n_shared_experts", 2,
-                                 "num_experts_per_tok", 2, "moe_intermediate_size", EXPERT, "first_k_dense_replace", 1,
-                                 "moe_layer_freq", 1, "scoring_func", "softmax", "norm_topk_prob", 0));
+    merge(config, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:b}", "n_routed_experts", N_EXPERTS, "n_shared_experts", 2,
+                            "num_experts_per_tok", 2, "moe_intermediate_size", EXPERT, "first_k_dense_replace", 1,
+                            "moe_layer_freq", 1, "scoring_func", "softmax", "norm_topk_prob", 0));
     return config;
 }
 
