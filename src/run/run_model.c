@@ -68,16 +68,31 @@ static smt_status add_kernel(smt_run_model *model, const smt_kernel_key *key, sm
     return SMT_OK;
 }
 
+/* Kernels of the graph that are not there yet, each counted once. */
+static size_t count_missing(const smt_run_model *model, const smt_graph *graph) {
+    size_t n = 0;
+    for (size_t i = 0; i < graph->n_nodes; i++) {
+        const smt_node *node = &graph->nodes[i];
+        bool known = node->copy || smt_run_kernel_find(model, &node->key);
+        for (size_t j = 0; j < i && !known; j++)
+            known = !graph->nodes[j].copy && smt_kernel_equal(&graph->nodes[j].key, &node->key);
+        n += !known;
+    }
+    return n;
+}
+
 smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph, smt_error *err) {
     smt_status status = SMT_OK;
     const smt_callbacks *c = &model->callbacks;
     smt_os_mutex_lock(model->lock);
+    size_t done = 0, total = count_missing(model, graph);
     for (size_t i = 0; i < graph->n_nodes && status == SMT_OK; i++) {
         const smt_node *node = &graph->nodes[i];
         if (node->copy || smt_run_kernel_find(model, &node->key)) continue;
         status = add_kernel(model, &node->key, err);
-        if (status == SMT_OK && c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, model->n_kernels, 0))
-            status = SMT_FAIL(err, SMT_CANCELLED, "compiling kernels was cancelled after %zu", model->n_kernels);
+        done += status == SMT_OK;
+        if (status == SMT_OK && c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, done, total))
+            status = SMT_FAIL(err, SMT_CANCELLED, "compiling kernels was cancelled after %zu of %zu", done, total);
     }
     smt_os_mutex_unlock(model->lock);
     return status;

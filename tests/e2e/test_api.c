@@ -144,6 +144,7 @@ typedef struct progress {
 static bool on_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
     progress *p = user;
     if (stage == SMT_STAGE_LOAD && p->calls[stage]) assert_true(done >= p->done && total == p->total);
+    assert_in_range(done, 1, total);
     p->done = done;
     p->total = total;
     p->calls[stage]++;

@@ -1,6 +1,7 @@
 /* test_load.c: the way of weights through the staging ring, which devices without mapped memory take, forced here on drivers
- * whose memory is all mapped: the same bytes, and the same logits. Below the public interface, because nobody outside may choose
- * the way. */
+ * whose memory is all mapped: the same bytes, and the same logits; and either way the same little host memory. Below the public interface,
+ * because nobody outside may choose the way. */
+#include "big_model.h"
 #include "load/load_upload.h"
 #include "run/run.h"
 #include "tiny_model.h"
@@ -51,6 +52,68 @@ static void test_same_logits(void **state) {
     run_tokens(*state, model, true, staged);
     assert_true(direct[0] != 0 && direct[0] != direct[1]);
     assert_memory_equal(direct, staged, N_TOKENS * model->n_vocab * sizeof(float));
+    smt_model_free(model);
+    smt_gguf_free(file);
+}
+
+/* A number of /proc/self/status in bytes; 0 where there is none. */
+static uint64_t status_bytes(const char *name) {
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned long long kib = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, strlen(name)) == 0) sscanf(line + strlen(name), ": %llu", &kib);
+    if (file) fclose(file);
+    return kib << 10;
+}
+
+/* Starts the count of the process's peak memory anew. */
+static bool reset_peak(void) {
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    if (!file) return false;
+    bool good = fputs("5", file) >= 0;
+    return fclose(file) == 0 && good;
+}
+
+/* A software device's memory is the process's own, so loading takes the model once. Another copy, or a mapped file whose pages stay,
+ * would take it twice. */
+static void test_peak_memory(void **state) {
+    const smt_vk_fixture *fixture = *state;
+    static const smt_big_shape shape = {.name = "peak",
+                                        .latent = true,
+                                        .n_ctx = 4096,
+                                        .n_embd = 1024,
+                                        .n_layers = 2,
+                                        .n_heads = 8,
+                                        .n_ff = 2048,
+                                        .n_dense = 1,
+                                        .n_experts = 64,
+                                        .n_used = 4,
+                                        .n_shared = 1,
+                                        .n_ff_expert = 1024,
+                                        .n_vocab = 32000,
+                                        .type = SMT_DTYPE_Q4_K};
+    const smt_callbacks callbacks = {0};
+    smt_error err;
+    smt_gguf *file;
+    smt_model *model;
+    uint64_t bytes = 0;
+    if (!smt_big_open(&shape, &file)) skip();
+    SMT_ASSERT_OK(smt_model_create(file, &model, &err), &err);
+    for (uint64_t i = 0; i < smt_gguf_tensor_count(file); i++) bytes += smt_gguf_tensor_at(file, i)->bytes;
+    assert_in_range(bytes, 8 * SMT_UPLOAD_CHUNK, 20 * SMT_UPLOAD_CHUNK); /* well above the window */
+    for (int staged = 0; staged < 2; staged++) {
+        smt_run_model *loaded;
+        uint64_t before = status_bytes("VmRSS");
+        if (!reset_peak() || before == 0) break;
+        SMT_ASSERT_OK(smt_run_model_create(fixture->device, model, &callbacks, staged, &loaded, &err), &err);
+        uint64_t grown = status_bytes("VmHWM") - before;
+        if (grown > bytes + bytes / 4 + 4 * SMT_UPLOAD_CHUNK)
+            fail_msg("%s: %llu bytes of tensors took %llu", staged ? "staged" : "direct", (unsigned long long)bytes,
+                     (unsigned long long)grown);
+        assert_true(grown > bytes / 2); /* the count counts */
+        smt_run_model_free(loaded);
+    }
     smt_model_free(model);
     smt_gguf_free(file);
 }
@@ -121,7 +184,8 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_logits), cmocka_unit_test(test_ring),
-                                       cmocka_unit_test(test_bytes), cmocka_unit_test(test_no_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_logits), cmocka_unit_test(test_peak_memory),
+                                       cmocka_unit_test(test_ring), cmocka_unit_test(test_bytes),
+                                       cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, smt_vk_test_setup, smt_vk_test_teardown);
 }

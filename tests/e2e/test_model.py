@@ -1,10 +1,13 @@
 """The commands that compute, on whatever Vulkan driver the environment gives: eval against the golden files, run, devices, kernels."""
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import cli
 
@@ -178,6 +181,67 @@ class Run(cli.Case):
             _, err = program.communicate(timeout=60)
             self.assertEqual(program.returncode, 1)
             self.assertIn(b"interrupted", err)
+
+    def start_compiling(self, folder):
+        """eval -v without compiled kernels, up to the line that it writes between loading and compiling."""
+        command = [cli.BIN, "eval", "-v", "-m", MOE, "--tokens", "1,2,3", "--cache-dir", folder]
+        env = cli.environment(MESA_SHADER_CACHE_DISABLE="true")
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+        self.addCleanup(program.stdout.close)
+        self.addCleanup(program.stderr.close)
+        self.addCleanup(program.kill)
+        for line in program.stderr:
+            if line.startswith(b"device: "):
+                return program
+        self.fail("no device line")
+
+    def test_interrupt_while_compiling(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = self.start_compiling(folder)
+            program.send_signal(signal.SIGINT)
+            out, err = program.communicate(timeout=60)
+            self.assertEqual((program.returncode, out), (1, b""))
+            self.assertIn(b"interrupted: ", err)
+            self.assertIn(b"cancelled", err)
+            self.assertEqual(err.count(b"\n"), 1)
+
+    def test_progress_lines(self):
+        """Where stderr is no terminal, long work says a line after five seconds; the clock goes on while the program stands."""
+        command = [cli.BIN, "kernels", "--all", "-dev", "vk0", "--cache-dir", ""]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=cli.environment()) as program:
+            line = ""
+            for _ in range(5):
+                time.sleep(1)
+                program.send_signal(signal.SIGSTOP)
+                time.sleep(5.5)
+                program.send_signal(signal.SIGCONT)
+                if select.select([program.stderr], [], [], 2)[0]:
+                    line = program.stderr.readline().decode()
+                    break
+            program.send_signal(signal.SIGINT)
+            self.assertRegex(line, r"^notice: compiling: \d+ %, \d+ of \d+ kernels\n$")
+            err = program.stderr.read()
+            self.assertEqual(program.wait(timeout=60), 1)
+            self.assertIn(b"interrupted: cancelled after", err)
+
+    def test_bar(self):
+        """On a terminal: a bar for loading and one for compiling, and nothing of them in the end."""
+        with tempfile.TemporaryDirectory() as folder:
+            terminal, inner = pty.openpty()
+            with subprocess.Popen([cli.BIN, "eval", "-m", MOE, "--tokens", "1", "--cache-dir", folder], stderr=inner,
+                                  stdout=subprocess.DEVNULL, env=cli.environment()) as program:
+                os.close(inner)
+                seen = b""
+                try:
+                    while chunk := os.read(terminal, 4096):
+                        seen += chunk
+                except OSError:  # the other end is closed
+                    pass
+                os.close(terminal)
+            self.assertEqual(program.returncode, 0)
+            self.assertRegex(seen, rb"loading   \[#*\.*\] +\d+ %  \d\.\d\d of \d\.\d\d MB")
+            self.assertRegex(seen, rb"compiling \[#*\.*\] +\d+ %  \d+ of \d+ kernels")
+            self.assertTrue(seen.endswith(b"\r\x1b[K"), seen[-100:])
 
     def test_closed_pipe(self):
         command = [cli.BIN, "run", "-m", DENSE, "-p", "a", "-n", "-1", "-c", "4096", *GREEDY]

@@ -1,6 +1,7 @@
 """The command line without Vulkan: exit statuses, messages, environment, tokenize, detokenize, inspect."""
 import json
 import os
+import struct
 import subprocess
 import tempfile
 
@@ -258,6 +259,38 @@ class Words(cli.Case):
             self.bad(1, "no-such-file", "quantize", "no-such-file", out, "Q8_0")
             self.bad(1, "importances", "quantize", SPM, out, "Q8_0", "--imatrix", SPM)
             self.assertEqual(os.listdir(folder), ["out.gguf"])
+
+    def test_parts(self):
+        """A model in two files: either name opens both, and what is missing is named."""
+        def text(value):
+            return struct.pack("<Q", len(value)) + value.encode()
+
+        def part(number, tensor, extra=b"", n_extra=0):
+            keys = extra + b"".join(text("split." + name) + struct.pack("<I" + form, kind, value) for name, form, kind, value in
+                                    (("no", "H", 2, number), ("count", "H", 2, 2), ("tensors.count", "i", 5, 2)))
+            head = struct.pack("<4sIQQ", b"GGUF", 3, 1, 3 + n_extra) + keys + text(tensor) + struct.pack("<IQIQ", 1, 8, 0, 0)
+            return head + bytes(-len(head) % 32 + 32)
+
+        with tempfile.TemporaryDirectory() as folder:
+            names = [os.path.join(folder, "m-%05d-of-00002.gguf" % i) for i in (1, 2)]
+            contents = [part(0, "a", text("general.name") + struct.pack("<I", 8) + text("both"), 1), part(1, "b")]
+            for name, content in zip(names, contents):
+                with open(name, "wb") as f:
+                    f.write(content)
+            for name in names:
+                document = self.good("inspect", "--json", name).json()
+                self.assertEqual(document["parts"], [{"file": n, "bytes": len(c)} for n, c in zip(names, contents)])
+                self.assertEqual([(t["name"], t["part"]) for t in document["tensors"]], [("a", 0), ("b", 1)])
+                self.assertEqual(document["metadata"]["general.name"]["value"], "both")
+                lines_ = self.good("inspect", name).out.decode()
+                for words in ("files: 2", names[0], names[1], "file 2"):
+                    self.assertIn(words, lines_)
+            os.rename(names[0], names[0] + ".part1of2")
+            self.bad(1, names[0], "inspect", names[1])
+            with open(names[0] + ".part1of2", "r+b") as f:
+                f.truncate(50)
+            self.bad(1, "join all pieces", "inspect", names[0] + ".part1of2")
+        self.assertEqual(self.good("inspect", "--json", BPE).json()["parts"], [{"file": BPE, "bytes": os.path.getsize(BPE)}])
 
     def test_output_fails(self):
         if os.path.exists("/dev/full"):

@@ -277,6 +277,40 @@ static void test_bad_offsets(void **state) {
     }
 }
 
+/* Infos in one order, data in another with gaps between, far apart as large alignments put them. */
+static void test_any_order(void **state) {
+    (void)state;
+    enum { ALIGNMENT = 65536 };
+    static const char *const names[] = {"left", "middle", "right"};
+    static const uint64_t places[] = {2 * ALIGNMENT, 0, 4 * ALIGNMENT};
+    smt_error err = {0};
+    smt_gguf_writer w = {.alignment = ALIGNMENT};
+    smt_gguf *gguf;
+    uint8_t *bytes, found;
+    size_t n;
+    for (size_t i = 0; i < 3; i++) smt_gguf_write_tensor(&w, names[i], SMT_DTYPE_F32, shape_8x4, NULL);
+    smt_gguf_write_tensor(&w, "room", SMT_DTYPE_F32, (uint64_t[]){8, 2 * ALIGNMENT, 1, 1}, NULL);
+    SMT_ASSERT_OK(smt_gguf_write_memory(&w, &bytes, &n, &err), &err);
+    size_t start = n - (size_t)w.data_bytes;
+    assert_int_equal(start % ALIGNMENT, 0);
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(bytes + info_at(bytes, n, names[i]) + 4 + 16 + 4, &places[i], 8);
+        bytes[start + places[i] + 127] = (uint8_t)(i + 1);
+    }
+    memcpy(bytes + info_at(bytes, n, "room") + 4 + 8, &(uint64_t){1}, 8); /* it made the file long enough; now one row behind */
+    memcpy(bytes + info_at(bytes, n, "room") + 4 + 16 + 4, &(uint64_t){5 * ALIGNMENT}, 8);
+    SMT_ASSERT_OK(smt_gguf_parse(bytes, n, "t", &gguf, &err), &err);
+    for (size_t i = 0; i < 3; i++) {
+        const smt_gguf_tensor *tensor = smt_gguf_find_tensor(gguf, names[i]);
+        assert_int_equal(tensor->offset, start + places[i]);
+        SMT_ASSERT_OK(smt_gguf_tensor_read(tensor, 127, &found, 1, &err), &err);
+        assert_int_equal(found, i + 1);
+    }
+    smt_gguf_free(gguf);
+    smt_gguf_write_free(&w);
+    smt_free(bytes);
+}
+
 static void test_five_dimensions(void **state) {
     (void)state;
     smt_error err = {0};
@@ -341,7 +375,7 @@ int main(void) {
         cmocka_unit_test(test_keys),        cmocka_unit_test(test_arrays),      cmocka_unit_test(test_typed_reads_refuse),
         cmocka_unit_test(test_tensors),     cmocka_unit_test(test_bad_keys),    cmocka_unit_test(test_bad_versions),
         cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_offsets), cmocka_unit_test(test_five_dimensions),
-        cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_files),
+        cmocka_unit_test(test_any_order),   cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

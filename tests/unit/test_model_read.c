@@ -1,5 +1,6 @@
 /* test_model_read.c: the golden files, a downloaded model and the tiny models open with the numbers that they are known to
  * have, and both file generations of latent attention give the same matrices. */
+#include "gguf_write.h"
 #include "model/model.h"
 #include "quant/quant.h"
 #include "support.h"
@@ -152,6 +153,57 @@ static void test_transposed_blocks(void **state) {
     remove(path);
 }
 
+/* Files of one fork hold attn_k_b and attn_v_b in two dimensions, beside an attn_kv_b that is not needed: same bytes, same matrices. */
+static void write_fork_layout(const smt_gguf *from, const smt_model *m, const char *path) {
+    smt_error err = {0};
+    smt_gguf_writer w = {.alignment = 65536};
+    char name[64];
+    for (uint64_t i = 0; i < smt_gguf_key_count(from); i++) smt_gguf_write_copy(&w, smt_gguf_key_at(from, i));
+    for (uint64_t i = 0; i < smt_gguf_tensor_count(from); i++) {
+        const smt_gguf_tensor *t = smt_gguf_tensor_at(from, i);
+        bool k_b = strstr(t->name, "attn_k_b") != NULL, flat = k_b || strstr(t->name, "attn_v_b");
+        uint64_t ne[4] = {t->ne[0], flat ? t->ne[1] * t->ne[2] : t->ne[1], flat ? 1 : t->ne[2], 1};
+        void *data = smt_alloc(t->bytes, 1);
+        assert_non_null(data);
+        SMT_ASSERT_OK(smt_gguf_tensor_read(t, 0, data, t->bytes, &err), &err);
+        smt_gguf_write_tensor(&w, t->name, (uint32_t)t->type, ne, data);
+        smt_free(data);
+        if (!k_b) continue;
+        snprintf(name, sizeof name, "%.*s.attn_kv_b.weight", (int)(strstr(t->name, ".attn_k_b") - t->name), t->name);
+        smt_gguf_write_tensor(&w, name, SMT_DTYPE_F16, (uint64_t[]){m->kv_rank, m->n_heads * (m->nope_dim + m->value_dim), 1, 1},
+                              NULL);
+    }
+    SMT_ASSERT_OK(smt_gguf_write_file(&w, path, &err), &err);
+    smt_gguf_write_free(&w);
+}
+
+static void test_fork_layout(void **state) {
+    (void)state;
+    const char *path = smt_test_work("test_model_read_fork.gguf");
+    opened plain = open_model(smt_test_data("g-v2.f16.gguf"));
+    write_fork_layout(plain.file, plain.model, path);
+    opened fork = open_model(path);
+    float a[64], b[64];
+    assert_int_equal(smt_gguf_tensor_count(fork.file), smt_gguf_tensor_count(plain.file) + 4);
+    assert_int_equal(smt_gguf_find_tensor(fork.file, "blk.1.attn_k_b.weight")->n_dims, 2);
+    for (uint32_t layer = 0; layer < 4; layer++) {
+        const smt_matrix *pairs[2][2] = {{&plain.model->layers[layer].k_b, &fork.model->layers[layer].k_b},
+                                         {&plain.model->layers[layer].v_b, &fork.model->layers[layer].v_b}};
+        for (int p = 0; p < 2; p++) {
+            assert_false(pairs[p][1]->transposed);
+            for (uint32_t plane = 0; plane < 4; plane++)
+                for (uint32_t row = 0; row < pairs[p][0]->rows; row += 5) {
+                    assert_true(smt_matrix_row(pairs[p][0], plane, row, a));
+                    assert_true(smt_matrix_row(pairs[p][1], plane, row, b));
+                    assert_memory_equal(a, b, pairs[p][0]->k * sizeof *a);
+                }
+        }
+    }
+    close_model(&plain);
+    close_model(&fork);
+    remove(path);
+}
+
 static void test_golden_lite(void **state) {
     (void)state;
     const char *path = smt_test_shared("golden/g-v2lite.f32.gguf");
@@ -246,7 +298,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_v2),         cmocka_unit_test(test_golden_old_layout), cmocka_unit_test(test_golden_lite),
         cmocka_unit_test(test_golden_llama),      cmocka_unit_test(test_stories),           cmocka_unit_test(test_tiny),
-        cmocka_unit_test(test_transposed_blocks),
+        cmocka_unit_test(test_transposed_blocks), cmocka_unit_test(test_fork_layout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,7 @@ int cli_chat_template(const cli_args *args, const smt_file *file, const smt_toke
 
 /* ---- progress.c ---- */
 
-/* A bar on stderr while it is a terminal, else silent; returns false (cancel) once the user interrupts. */
+/* A bar on stderr while it is a terminal, else a line now and then; returns false (cancel) once the user interrupts. */
 bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total);
 /* A line of words in the place of the bar; evaluation then draws no bar of its own. */
 #if defined(__GNUC__)
@@ -100,7 +100,8 @@ bool cli_need_model(const cli_args *args);
 /* A notice on stderr where the file does not say how its vocabulary splits texts. */
 void cli_notice_vocabulary(const smt_file *file);
 
-/* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process. */
+/* Interrupts (Ctrl-C, termination) set a flag and cancel `runner` (NULL: none yet, or no more); a second one ends the process
+ * at once, with exit status 1. */
 void cli_watch_interrupts(smt_runner *runner);
 bool cli_interrupted(void);
 /* For a command that goes on after Ctrl-C: no number of them ends the process any more; each stays until it is forgotten. A

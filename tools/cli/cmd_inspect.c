@@ -73,11 +73,23 @@ static json_t *json_tensors(const smt_file *file) {
         smt_file_tensor(file, i, &info);
         json_t *shape = json_array();
         for (uint32_t d = 0; d < info.n_dims; d++) json_array_append_new(shape, cli_json_count(info.ne[d]));
-        json_array_append_new(tensors,
-                              json_pack("{s:o, s:s, s:o, s:o, s:o}", "name", cli_json_text(info.name), "type", info.type, "shape",
-                                        shape, "offset", cli_json_count(info.offset), "bytes", cli_json_count(info.bytes)));
+        json_array_append_new(tensors, json_pack("{s:o, s:s, s:o, s:o, s:o, s:o}", "name", cli_json_text(info.name), "type",
+                                                 info.type, "shape", shape, "part", cli_json_count(info.part), "offset",
+                                                 cli_json_count(info.offset), "bytes", cli_json_count(info.bytes)));
     }
     return tensors;
+}
+
+/* The files that hold the model; "part" of a tensor is an index into this list. */
+static json_t *json_parts(const smt_file *file) {
+    json_t *parts = json_array();
+    for (uint32_t i = 0; i < smt_file_part_count(file); i++) {
+        const char *path;
+        uint64_t bytes;
+        smt_file_part(file, i, &path, &bytes);
+        json_array_append_new(parts, json_pack("{s:o, s:o}", "file", cli_json_text(path), "bytes", cli_json_count(bytes)));
+    }
+    return parts;
 }
 
 static void set_count(json_t *object, const char *name, uint64_t value) {
@@ -130,9 +142,9 @@ static int print_json(const char *path, const smt_file *file, const smt_model_in
     json_t *assumed = json_array();
     for (uint32_t i = 0; smt_file_assumed(file, i); i++) json_array_append_new(assumed, cli_json_text(smt_file_assumed(file, i)));
     json_t *document =
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(path), "model", model ? json_model(model) : json_null(),
-                  "problem", model ? json_null() : cli_json_text(problem->message), "assumed", assumed, "metadata",
-                  json_keys(file), "tensors", json_tensors(file));
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file", cli_json_text(path), "parts", json_parts(file), "model",
+                  model ? json_model(model) : json_null(), "problem", model ? json_null() : cli_json_text(problem->message),
+                  "assumed", assumed, "metadata", json_keys(file), "tensors", json_tensors(file));
     return cli_write_json(document, false) ? CLI_DONE : CLI_FAILED;
 }
 
@@ -165,6 +177,19 @@ static void print_keys(const smt_file *file) {
     }
 }
 
+static void print_parts(const smt_file *file) {
+    if (smt_file_part_count(file) == 1) return;
+    cli_print("\nfiles: %u\n", smt_file_part_count(file));
+    for (uint32_t i = 0; i < smt_file_part_count(file); i++) {
+        const char *path;
+        uint64_t bytes;
+        smt_file_part(file, i, &path, &bytes);
+        cli_print("  %5u  %16" PRIu64 " bytes  ", i + 1, bytes);
+        cli_print_safe(path, strlen(path));
+        cli_print("\n");
+    }
+}
+
 static void print_tensors(const smt_file *file) {
     cli_print("\ntensors: %" PRIu64 "\n", smt_file_tensor_count(file));
     for (uint64_t i = 0; i < smt_file_tensor_count(file); i++) {
@@ -175,6 +200,7 @@ static void print_tensors(const smt_file *file) {
         for (uint32_t d = 0; d < info.n_dims && used < (int)sizeof shape; d++)
             used += snprintf(shape + used, sizeof shape - (size_t)used, d ? " x %" PRIu64 : "%" PRIu64, info.ne[d]);
         cli_print("  %-8s %-24s %12" PRIu64 " bytes  ", info.type, shape, info.bytes);
+        if (smt_file_part_count(file) > 1) cli_print("file %-5u  ", info.part + 1);
         cli_print_safe(info.name, strlen(info.name));
         cli_print("\n");
     }
@@ -250,6 +276,7 @@ int cmd_inspect(const cli_args *args) {
             cli_print_safe(err.message, strlen(err.message));
             cli_print("\n");
         }
+        print_parts(file);
         print_keys(file);
         print_tensors(file);
     }

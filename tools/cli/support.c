@@ -33,8 +33,8 @@ bool cli_reserve(void **array, size_t *capacity, size_t need, size_t size) {
 
 int cli_fail_library(smt_status status, const smt_error *err) {
     cli_progress_clear();
-    if (status == SMT_CANCELLED && cli_interrupted()) return cli_fail(CLI_FAILED, "interrupted");
-    return cli_fail(CLI_FAILED, "%s", err->message[0] ? err->message : smt_status_text(status));
+    const char *words = err->message[0] ? err->message : smt_status_text(status);
+    return cli_fail(CLI_FAILED, "%s%s", status == SMT_CANCELLED && cli_interrupted() ? "interrupted: " : "", words);
 }
 
 int cli_fail_device(const cli_args *args, smt_status status, const smt_error *err) {
@@ -127,19 +127,16 @@ static _Atomic(smt_runner *) watched;
 static atomic_int interrupted; /* the signal, or 0 */
 static atomic_bool outliving;
 
-static void listen_to(int number);
-
 static void on_signal(int number) {
-    atomic_store(&interrupted, number);
+    static const char words[] = "\nseamount: interrupted twice\n";
+    bool again = atomic_exchange(&interrupted, number) != 0, endures = number == SIGINT && atomic_load(&outliving);
+    if (again && !endures) { /* whatever is under way does not listen: leave it */
+        ssize_t written = write(STDERR_FILENO, words, sizeof words - 1);
+        (void)written;
+        _exit(CLI_FAILED);
+    }
     smt_runner *runner = atomic_load(&watched);
     if (runner) smt_runner_cancel(runner);
-    if (number == SIGINT && atomic_load(&outliving)) listen_to(SIGINT);
-}
-
-static void listen_to(int number) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(number, &action, NULL);
 }
 
 void cli_watch_interrupts(smt_runner *runner) {
@@ -147,8 +144,10 @@ void cli_watch_interrupts(smt_runner *runner) {
     atomic_store(&watched, runner);
     if (installed) return;
     installed = true;
-    listen_to(SIGINT);
-    listen_to(SIGTERM);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 bool cli_interrupted(void) { return atomic_load(&interrupted) != 0; }
