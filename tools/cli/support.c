@@ -129,12 +129,14 @@ static atomic_bool outliving;
 
 static void on_signal(int number) {
     static const char words[] = "\nseamount: interrupted twice\n";
-    bool again = atomic_exchange(&interrupted, number) != 0, endures = number == SIGINT && atomic_load(&outliving);
-    if (again && !endures) { /* whatever is under way does not listen: leave it */
+    int before = atomic_exchange(&interrupted, number);
+    bool endures = atomic_load(&outliving) && (number == SIGINT || before == SIGINT);
+    if (before && !endures) { /* whatever is under way does not listen: leave it */
         ssize_t written = write(STDERR_FILENO, words, sizeof words - 1);
         (void)written;
         _exit(CLI_FAILED);
     }
+    if (before == SIGTERM) atomic_store(&interrupted, before); /* a Ctrl-C after it must not make it forgotten */
     smt_runner *runner = atomic_load(&watched);
     if (runner) smt_runner_cancel(runner);
 }
