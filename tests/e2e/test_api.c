@@ -123,13 +123,13 @@ static void test_unsupported_type(void **state) {
     while (at + sizeof name < n && memcmp(bytes + at, name, sizeof name - 1) != 0) at++;
     assert_true(at + sizeof name < n);
     assert_int_equal(bytes[at + type_at], SMT_DTYPE_F16);
-    bytes[at + type_at] = SMT_DTYPE_Q2_K;
-    snprintf(path, sizeof path, "%s.q2_k", shared.path);
+    bytes[at + type_at] = SMT_DTYPE_TQ2_0;
+    snprintf(path, sizeof path, "%s.tq2_0", shared.path);
     SMT_ASSERT_OK(smt_os_write_atomic(path, bytes, n, &err), &err);
     smt_free(bytes);
     smt_engine_options options = smt_test_engine_options(path);
     refuse_engine(&options, SMT_UNSUPPORTED, name);
-    refuse_engine(&options, SMT_UNSUPPORTED, "Q2_K");
+    refuse_engine(&options, SMT_UNSUPPORTED, "TQ2_0");
     remove(path);
 }
 

@@ -360,6 +360,7 @@ class Terminal(Work):
         self.type("/save %s\r" % self.path("again"))
         self.expect(b"[saved]")
         self.assertEqual(self.messages("again"), saved)
+        self.expect(b"> ")  # before it, the terminal would deal with the key
         self.type("half a line\x03")
         self.expect(b"Ctrl-C again")
         self.expect(b"> ")

@@ -127,6 +127,8 @@ static chat_event read_line(chat_input *input, const char **out, size_t *out_byt
         return bytes > 0 ? CHAT_MESSAGE : no_line();
     }
     int count = 0;
+    /* Raw before the prompt shows: the library would switch after it, and the terminal's own editing eat what is typed between. */
+    el_set(input->edit, EL_PREP_TERM, 1);
     *out = el_gets(input->edit, &count);
     if (!*out || count <= 0) {
         if (cli_interrupted()) el_reset(input->edit);
