@@ -12,10 +12,10 @@ prompt='class Stack:
     """A simple stack."""
 
     def __init__(self'
-command=("$root/build/seamount" run -p "$prompt" -n 96 --temp 0 -v --expert-use)
+command=("$root/build/seamount" run -p "$prompt" -n 96 -s 3 -v --expert-use)
 echo
-echo "A mixture of 32 experts, 10 million parameters, that learned Python on a processor within hours: it knows how code"
-echo "looks, not what it means. For sense, give a GGUF file of yours: -m FILE."
+echo "A mixture of 32 experts with 10 million parameters, trained on Python for an hour or two on a processor: it knows how"
+echo "code looks, not what it means. For sense, give a GGUF file of yours: -m FILE."
 echo
 printf '%q ' "${command[@]}"
 printf '\n\n%s' "$prompt"
