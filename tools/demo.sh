@@ -18,6 +18,6 @@ echo "A mixture of 32 experts with 10 million parameters, trained on Python for 
 echo "code looks, not what it means. For sense, give a GGUF file of yours: -m FILE."
 echo
 printf '%q ' "${command[@]}"
-printf '\n\n%s' "$prompt"
+printf '\n\n'
 "${command[@]}"
 echo
