@@ -40,7 +40,10 @@ static void damaged(void **state) {
         if (round % 3 == 0) bytes = smt_test_next(&random) % sizeof everything; /* cut off */
         for (uint64_t i = 0; round % 3 && i < 1 + smt_test_next(&random) % 3; i++) {
             char *at = source + smt_test_next(&random) % bytes;
-            *at = round % 3 == 1 ? (char)((unsigned char)*at ^ 1u << smt_test_next(&random) % 8) : everything[smt_test_next(&random) % bytes];
+            if (round % 3 == 1)
+                *at = (char)(*at ^ 1 << smt_test_next(&random) % 8);
+            else
+                *at = everything[smt_test_next(&random) % bytes];
         }
         char *own = smt_strndup(source, bytes), *text = NULL; /* of its own size, so that a reader beyond the end is seen */
         smt_chat *chat = NULL;
