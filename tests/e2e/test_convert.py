@@ -273,7 +273,12 @@ class Convert(cli.Case):
         out = self.path("out.gguf")
         self.good("convert", self.source, out)
         self.assertGreater(os.stat(out).st_size, 190 << 20)
-        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 64 << 10)
+        self.check_memory(64 << 10)
+
+    def check_memory(self, kib):
+        """No call so far held more; nothing is said of a program with sanitizers, which take memory for themselves."""
+        if not os.environ.get("SMT_TEST_SANITIZED"):
+            self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, kib)
 
     def full_size(self, config, n_tensors, parameters, n_shards, **more):
         write_checkpoint(self.source, config, tensors_of(config, **more), n_shards)
@@ -297,7 +302,7 @@ class Convert(cli.Case):
     def test_full_v3(self):
         document = self.full_size(V3, 1086, "671.026", 163, f8=True, further=1)
         self.assertGreater(document["left_out"], 700)
-        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 256 << 10)
+        self.check_memory(256 << 10)
 
     def test_full_moe(self):
         self.full_size(MOE, 3 + 9 + 27 * 13, "16.376", 7)

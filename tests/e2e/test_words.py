@@ -53,9 +53,11 @@ class Words(cli.Case):
         self.bad(2, "--tokens", *run, "--tokens", "1")
         self.bad(2, "exclude", *run, "-f", "x")
 
-    def test_model_needed(self):
-        for command in ("run", "chat", "eval", "perplexity", "tokenize", "detokenize", "kernels"):
-            self.bad(2, "-m FILE", command)
+    def test_embedded_model(self):
+        """Without -m there is still a model: what is missing is the rest of the command line."""
+        for command, words in (("run", "a text is needed"), ("eval", "--tokens"), ("perplexity", "a text is needed")):
+            self.bad(2, words, command)
+        self.assertEqual(len(self.good("tokenize", stdin=b'"def f(x):"\n').json()), 5)
 
     def test_eval_words(self):
         start = ["eval", "-m", BPE]
