@@ -72,6 +72,9 @@ class Embedded(cli.Case):
         # every evaluated token chooses 6 experts in each of 4 layers; the last answer token is not evaluated
         self.assertEqual(sum(use), (result.json()["prompt_tokens"] + n - 1) * 6 * 4)
         self.assertIn("experts: ", result.err)
+        dense = self.good("run", "-m", cli.data("g-llama2.f16.gguf"), "-p", "a", "-n", 2, "--temp", 0, "--expert-use", "--json")
+        self.assertEqual(dense.json()["expert_use"], [])
+        self.assertIn("this model is dense", dense.err)
 
 
 def record():

@@ -43,7 +43,7 @@ def token_losses(net, ids, window):
 def held_texts(work):
     """Documents of the held-out split up to HELD_BYTES, taken evenly from all sources."""
     texts = [text for _, text in corpus.load(work, "held")]
-    texts.sort(key=lambda text: hash_of(text))
+    texts.sort(key=hash_of)
     out, size = [], 0
     for text in texts:
         if size + len(text) <= HELD_BYTES:
@@ -53,6 +53,7 @@ def held_texts(work):
 
 
 def hash_of(text):
+    """A number that mixes the sources, the same on every machine."""
     return numpy.frombuffer(text[:64].encode().ljust(64), numpy.uint8).astype(numpy.int64).dot(numpy.arange(64) ** 2 + 1)
 
 

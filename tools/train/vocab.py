@@ -1,4 +1,4 @@
-"""The model's own byte-level BPE vocabulary: training, encoding, decoding.
+"""The model's own byte-level BPE vocabulary: training and encoding.
 
     python3 vocab.py WORK_DIR          (after corpus.py) writes WORK_DIR/vocab.json
 
@@ -107,7 +107,6 @@ class Vocab:
         self.special = {text: self.ids[text] for text in SPECIALS}
         self.bos, self.eos = self.ids[SPECIALS[0]], self.ids[SPECIALS[1]]
         self.cache = {}
-        self.bytes_of = {c: b for b, c in ALPHABET.items()}
 
     def fragment(self, text):
         word = [ALPHABET[b] for b in text.encode()]
@@ -127,10 +126,6 @@ class Vocab:
                 known = cache[fragment] = self.fragment(fragment)
             ids += known
         return ids
-
-    def decode(self, ids):
-        return b"".join(bytes(self.bytes_of[c] for c in self.texts[i]) for i in ids if self.texts[i] not in self.special).decode(
-            "utf-8", "replace")
 
 
 def load(work):
