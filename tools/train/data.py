@@ -19,8 +19,9 @@ import numpy
 import corpus
 import vocab as vocabulary
 
-SHARES = {"fill": 0.27, "chat": 0.07, "snippet": 0.08}  # of the pieces; the rest is plain
+SHARES = {"fill": 0.40, "chat": 0.06, "snippet": 0.06}  # of the pieces; the rest is plain
 TOP_LEVEL = re.compile(r"^(?=(?:def|class|async def|@|if __name__)\b|@)", re.M)
+BRACKET = re.compile(r"[(\[](?=[^\n])")  # one that does not end its line
 FUNCTION = re.compile(r'^( *)def (\w+)\((.*?)\)(?: *-> *[^:\n]+)?:\n\1    r?"""(.+?)(?:"""|\n\n|\n *(?=:param|Args|Parameters))', re.M | re.S)
 
 
@@ -57,26 +58,34 @@ def snippet(text, rng):
 
 
 def hole(text, rng):
-    """(prefix, middle, suffix) inside a window of about 700 characters: the rest of a line, some lines, or any stretch."""
-    width = rng.randint(200, 900)
+    """(prefix, middle, suffix) inside a short window: an argument list, the rest of a line, some lines, or any stretch; None now and then.
+
+    Windows are mostly short: where a hole's end and the words around it are close, a small model finds out early what the marks mean."""
+    width = rng.randint(80, 300) if rng.random() < 0.6 else rng.randint(200, 900)
     start = rng.randrange(max(1, len(text) - width))
     start = text.rfind("\n", 0, start) + 1
     window = text[start:start + width]
     if len(window) < 60:
         return None
     kind = rng.random()
-    if kind < 0.45:  # from inside a line to its end
+    if kind < 0.4:  # from behind an opening bracket to the end of its line
+        opened = [m.end() for m in BRACKET.finditer(window)]
+        if not opened:
+            return None
+        a = rng.choice(opened)
+        b = window.find("\n", a)
+    elif kind < 0.65:  # from inside a line to its end
         a = rng.randrange(10, len(window) - 10)
         b = window.find("\n", a)
-        b = b if b > 0 else len(window)
-    elif kind < 0.75:  # whole lines
+    elif kind < 0.85:  # whole lines
         a = window.find("\n", rng.randrange(len(window) // 2)) + 1
         b = a
-        for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(1, 3)):
             b = window.find("\n", b) + 1 or len(window)
     else:
         a = rng.randrange(10, len(window) - 10)
-        b = min(len(window), a + rng.randint(1, 80))
+        b = min(len(window), a + rng.randint(1, 60))
+    b = b if b > 0 else len(window)
     return (window[:a], window[a:b], window[b:]) if a < b else None
 
 
@@ -102,7 +111,7 @@ def samples(piece, words, rng):
     """Ids of the samples made from a piece of a document: one plain one, or several short ones that together are about as long."""
     s, draw, made = words.special, rng.random(), []
     if draw < SHARES["fill"]:
-        for _ in range(1 + len(piece) // 800):
+        for _ in range(1 + len(piece) // 400):
             if found := hole(piece, rng):
                 prefix, middle, suffix = map(words.encode, found)
                 made.append([s["<｜fim▁begin｜>"], *prefix, s["<｜fim▁hole｜>"], *suffix, s["<｜fim▁end｜>"], *middle])

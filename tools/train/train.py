@@ -2,7 +2,8 @@
 
     python3 train.py WORK_DIR [--steps N] [--seed S] [--workers W]      (after data.py)
 
-Resumable: WORK_DIR/checkpoint.pt is written every few minutes and at the end, and a second call goes on from it. Deterministic for a given
+Resumable: WORK_DIR/checkpoint.pt is written every few minutes and at the end, and a second call goes on from it. A finished training goes on
+as a second run when N grows: the rate rises again and falls over the end of the new steps. Deterministic for a given
 seed and number of workers: what a step sees follows from its number alone. WORK_DIR/log.csv gets a line every ten steps.
 
 Workers are processes of one thread each (on matrices this small, two processes do 1.7 times the work of two threads). Parameters, gradients
@@ -33,12 +34,12 @@ SAVE_SECONDS = 180
 
 
 def window_length(step, steps):
+    """Tokens of a window at step `step` of a run of `steps`."""
     return next(length for until, length in PHASES if step < until * steps)
 
 
-def batch(stream, step, steps, seed):
+def batch(stream, step, length, seed):
     """Windows of step `step`, [B, length + 1]: no window comes twice within an epoch of its phase."""
-    length = window_length(step, steps)
     count, rows = (len(stream) - 1) // length, TOKENS_PER_STEP // length
     first = step * rows
     picks = []
@@ -67,14 +68,14 @@ def held_out_loss(net, held, length=512, tokens=65536):
 
 
 def save(path, net, muon, adam, step, args):
-    state = {"config": vars(net.c), "model": net.state_dict(), "step": step, "steps": args.steps, "seed": args.seed,
+    state = {"config": vars(net.c), "model": net.state_dict(), "step": step, "began": args.began, "steps": args.steps, "seed": args.seed,
              "muon": muon.state, "adam": adam.state}
     torch.save(state, str(path) + ".new")
     os.replace(str(path) + ".new", path)
 
 
 def restore(path, net, muon, adam):
-    """Copies a checkpoint into the shared tensors; the number of steps done."""
+    """Copies a checkpoint into the shared tensors; (steps done, the step its run began with, the last one of its run)."""
     saved = torch.load(path)
     net.load_state_dict(saved["model"])
     for old, new in zip(muon.state, saved["muon"]):
@@ -82,7 +83,7 @@ def restore(path, net, muon, adam):
     for pair, news in zip(adam.state, saved["adam"]):
         for old, new in zip(pair, news):
             old.copy_(new)
-    return saved["step"]
+    return saved["step"], saved.get("began", 0), saved["steps"]
 
 
 class Team:
@@ -130,11 +131,11 @@ def work(worker, team, net, muon, adam, start, args):
     for step in range(start, args.steps):
         for g in team.gradients[worker]:
             g.zero_()
-        rows = batch(stream, step, args.steps, args.seed).chunk(team.workers)[worker]
+        rows = batch(stream, step, window_length(step - args.began, args.steps - args.began), args.seed).chunk(team.workers)[worker]
         team.losses[worker] = torch.tensor(gradients(net, rows))
         team.barrier.wait()
         team.reduce(worker)
-        rate = optim.schedule(step, args.steps)
+        rate = optim.schedule(step - args.began, args.steps - args.began)
         muon.step(MUON_RATE * rate, owned)
         adam.step(rate, step + 1, owned)
         losses = team.losses.mean(0).tolist()
@@ -190,7 +191,10 @@ def main():
     net = network.Model(network.Config())
     net.share_memory()
     muon, adam = optim.optimisers(net)
-    start = restore(args.work / "checkpoint.pt", net, muon, adam) if (args.work / "checkpoint.pt").exists() else 0
+    start = args.began = 0
+    if (args.work / "checkpoint.pt").exists():
+        start, args.began, end = restore(args.work / "checkpoint.pt", net, muon, adam)
+        args.began = start if start == end else args.began  # a finished run: the next one begins here
     print(f"{sum(p.numel() for p in net.parameters())} parameters, from step {start}", file=sys.stderr)
     team = Team(net, args.workers)
     others = [multiprocessing.get_context("fork").Process(target=work, args=(w, team, net, muon, adam, start, args), daemon=True)
