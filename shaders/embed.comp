@@ -1,8 +1,7 @@
 // embed.comp: token ids to float rows, for one part (a range of token ids) of the embedding table. One workgroup per row.
 #include "lib/prelude.glsl"
-#include "lib/quant_funcs.glsl"
-
 layout(push_constant) uniform Push { embed_params p; };
+#include "lib/quant_funcs.glsl"
 layout(std430, binding = 1) writeonly buffer Y { vec4 y[]; };
 #define STEP_BINDING 2
 #include "lib/step.glsl"

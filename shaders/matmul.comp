@@ -9,9 +9,8 @@
 //
 // Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list).
 #include "lib/prelude.glsl"
-#include "lib/quant_funcs.glsl"
-
 layout(push_constant) uniform Push { matmul_params p; };
+#include "lib/quant_funcs.glsl"
 layout(std430, binding = 2) writeonly buffer Y { float y[]; };
 layout(std430, binding = 3) readonly buffer Residual { float residual[]; };
 layout(std430, binding = 4) readonly buffer Step { uint step_words[]; };
@@ -40,16 +39,15 @@ void main() {
     }
 #else
     uint first = gl_WorkGroupID.y * SMT_COLUMNS, total = step_words[p.count_word];
-    if (first >= total) return;
-    n = min(SMT_COLUMNS, total - first);
+    n = min(SMT_COLUMNS, total - min(first, total));
     off += batch * p.w_batch_off16;
     [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
-        uint col = first + min(c, n - 1u);
+        uint col = min(first + c, max(total, 1u) - 1u);
         x_at[c] = (col * p.x_stride + batch * p.x_batch) >> 2;
         y_at[c] = col * p.y_stride + batch * p.y_batch + p.y_row;
     }
 #endif
-    product(win, off, SMT_EXPERT == 1 ? win : 1u, off2);
+    product(win, off, SMT_EXPERT == 1 ? win : 1u, off2, n > 0u ? (p.k + 31u) / 32u : 0u);
     if (!product_owner()) return;
     [[unroll]] for (uint r = 0; r < MATMUL_ROWS; r++) {
         uint row = product_row(r);

@@ -2,20 +2,25 @@
 #ifndef MATMUL_COLUMNS_GLSL
 #define MATMUL_COLUMNS_GLSL
 
+#if SMT_TEXELS
+layout(binding = TEXEL_BINDING + 1) uniform samplerBuffer XT;
+#define X_VEC(at) texelFetch(XT, int(at))
+#else
 layout(std430, binding = 1) readonly buffer X { vec4 x[]; };
+#define X_VEC(at) x[at]
+#endif
 
 uint x_at[SMT_COLUMNS]; // vec4 index of each column's first element
 
-// The vec4 of elements 4 * at .. of column c, zero beyond the row.
+// The vec4 of elements 4 * at .. of column c, zero beyond the row. Only rows of single values can end inside a chunk of 32.
 vec4 x_load(uint c, uint at) {
-    vec4 v = vec4(0);
+#if SMT_TYPE == T_F32 || SMT_TYPE == T_F16 || SMT_TYPE == T_BF16
     uint left = p.k - min(p.k, at * 4u);
-    if (left >= 4u) v = x[x_at[c] + at];
-    else if (left > 0u) {
-        v = x[x_at[c] + at];
-        v = vec4(v.x, left > 1u ? v.y : 0.0, left > 2u ? v.z : 0.0, 0.0);
-    }
-    return v;
+    vec4 v = X_VEC(x_at[c] + (left > 0u ? at : 0u));
+    return vec4(left > 0u ? v.x : 0.0, left > 1u ? v.y : 0.0, left > 2u ? v.z : 0.0, left > 3u ? v.w : 0.0);
+#else
+    return X_VEC(x_at[c] + at);
+#endif
 }
 
 #endif

@@ -1,75 +1,86 @@
-// quant_block32.glsl: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 elements: one or two half floats, then codes.
-// Where there is one, the block may start at an odd half-word. Either way the same WORDS words cover it: the scale is a half of the first, and
-// the codes are the rest, shifted by a half-word when the block starts at a whole word.
-#if SMT_TYPE == T_Q4_0
-#define BLOCK_BYTES 18u
-#define WORDS 4
-#elif SMT_TYPE == T_Q4_1
-#define BLOCK_BYTES 20u
-#define WORDS 4
-#elif SMT_TYPE == T_Q5_0
-#define BLOCK_BYTES 22u
-#define WORDS 5
-#elif SMT_TYPE == T_Q5_1
-#define BLOCK_BYTES 24u
-#define WORDS 5
-#else
-#define BLOCK_BYTES 34u
-#define WORDS 8
-#endif
+// quant_block32.glsl: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 elements, as planes (src/quant/quant_layout.c): the codes of all blocks, then
+// their scales, eight to a vector (Q4_1 and Q5_1: four pairs of scale and min), then fifth bits, four words to a vector.
+#define PAIRS (SMT_TYPE == T_Q4_1 || SMT_TYPE == T_Q5_1)
+#define FIFTH (SMT_TYPE == T_Q5_0 || SMT_TYPE == T_Q5_1)
+#define VECTORS (SMT_TYPE == T_Q8_0 ? 2u : 1u)
 
 struct Raw {
-    uint q[WORDS];
+    uvec4 q;
+#if SMT_TYPE == T_Q8_0
+    uvec4 q2;
+#elif FIFTH
+    uint high;
+#endif
     float d;
-#if SMT_TYPE == T_Q4_1 || SMT_TYPE == T_Q5_1
+#if PAIRS
     float m;
 #endif
 };
 
-#if SMT_TYPE == T_Q4_1 || SMT_TYPE == T_Q5_1
-Raw raw_load(uint win, uint row_byte, uint chunk) {
-    Raw r;
-    uint at = (row_byte + chunk * BLOCK_BYTES) >> 2, head = W[win].w[at];
-    r.d = half_exact(head & 0xffffu);
-    r.m = half_exact(head >> 16);
-    [[unroll]] for (uint i = 0; i < WORDS; i++) r.q[i] = W[win].w[at + 1u + i];
-    return r;
-}
-#else
-Raw raw_load(uint win, uint row_byte, uint chunk) {
-    Raw r;
-    uint byte = row_byte + chunk * BLOCK_BYTES, at = byte >> 2;
-    bool odd = (byte & 2u) != 0u;
-    uint prev = W[win].w[at];
-    r.d = half_exact(odd ? prev >> 16 : prev & 0xffffu);
-    [[unroll]] for (uint i = 0; i < WORDS; i++) {
-        uint next = W[win].w[at + 1u + i];
-        r.q[i] = odd ? next : (prev >> 16) | (next << 16);
-        prev = next;
-    }
-    return r;
-}
+struct Head {
+    uvec4 scales;
+#if PAIRS
+    uvec4 scales2;
 #endif
+#if FIFTH
+    uvec4 high, high2;
+#endif
+};
 
-#if SMT_TYPE == T_Q8_0
-vec4 raw_w(Raw r, uint j) {
-    int q = int(r.q[j]);
-    precise vec4 w = r.d * vec4(bitfieldExtract(q, 0, 8), bitfieldExtract(q, 8, 8), bitfieldExtract(q, 16, 8), q >> 24);
-    return w;
-}
+// Where a row ends between two vectors of a plane, the second one is not followed.
+Head head_load(uint win, uint row_byte, uint super) {
+    Head h;
+    uint blocks = p.k >> 5, small = (row_byte >> 4) + blocks * VECTORS;
+#if PAIRS
+    h.scales = load_vec(win, small + 2u * super);
+    h.scales2 = load_vec(win, small + 2u * super + 1u);
 #else
+    h.scales = load_vec(win, small + super);
+#endif
+#if FIFTH
+    small += PAIRS ? (blocks + 3u) >> 2 : (blocks + 7u) >> 3;
+    h.high = load_vec(win, small + 2u * super);
+    h.high2 = load_vec(win, small + 2u * super + 1u);
+#endif
+    return h;
+}
+
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+    Raw r;
+    uint at = (row_byte >> 4) + chunk * VECTORS;
+    r.q = load_vec(win, at);
+#if SMT_TYPE == T_Q8_0
+    r.q2 = load_vec(win, at + 1u);
+#endif
+#if PAIRS
+    uint both = ((chunk & 4u) != 0u ? head.scales2 : head.scales)[chunk & 3u];
+    r.d = half_exact(both & 0xffffu);
+    r.m = half_exact(both >> 16);
+#else
+    r.d = half_of(head.scales, chunk);
+#endif
+#if FIFTH
+    r.high = ((chunk & 4u) != 0u ? head.high2 : head.high)[chunk & 3u];
+#endif
+    return r;
+}
+
 vec4 raw_w(Raw r, uint j) {
-#if WORDS == 5
-    uint high = r.q[0] >> (4u * j);
-    uvec4 q = nibbles(r.q[1u + (j & 3u)], j) | uvec4((high & 1u) << 4, (high & 2u) << 3, (high & 4u) << 2, (high & 8u) << 1);
+#if SMT_TYPE == T_Q8_0
+    int q = int(j < 4u ? r.q[j] : r.q2[j & 3u]);
+    precise vec4 w = r.d * vec4(bitfieldExtract(q, 0, 8), bitfieldExtract(q, 8, 8), bitfieldExtract(q, 16, 8), q >> 24);
+#else
+#if FIFTH
+    uint high = r.high >> (4u * j);
+    uvec4 q = nibbles(r.q[j & 3u], j) | uvec4((high & 1u) << 4, (high & 2u) << 3, (high & 4u) << 2, (high & 8u) << 1);
 #else
     uvec4 q = nibbles(r.q[j & 3u], j);
 #endif
-#if SMT_TYPE == T_Q4_1 || SMT_TYPE == T_Q5_1
+#if PAIRS
     precise vec4 w = r.d * vec4(q) + r.m;
 #else
-    precise vec4 w = r.d * vec4(ivec4(q) - (WORDS == 5 ? 16 : 8));
+    precise vec4 w = r.d * vec4(ivec4(q) - (FIFTH ? 16 : 8));
+#endif
 #endif
     return w;
 }
-#endif

@@ -6,6 +6,10 @@
 // times as long: each invocation gets a copy.
 layout(std430, set = 0, binding = CODEBOOK_BINDING) readonly buffer Codebooks { uint codebooks[]; };
 
+// Chunks share nothing.
+#define Head uint
+Head head_load(uint win, uint row_byte, uint super) { return 0u; }
+
 // Eight elements of two bits: half of a word.
 uint entry8(uint base, uint index) { return codebooks[base + (index >> 1)] >> (16u * (index & 1u)); }
 
@@ -30,7 +34,7 @@ struct Raw {
     float scale;
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk) {
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
     Raw r;
     uint g = chunk & 7u;
 #if SMT_TYPE == T_IQ3_XXS
@@ -68,7 +72,7 @@ struct Raw {
     vec2 scale;  // of elements 0..15 and 16..31
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk) {
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
     Raw r;
     uint g = chunk & 7u;
 #if SMT_TYPE == T_IQ1_S
@@ -105,7 +109,7 @@ struct Raw {
     vec2 scale; // of elements 0..15 and 16..31
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk) {
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
     Raw r;
     uint g = chunk & 7u;
 #if SMT_TYPE == T_IQ2_XXS

@@ -1,5 +1,6 @@
 // quant_funcs.glsl: one tensor type, chosen by SMT_TYPE (its ggml id), behind one interface:
-//   Raw raw_load(window, row byte, i)    the words and scales of chunk i: elements 32 i ... 32 i + 31 of a row
+//   Head head_load(window, row byte, s)  what the eight chunks 8 s ... 8 s + 7 of a row of p.k elements share
+//   Raw raw_load(window, row byte, i, head)    the words and scales of chunk i: elements 32 i ... 32 i + 31
 //   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
 // Weights come out exactly as the C decoder in src/quant computes them, with one freedom that Vulkan leaves to devices: a product below 2^-126
 // may be zero.
@@ -38,6 +39,9 @@ uvec4 nibbles(uint word, uint j) {
     return uvec4(q & 15u, (q >> 8) & 15u, (q >> 16) & 15u, (q >> 24) & 15u);
 }
 
+// Half number `index` of a vector of eight.
+float half_of(uvec4 eight, uint index) { return half_exact((eight[(index >> 1) & 3u] >> (16u * (index & 1u))) & 0xffffu); }
+
 #if SMT_TYPE == T_F32 || SMT_TYPE == T_F16 || SMT_TYPE == T_BF16
 #include "lib/quant_float.glsl"
 #elif SMT_TYPE == T_Q4_0 || SMT_TYPE == T_Q4_1 || SMT_TYPE == T_Q5_0 || SMT_TYPE == T_Q5_1 || SMT_TYPE == T_Q8_0
@@ -53,5 +57,8 @@ uvec4 nibbles(uint word, uint j) {
 #else
 #error no decoder for this SMT_TYPE
 #endif
+
+// For those who take chunks one at a time.
+Raw raw_load(uint win, uint row_byte, uint chunk) { return raw_load(win, row_byte, chunk, head_load(win, row_byte, chunk >> 3)); }
 
 #endif

@@ -25,17 +25,35 @@ uvec2 scale_min(uvec4 head, uint s) {
                   : uvec2((w & 15u) | ((y >> 2) & 48u), ((w >> 4) & 15u) | ((z >> 2) & 48u));
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk) {
-    Raw r;
-    uint s = chunk & 7u, block = (row_byte >> 4) + (chunk >> 3) * VECTORS, at = block + VECTORS - 8u + (s & 6u), shift = 4u * (s & 1u);
-    uvec4 head = WV[win].v[block], a = WV[win].v[at] >> shift, b = WV[win].v[at + 1u] >> shift;
+struct Head {
+    uvec4 scales;
 #if SMT_TYPE == T_Q5_K
-    a = (a & 0x0f0f0f0fu) | (((WV[win].v[block + 1u] >> s) & 0x01010101u) << 4);
-    b = (b & 0x0f0f0f0fu) | (((WV[win].v[block + 2u] >> s) & 0x01010101u) << 4);
+    uvec4 high, high2;
+#endif
+};
+
+Head head_load(uint win, uint row_byte, uint super) {
+    Head h;
+    uint block = (row_byte >> 4) + super * VECTORS;
+    h.scales = load_vec(win, block);
+#if SMT_TYPE == T_Q5_K
+    h.high = load_vec(win, block + 1u);
+    h.high2 = load_vec(win, block + 2u);
+#endif
+    return h;
+}
+
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+    Raw r;
+    uint s = chunk & 7u, at = (row_byte >> 4) + (chunk >> 3) * VECTORS + VECTORS - 8u + (s & 6u), shift = 4u * (s & 1u);
+    uvec4 a = load_vec(win, at) >> shift, b = load_vec(win, at + 1u) >> shift;
+#if SMT_TYPE == T_Q5_K
+    a = (a & 0x0f0f0f0fu) | (((head.high >> s) & 0x01010101u) << 4);
+    b = (b & 0x0f0f0f0fu) | (((head.high2 >> s) & 0x01010101u) << 4);
 #endif
     r.q = uint[8](a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
-    uvec2 both = scale_min(head, s);
-    precise float scale = half_exact(head.x & 0xffffu) * float(both.x), low = half_exact(head.x >> 16) * float(both.y);
+    uvec2 both = scale_min(head.scales, s);
+    precise float scale = half_exact(head.scales.x & 0xffffu) * float(both.x), low = half_exact(head.scales.x >> 16) * float(both.y);
     r.scale = scale;
     r.low = low;
     return r;
@@ -49,40 +67,43 @@ vec4 raw_w(Raw r, uint j) {
 }
 
 #else
-// Q6_K, 210 bytes at 2-byte alignment: low nibbles, pairs of high bits, 16 signed scales, d. Sub-block s of 32 lies in half n = s / 4: its low
-// nibbles in 32 bytes that it shares with s + 2, its high bits in 32 bytes that all four share.
+// Q6_K as planes: per block 8 vectors of low nibbles, 4 of pairs of high bits, one of 16 signed scales; the blocks' d follow, eight to a
+// vector. Sub-block s of 32 lies in half n = s / 4: its low nibbles in two vectors that it shares with s + 2, its high bits in two that all
+// four share.
 struct Raw {
-    uint low[8], high[8]; // the wanted bits at the bottom of each byte
-    vec2 scale;           // of elements 0..15 and 16..31
+    uvec4 low, low2, high, high2; // the wanted bits at the bottom of each byte
+    vec2 scale;                   // of elements 0..15 and 16..31
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk) {
+struct Head {
+    uvec4 scales;
+    float d;
+};
+
+Head head_load(uint win, uint row_byte, uint super) {
+    Head h;
+    uint row = row_byte >> 4;
+    h.scales = load_vec(win, row + super * 13u + 12u);
+    h.d = half_of(load_vec(win, row + (p.k >> 8) * 13u + (super >> 3)), super);
+    return h;
+}
+
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
     Raw r;
-    uint block = row_byte + (chunk >> 3) * 210u, s = chunk & 3u, n = (chunk >> 2) & 1u;
-    // A block at an odd half-word: each word is the upper half of one and the lower half of the next. Plain arithmetic, no choice: with
-    // ?: here, SwiftShader takes minutes to compile.
-    uint shift = 8u * (block & 2u), mask = (block & 2u) != 0u ? 0xffffffffu : 0u;
-    uint at = (block >> 2) + 16u * n + 8u * (s & 1u), prev = W[win].w[at];
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-        uint next = W[win].w[at + 1u + i];
-        r.low[i] = ((prev >> shift) | ((next << 16) & mask)) >> (4u * (s >> 1));
-        prev = next;
-    }
-    at = (block >> 2) + 32u + 8u * n;
-    prev = W[win].w[at];
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-        uint next = W[win].w[at + 1u + i];
-        r.high[i] = ((prev >> shift) | ((next << 16) & mask)) >> (2u * s);
-        prev = next;
-    }
-    int both = int(load_u16(win, block + 192u + 8u * n + 2u * s));
-    precise vec2 scale = half_exact(load_u16(win, block + 208u)) * vec2(bitfieldExtract(both, 0, 8), bitfieldExtract(both, 8, 8));
+    uint block = (row_byte >> 4) + (chunk >> 3) * 13u, s = chunk & 3u, n = (chunk >> 2) & 1u;
+    uint at = block + 4u * n + 2u * (s & 1u), shift = 4u * (s >> 1);
+    r.low = load_vec(win, at) >> shift;
+    r.low2 = load_vec(win, at + 1u) >> shift;
+    r.high = load_vec(win, block + 8u + 2u * n) >> (2u * s);
+    r.high2 = load_vec(win, block + 9u + 2u * n) >> (2u * s);
+    int both = int(head.scales[2u * n + (s >> 1)] >> (16u * (s & 1u)));
+    precise vec2 scale = head.d * vec2(bitfieldExtract(both, 0, 8), bitfieldExtract(both, 8, 8));
     r.scale = scale;
     return r;
 }
 
 vec4 raw_w(Raw r, uint j) {
-    uint low = r.low[j], high = r.high[j];
+    uint low = j < 4u ? r.low[j] : r.low2[j & 3u], high = j < 4u ? r.high[j] : r.high2[j & 3u];
     uvec4 q = uvec4((low & 15u) | ((high & 3u) << 4), ((low >> 8) & 15u) | ((high >> 4) & 48u),
                     ((low >> 16) & 15u) | ((high >> 12) & 48u), ((low >> 24) & 15u) | ((high >> 20) & 48u));
     precise vec4 w = r.scale[j >> 2] * vec4(ivec4(q) - 32);

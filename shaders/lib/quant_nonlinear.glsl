@@ -1,35 +1,40 @@
 // quant_nonlinear.glsl: IQ4_NL, IQ4_XS, MXFP4: four-bit codes for unevenly spaced numbers, 32 elements in 16 bytes.
 //
-//   IQ4_NL  18 bytes, 2-byte aligned:  d, codes
-//   IQ4_XS  136 bytes, 4-byte aligned: d, 8 x 2 high bits of scales, 8 x 4 low bits, then 8 sub-blocks of 16 bytes
-//   MXFP4   17 bytes, any alignment:   an exponent, codes
+// As planes (src/quant/quant_layout.c): a vector of codes for each 32 elements, then
+//   IQ4_NL  d, eight to a vector
+//   IQ4_XS  per 256 elements d, 8 x 2 high bits of scales, 8 x 4 low bits: two to a vector
+//   MXFP4   exponents, sixteen to a vector
 //
 // The numbers of a code are computed: a table indexed by code is copied by every invocation on some drivers.
 struct Raw {
-    uint q[4];
+    uvec4 q;
     float scale;
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk) {
-    Raw r;
+#define Head uvec4
+Head head_load(uint win, uint row_byte, uint super) {
+    uint small = (row_byte >> 4) + (p.k >> 5);
 #if SMT_TYPE == T_IQ4_NL
-    uint block = row_byte + chunk * 18u, codes = block + 2u;
-    r.scale = half_exact(load_u16(win, block));
+    return load_vec(win, small + super);
+#else
+    uvec4 two = load_vec(win, small + (super >> 1));
+    return (super & 1u) != 0u ? two.zwzw : two;
+#endif
+}
+
+Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+    Raw r;
+    r.q = load_vec(win, (row_byte >> 4) + chunk);
+#if SMT_TYPE == T_IQ4_NL
+    r.scale = half_of(head, chunk);
 #elif SMT_TYPE == T_IQ4_XS
-    uint block = row_byte + (chunk >> 3) * 136u, s = chunk & 7u, codes = block + 8u + 16u * s, head = W[win].w[block >> 2];
-    uint six = ((W[win].w[(block >> 2) + 1u] >> (4u * s)) & 15u) | (((head >> (16u + 2u * s)) & 3u) << 4);
-    precise float scale = half_exact(head & 0xffffu) * float(int(six) - 32);
+    uint s = chunk & 7u, six = ((head.y >> (4u * s)) & 15u) | (((head.x >> (16u + 2u * s)) & 3u) << 4);
+    precise float scale = half_exact(head.x & 0xffffu) * float(int(six) - 32);
     r.scale = scale;
 #else
-    uint block = row_byte + chunk * 17u, codes = block + 1u, e = load_u8(win, block);
+    uint e = (head[(chunk >> 2) & 1u] >> (8u * (chunk & 3u))) & 0xffu;
     r.scale = uintBitsToFloat(e < 2u ? 0x200000u << e : (e - 1u) << 23); // 2^(e - 128); the first two are subnormal
 #endif
-    uint at = codes >> 2, shift = 8u * (codes & 3u), prev = W[win].w[at];
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        uint next = W[win].w[at + 1u + i];
-        r.q[i] = funnel(prev, next, shift);
-        prev = next;
-    }
     return r;
 }
 

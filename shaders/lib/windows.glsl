@@ -1,4 +1,4 @@
-// windows.glsl: the weight windows W[SMT_WINDOWS], seen as words and as 16-byte vectors of the same memory.
+// windows.glsl: the weight windows W[SMT_WINDOWS], seen as words and as 16-byte vectors of the same memory; with SMT_TEXELS as vectors alone.
 // Measured in the gate/up and down kernels with 16 experts (Q4_K, Q8_0): arrays of 1, 4 and 16 windows, the index from the
 // expert table, cost the same on lavapipe 22.3 and 25.0 (0.92 to 1.08 of one window, CPU time) and SwiftShader, and RADV's statistics are
 // identical for a table, a push constant and a constant. subgroupBroadcastFirst on the index gains nothing.
@@ -6,8 +6,16 @@
 #ifndef WINDOWS_GLSL
 #define WINDOWS_GLSL
 
+#if SMT_TEXELS
+// Windows of a weight type that is made of 16-byte vectors, on a device that fetches texels faster than it loads from buffers.
+layout(set = 0, binding = TEXEL_BINDING) uniform usamplerBuffer WT[SMT_WINDOWS];
+uvec4 load_vec(uint win, uint at) { return texelFetch(WT[SMT_WINDOWS == 1 ? 0u : win], int(at)); }
+float load_f32(uint win, uint off16, uint index) { return uintBitsToFloat(load_vec(win, off16 + (index >> 2))[index & 3u]); }
+#else
 layout(std430, set = 0, binding = 0) readonly buffer WindowWords { uint w[]; } W[SMT_WINDOWS];
 layout(std430, set = 0, binding = 0) readonly buffer WindowVectors { uvec4 v[]; } WV[SMT_WINDOWS];
+uvec4 load_vec(uint win, uint at) { return WV[win].v[at]; }
+float load_f32(uint win, uint off16, uint index) { return uintBitsToFloat(W[win].w[off16 * 4u + index]); }
 
 // The 32 bits that begin `shift` bits into a pair of words, shift 0 .. 31; no choice in it, which compilers branch on.
 uint funnel(uint low, uint high, uint shift) { return (low >> shift) | ((high << 1u) << (31u - shift)); }
@@ -19,6 +27,6 @@ uint load_u32(uint win, uint byte) {
 // Two bytes at an even address.
 uint load_u16(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 2u) * 8u)) & 0xffffu; }
 uint load_u8(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 3u) * 8u)) & 0xffu; }
-float load_f32(uint win, uint off16, uint index) { return uintBitsToFloat(W[win].w[off16 * 4u + index]); }
+#endif
 
 #endif

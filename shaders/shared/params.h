@@ -14,6 +14,9 @@ typedef uint32_t u32;
 typedef float f32;
 #endif
 
+/* Windows and buffers as texel buffers: binding b is texel binding TEXEL_BINDING + b. */
+#define TEXEL_BINDING 16
+
 /* Positions per block of the cache, and per chunk of attention: one number, so that a chunk lies in one block. */
 #define SMT_BLOCK 256
 /* The most experts per token that moe_route keeps in local memory. */

@@ -9,6 +9,9 @@
 #define NEED_SHARED_BYTES  16384
 #define NEED_STAGE_BUFFERS 24 /* 16 windows + 8 buffers */
 #define NEED_STORAGE_RANGE (128ull << 20)
+/* A texel window should reach as far as a storage buffer: 128 MiB in texels of 16 bytes. */
+#define NEED_TEXELS      (8u << 20)
+#define TEXEL_ALIGN_MOST 256 /* plans align to this */
 
 const char *smt_caps_lacks(const smt_caps *caps, char *text, size_t capacity) {
     const struct {
@@ -38,7 +41,13 @@ const char *smt_caps_lacks(const smt_caps *caps, char *text, size_t capacity) {
 void smt_caps_reduce(smt_caps *caps) {
     caps->subgroup_basic = caps->subgroup_ballot = caps->subgroup_shuffle = caps->subgroup_arithmetic = false;
     caps->fp16 = caps->int8 = caps->int16 = caps->int64 = caps->storage16 = caps->storage8 = false;
+    caps->max_texels = 0;
     caps->int_dot_accelerated = caps->coop_matrix = caps->subgroup_size_control = caps->external_memory_host = false;
+}
+
+bool smt_caps_texels(const smt_caps *caps) {
+    return caps->kind == SMT_KIND_CPU && caps->max_texels >= NEED_TEXELS && caps->texel_array_dynamic &&
+           caps->texel_align <= TEXEL_ALIGN_MOST;
 }
 
 const char *smt_caps_kind_name(smt_device_kind kind) {

@@ -43,7 +43,8 @@ typedef struct smt_items {
     smt_item *items; /* owned */
     uint32_t n_items;
     smt_expert_layout *layers; /* owned, [n_layers]; n_windows 0 for dense layers */
-    uint64_t window_limit;     /* bytes a window may span */
+    uint64_t window_limit;     /* bytes that a storage-buffer window may span */
+    uint64_t texel_limit;      /* and one whose weights are read as texels; 0: none are */
     bool codebooks;            /* some matrix has a type whose kernels read the codebooks */
 } smt_items;
 

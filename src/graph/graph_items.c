@@ -6,8 +6,8 @@
 #include "graph/graph.h"
 
 #define ITEM_ALIGN 256
-/* Block loaders may read the word after the last code of a row. */
-#define ITEM_SLACK 4
+/* Decoders may read the word, or the vector, after the last one of a row. */
+#define ITEM_SLACK 16
 /* Byte addresses inside a window are u32; half of that leaves room for sums. */
 #define WINDOW_MOST ((uint64_t)1 << 31)
 
@@ -29,6 +29,11 @@ static smt_status check_type(builder *b, const smt_matrix *matrix) {
     return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: type %s has no kernels", matrix->tensor->name, info ? info->name : "?");
 }
 
+/* Bytes that a window with rows of this type may span. */
+static uint64_t reach(const builder *b, smt_dtype type) {
+    return b->out->texel_limit && smt_quant_vectors(type) ? b->out->texel_limit : b->out->window_limit;
+}
+
 static smt_item *add(builder *b) {
     if (smt_grow((void **)&b->out->items, &b->capacity, b->out->n_items + 1u, sizeof(smt_item), b->err) != SMT_OK) return NULL;
     smt_item *item = &b->out->items[b->out->n_items++];
@@ -42,13 +47,13 @@ static smt_status add_matrix(builder *b, const smt_matrix *matrix, uint32_t laye
     SMT_TRY(check_type(b, matrix));
     uint64_t row_bytes = smt_quant_device_row_bytes(smt_matrix_dtype(matrix), matrix->k);
     uint64_t n_rows = (uint64_t)matrix->rows * matrix->n_planes;
-    uint64_t most = row_bytes ? (b->out->window_limit - ITEM_SLACK) / row_bytes : 0;
+    uint64_t limit = reach(b, smt_matrix_dtype(matrix)), most = row_bytes ? (limit - ITEM_SLACK) / row_bytes : 0;
     if (most == 0 || row_bytes > UINT32_MAX || n_rows > UINT32_MAX)
         return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: a row of %llu bytes does not fit a window of %llu",
-                        matrix->tensor->name, (unsigned long long)row_bytes, (unsigned long long)b->out->window_limit);
+                        matrix->tensor->name, (unsigned long long)row_bytes, (unsigned long long)limit);
     if (n_rows > most && matrix->n_planes > 1)
         return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: %llu bytes of planes exceed a window of %llu", matrix->tensor->name,
-                        (unsigned long long)(n_rows * row_bytes), (unsigned long long)b->out->window_limit);
+                        (unsigned long long)(n_rows * row_bytes), (unsigned long long)limit);
     if (matrix->n_planes > 1 && matrix->rows * row_bytes % 16) /* kernels step from plane to plane in 16-byte units */
         return SMT_FAIL(b->err, SMT_UNSUPPORTED, "tensor %s: planes of %llu bytes, the kernels need a multiple of 16",
                         matrix->tensor->name, (unsigned long long)(matrix->rows * row_bytes));
@@ -74,19 +79,23 @@ static uint64_t plane_bytes(const smt_matrix *matrix) {
 
 static smt_status add_experts(builder *b, const smt_model_layer *layer, uint32_t index) {
     const smt_matrix *parts[] = {&layer->gate_exps, &layer->up_exps, &layer->down_exps};
-    for (size_t i = 0; i < SMT_COUNT(parts); i++) SMT_TRY(check_type(b, parts[i]));
+    uint64_t limit = UINT64_MAX;
+    for (size_t i = 0; i < SMT_COUNT(parts); i++) {
+        SMT_TRY(check_type(b, parts[i]));
+        limit = smt_min_u64(limit, reach(b, smt_matrix_dtype(parts[i])));
+    }
     smt_expert_layout *layout = &b->out->layers[index];
     layout->first_item = b->out->n_items;
     layout->up = plane_bytes(parts[0]);
     layout->down = layout->up + plane_bytes(parts[1]);
     layout->stride = layout->down + plane_bytes(parts[2]);
-    uint64_t fit = b->out->window_limit / layout->stride;
+    uint64_t fit = limit / layout->stride;
     layout->per_window = (uint32_t)smt_min_u64(fit, b->model->n_experts);
     layout->n_windows = layout->per_window ? smt_div_up(b->model->n_experts, layout->per_window) : UINT32_MAX;
     if (smt_kernel_windows(layout->n_windows) == 0)
         return SMT_FAIL(b->err, SMT_UNSUPPORTED,
                         "layer %u: %u experts of %llu bytes need more than 16 windows of %llu bytes on this device", index,
-                        b->model->n_experts, (unsigned long long)layout->stride, (unsigned long long)b->out->window_limit);
+                        b->model->n_experts, (unsigned long long)layout->stride, (unsigned long long)limit);
     for (uint32_t e = 0; e < b->model->n_experts; e++) {
         smt_item *item = add(b);
         if (!item) return SMT_MEMORY;
@@ -108,8 +117,10 @@ static smt_status add_layer(builder *b, uint32_t index) {
 }
 
 smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err) {
-    uint64_t reach = smt_min_u64(caps->max_storage_range, caps->max_allocation); /* a window lies in one allocation */
-    *out = (smt_items){.window_limit = smt_min_u64(reach, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
+    uint64_t storage = smt_min_u64(caps->max_storage_range, caps->max_allocation); /* a window lies in one allocation */
+    uint64_t texels = smt_caps_texels(caps) ? smt_min_u64(16ull * caps->max_texels, caps->max_allocation) : 0;
+    *out = (smt_items){.window_limit = smt_min_u64(storage, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1),
+                       .texel_limit = smt_min_u64(texels, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
     builder b = {.model = model, .out = out, .err = err};
     out->layers = smt_alloc(model->n_layers, sizeof *out->layers);
     smt_status status = out->layers ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for %u layers", model->n_layers);

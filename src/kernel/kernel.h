@@ -7,7 +7,7 @@
 #define SMT_KERNEL_H
 
 #include "base/caps.h"
-#include "base/dtype.h"
+#include "quant/quant.h"
 
 /* X(NAME, source file, its push constants in shaders/shared/params.h) */
 #define SMT_KERNEL_LIST(X)                              \
@@ -54,6 +54,8 @@ typedef struct smt_kernel_spec {
         char value[16];
     } defines[SMT_KERNEL_MAX_DEFINES];
     uint32_t n_defines, windows, group, push_bytes;
+    smt_texel window_texels; /* as in smt_vk_kernel_desc: windows and buffers that are read as texels */
+    uint32_t buffer_texels;
 } smt_kernel_spec;
 
 void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out);

@@ -57,7 +57,9 @@ static void add_label(smt_kernel_spec *spec, const char *format, ...) {
 }
 
 static void describe_matmul(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
-    spec->group = smt_kernel_matmul_rows(caps);
+    uint32_t each = key->columns <= 2 && !key->gated ? 2 : 1; /* rows of an invocation */
+    spec->group = smt_kernel_matmul_rows(caps) / each;
+    define(spec, "SMT_ROWS", each);
     define(spec, "SMT_COLUMNS", key->columns);
     define(spec, "SMT_GATED", key->gated);
     define(spec, "SMT_EXPERT", key->expert);
@@ -72,6 +74,10 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
     case SMT_KERNEL_EMBED:
     case SMT_KERNEL_MATMUL:
         define(out, "SMT_TYPE", key->type);
+        if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type)) {
+            out->window_texels = SMT_TEXEL_U32X4;
+            out->buffer_texels = key->kernel == SMT_KERNEL_MATMUL ? 1 : 0; /* the activations */
+        }
         add_label(out, " %s", smt_dtype_get(key->type)->name);
         if (key->kernel == SMT_KERNEL_MATMUL) describe_matmul(caps, key, out);
         break;

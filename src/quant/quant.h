@@ -5,7 +5,10 @@
  * equal to the bit.
  *
  * Layouts. A device keeps each matrix as rows of equal stride; kernels walk a row in chunks of 32 elements.
- *   SMT_LAYOUT_ROWS   the file's bytes, unchanged (block types; a row is a whole number of blocks).
+ *   SMT_LAYOUT_ROWS   the file's bytes, unchanged (the codebook types; a row is a whole number of blocks).
+ *   SMT_LAYOUT_PLANES whole 16-byte vectors: first the bulk of every block, then the blocks' small parts (scales, high bits), each kind
+ *                     together and padded to a vector. A row has the file's bytes plus at most two paddings. Nothing is computed:
+ *                     bytes move.
  *   SMT_LAYOUT_PAD32  F32, F16, BF16: each row padded with zeros to a multiple of 32 elements, so that a kernel may read whole
  *                     chunks; the same bytes as the file where 32 divides the row, as it does in every real model. */
 #ifndef SMT_QUANT_H
@@ -15,10 +18,12 @@
 
 #include <params.h>
 
-typedef enum smt_layout { SMT_LAYOUT_ROWS, SMT_LAYOUT_PAD32 } smt_layout;
+typedef enum smt_layout { SMT_LAYOUT_ROWS, SMT_LAYOUT_PAD32, SMT_LAYOUT_PLANES } smt_layout;
 
-/* The layout the plain in-place kernels want. */
+/* The layout in which kernels want the type. */
 smt_layout smt_quant_layout(smt_dtype type);
+/* Whether kernels read the type as whole 16-byte vectors. */
+bool smt_quant_vectors(smt_dtype type);
 /* Bytes of one device row of n elements in that layout; 0 when the type's block does not divide n. */
 uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n);
 /* Whether device rows of n elements are the file's bytes, so that they may be read straight to their place. */

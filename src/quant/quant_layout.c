@@ -1,27 +1,98 @@
 /* quant_layout.c: the layouts in which a device holds rows.
  *
- * The layout follows from the block size alone: a type of one element a block is padded with zeros to whole chunks of 32,
- * so that a kernel needs no test at the end of a row; a block type keeps the file's bytes, since its rows are whole chunks
- * already. Zero bytes are the value zero in every type of the first kind. */
+ * A type of one element a block is padded with zeros to whole chunks of 32, so that a kernel needs no test at the end of a row; zero bytes are
+ * the value zero in every such type. Block types become planes, except those whose kernels look up codebooks.
+ *
+ *   row of planes:  [bulk of block 0][bulk of block 1]... [small part of block 0][of block 1]... pad [second small part of block 0]... pad
+ *
+ * The bulk of a block is a multiple of 16 bytes, so every code a kernel wants lies in aligned vectors; in the file a block of Q8_0 has 34
+ * bytes. */
 #include "quant.h"
 
 #include <string.h>
 
-#define CHUNK 32 /* elements a kernel reads at a time: see quant.h */
+#define CHUNK  32 /* elements a kernel reads at a time: see quant.h */
+#define VECTOR 16
+
+/* Where the parts of a block lie in the file, and the bytes that a block's small part takes in its plane. */
+typedef struct part {
+    uint8_t from, bytes, stride;
+} part;
+typedef struct planes {
+    part bulk, small[2];
+} planes;
+
+static const planes table[SMT_DTYPE_LIMIT] = {
+    [SMT_DTYPE_Q4_0] = {{2, 16, 16}, {{0, 2, 2}}},            /* codes; d */
+    [SMT_DTYPE_Q4_1] = {{4, 16, 16}, {{0, 4, 4}}},            /* codes; d, m */
+    [SMT_DTYPE_Q5_0] = {{6, 16, 16}, {{0, 2, 2}, {2, 4, 4}}}, /* codes; d; fifth bits */
+    [SMT_DTYPE_Q5_1] = {{8, 16, 16}, {{0, 4, 4}, {4, 4, 4}}}, /* codes; d, m; fifth bits */
+    [SMT_DTYPE_Q8_0] = {{2, 32, 32}, {{0, 2, 2}}},            /* codes; d */
+    [SMT_DTYPE_Q2_K] = {{0, 80, 80}, {{80, 4, 4}}},           /* scales, codes; d, dmin */
+    [SMT_DTYPE_Q3_K] = {{0, 96, 96}, {{96, 14, 16}}},         /* third bits, codes; scales, d */
+    [SMT_DTYPE_Q4_K] = {{0, 144, 144}, {{0}}},                /* the file's block */
+    [SMT_DTYPE_Q5_K] = {{0, 176, 176}, {{0}}},                /* the file's block */
+    [SMT_DTYPE_Q6_K] = {{0, 208, 208}, {{208, 2, 2}}},        /* low bits, high bits, scales; d */
+    [SMT_DTYPE_IQ4_NL] = {{2, 16, 16}, {{0, 2, 2}}},          /* codes; d */
+    [SMT_DTYPE_IQ4_XS] = {{8, 128, 128}, {{0, 8, 8}}},        /* codes; d, scales */
+    [SMT_DTYPE_MXFP4] = {{1, 16, 16}, {{0, 1, 1}}},           /* codes; exponent */
+};
+
+static const planes *find(smt_dtype type) {
+    return (uint32_t)type < SMT_DTYPE_LIMIT && table[type].bulk.bytes ? &table[type] : NULL;
+}
 
 smt_layout smt_quant_layout(smt_dtype type) {
     const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
-    return info && info->elems == 1 ? SMT_LAYOUT_PAD32 : SMT_LAYOUT_ROWS;
+    return info && info->elems == 1 ? SMT_LAYOUT_PAD32 : find(type) ? SMT_LAYOUT_PLANES : SMT_LAYOUT_ROWS;
 }
+
+bool smt_quant_vectors(smt_dtype type) { return smt_quant_layout(type) != SMT_LAYOUT_ROWS; }
 
 uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n) {
     if (n > UINT64_MAX - CHUNK) return 0;
-    return smt_dtype_row_bytes(type, smt_quant_layout(type) == SMT_LAYOUT_PAD32 ? smt_align_up(n, CHUNK) : n);
+    smt_layout layout = smt_quant_layout(type);
+    uint64_t bytes = smt_dtype_row_bytes(type, layout == SMT_LAYOUT_PAD32 ? smt_align_up(n, CHUNK) : n);
+    if (layout != SMT_LAYOUT_PLANES || !bytes) return bytes;
+    const planes *p = find(type);
+    uint64_t blocks = n / smt_dtype_get((uint32_t)type)->elems;
+    return blocks * p->bulk.stride + smt_align_up(blocks * p->small[0].stride, VECTOR) +
+           smt_align_up(blocks * p->small[1].stride, VECTOR);
 }
 
 bool smt_quant_same_bytes(smt_dtype type, uint64_t n) {
+    const planes *p = find(type);
     uint64_t bytes = smt_quant_device_row_bytes(type, n);
-    return bytes && bytes == smt_dtype_row_bytes(type, n);
+    return bytes && bytes == smt_dtype_row_bytes(type, n) && (!p || !p->small[0].bytes);
+}
+
+/* One part of every block of a row to its plane; returns where the next plane begins. */
+static uint8_t *gather(const part *p, const uint8_t *src, uint64_t block_bytes, uint64_t blocks, uint8_t *dst) {
+    uint64_t bytes = smt_align_up(blocks * p->stride, VECTOR);
+    if (p->bytes != p->stride || bytes != blocks * p->stride) memset(dst, 0, bytes);
+    src += p->from;
+    /* sizes the compiler knows become moves; these are most of a model's bytes */
+#define MOVE(size)                                                                                      \
+    case size:                                                                                          \
+        for (uint64_t b = 0; b < blocks; b++) memcpy(dst + b * p->stride, src + b * block_bytes, size); \
+        break
+    switch (p->bytes) {
+        MOVE(2);
+        MOVE(4);
+        MOVE(16);
+        MOVE(32);
+        MOVE(208);
+    default:
+        for (uint64_t b = 0; b < blocks; b++) memcpy(dst + b * p->stride, src + b * block_bytes, p->bytes);
+    }
+#undef MOVE
+    return dst + bytes;
+}
+
+static void to_planes(const planes *p, const uint8_t *src, uint64_t block_bytes, uint64_t blocks, uint8_t *dst) {
+    dst = gather(&p->bulk, src, block_bytes, blocks, dst);
+    for (int i = 0; i < 2; i++)
+        if (p->small[i].bytes) dst = gather(&p->small[i], src, block_bytes, blocks, dst);
 }
 
 void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n) {
@@ -31,9 +102,16 @@ void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t ro
         memcpy(dst, src, rows * file_bytes);
         return;
     }
+    const planes *p = find(type);
+    const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
     for (uint64_t r = 0; r < rows; r++) {
+        const uint8_t *from = (const uint8_t *)src + r * file_bytes;
         uint8_t *row = (uint8_t *)dst + r * device_bytes;
-        memcpy(row, (const uint8_t *)src + r * file_bytes, file_bytes);
-        memset(row + file_bytes, 0, device_bytes - file_bytes);
+        if (p) {
+            to_planes(p, from, info->bytes, n / info->elems, row);
+        } else {
+            memcpy(row, from, file_bytes);
+            memset(row + file_bytes, 0, device_bytes - file_bytes);
+        }
     }
 }

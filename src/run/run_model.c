@@ -53,7 +53,9 @@ smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *
                                      .n_defines = spec->n_defines,
                                      .n_windows = spec->windows,
                                      .group_size = {spec->group, 1, 1},
-                                     .push_bytes = spec->push_bytes};
+                                     .push_bytes = spec->push_bytes,
+                                     .window_texels = spec->window_texels,
+                                     .buffer_texels = spec->buffer_texels};
     return smt_vk_kernel_create(device, &desc, want_stats, out, err);
 }
 

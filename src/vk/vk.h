@@ -11,11 +11,14 @@
  *   6. Kernels never place barriers: the recorder does, as the caller's declared reads and writes demand.
  *
  * Binding model, the same for every kernel: set 0, binding 0 is an array W[N] of storage-buffer windows, N = 1, 4 or 16 (unused
- * slots repeat window 0); bindings 1 .. SMT_VK_MAX_BUFFERS are single storage buffers; push constants up to 128 bytes. */
+ * slots repeat window 0); bindings 1 .. SMT_VK_MAX_BUFFERS are single storage buffers; push constants up to 128 bytes. Where smt_caps_texels
+ * says so, a kernel may read any of them through a uniform texel buffer too, at binding TEXEL_BINDING (shared/params.h) + its own. */
 #ifndef SMT_VK_H
 #define SMT_VK_H
 
 #include "base/caps.h"
+
+#include <params.h>
 
 #define SMT_VK_MAX_WINDOWS 16
 #define SMT_VK_MAX_BUFFERS 8
@@ -73,6 +76,9 @@ typedef struct smt_vk_kernel_desc {
     uint32_t n_windows;     /* 1, 4 or 16: also defined for the shader as SMT_WINDOWS */
     uint32_t group_size[3]; /* defined for the shader as SMT_GROUP_X, _Y, _Z */
     uint32_t push_bytes;
+    smt_texel
+        window_texels; /* not NONE: W is read as texels alone (SMT_TEXELS is 1 in the shader), and its windows may exceed caps->max_storage_range */
+    uint32_t buffer_texels; /* bit i: buffer i is read as texels of four floats, beside or instead of binding 1 + i */
 } smt_vk_kernel_desc;
 typedef struct smt_vk_kernel_stats { /* negative: unknown */
     double compile_ms, vgprs, spills, lds, occupancy, inverse_throughput;

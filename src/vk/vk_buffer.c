@@ -6,9 +6,9 @@
 
 #include <string.h>
 
-#define USAGE                                                                                                                    \
-    (VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |                  \
-     VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT)
+#define USAGE                                                                                                   \
+    (VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT | \
+     VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT)
 
 static smt_status refuse(const smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name, const char *why,
                          smt_error *err) {

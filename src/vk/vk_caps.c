@@ -117,6 +117,9 @@ static void fill_basic(smt_caps *caps, const VkPhysicalDeviceProperties *p) {
     caps->max_shared_bytes = limits->maxComputeSharedMemorySize;
     caps->max_invocations = smt_min_u32(limits->maxComputeWorkGroupInvocations, limits->maxComputeWorkGroupSize[0]);
     caps->max_stage_buffers = smt_min_u32(limits->maxPerStageDescriptorStorageBuffers, limits->maxDescriptorSetStorageBuffers);
+    uint32_t textures = smt_min_u32(limits->maxPerStageDescriptorSampledImages, limits->maxDescriptorSetSampledImages);
+    if (textures >= SMT_VK_MAX_WINDOWS + SMT_VK_MAX_BUFFERS) caps->max_texels = limits->maxTexelBufferElements;
+    caps->texel_align = (uint32_t)limits->minTexelBufferOffsetAlignment;
     for (int i = 0; i < 3; i++) caps->max_group_count[i] = limits->maxComputeWorkGroupCount[i];
     if (isfinite(limits->timestampPeriod)) caps->timestamp_ns = (double)limits->timestampPeriod;
 }
@@ -157,6 +160,7 @@ static void fill_features(smt_caps *caps, const query *q, uint32_t extensions) {
     const VkPhysicalDeviceFeatures *f10 = &q->features.features;
     const VkPhysicalDeviceVulkan12Features *f12 = &q->features12;
     caps->buffer_array_dynamic = f10->shaderStorageBufferArrayDynamicIndexing;
+    caps->texel_array_dynamic = f12->shaderUniformTexelBufferArrayDynamicIndexing;
     caps->int16 = f10->shaderInt16;
     caps->int64 = f10->shaderInt64;
     caps->storage16 = q->features11.storageBuffer16BitAccess;

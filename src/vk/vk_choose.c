@@ -54,6 +54,7 @@ smt_status smt_vk_choose(const smt_vk_facts *facts, smt_vk_choice *out, smt_erro
         return SMT_FAIL(err, SMT_UNSUPPORTED, "%s lacks shaderStorageBufferArrayDynamicIndexing", caps->name);
 
     choose_subgroups(facts, out);
+    out->texels = smt_caps_texels(caps);
     out->fp16 = caps->fp16;
     out->int8 = caps->int8;
     out->int16 = caps->int16;

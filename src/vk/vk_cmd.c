@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define FIRST_POOL_SETS 64
-#define SET_DESCRIPTORS (SMT_VK_MAX_WINDOWS + SMT_VK_MAX_BUFFERS)
+#define SET_DESCRIPTORS (SMT_VK_MAX_WINDOWS + SMT_VK_MAX_BUFFERS) /* of one kind */
 
 smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err) {
     *out = NULL;
@@ -69,6 +69,8 @@ void smt_vk_recording_destroy(smt_vk_device *device, smt_vk_recording *recording
     for (size_t i = 0; i < recording->n_pools; i++)
         device->fn.DestroyDescriptorPool(device->handle, recording->pools[i].handle, NULL);
     smt_free(recording->pools);
+    for (size_t i = 0; i < recording->n_views; i++) device->fn.DestroyBufferView(device->handle, recording->views[i], NULL);
+    smt_free(recording->views);
     device->fn.DestroyCommandPool(device->handle, recording->command_pool, NULL);
     smt_free(recording->name);
     smt_free(recording);
@@ -82,9 +84,12 @@ static smt_status add_pool(smt_vk_recording *recording, smt_error *err) {
     SMT_TRY(
         smt_grow((void **)&recording->pools, &recording->pools_capacity, recording->n_pools + 1, sizeof *recording->pools, err));
     smt_vk_pool pool = {.n_sets = recording->n_pools ? recording->pools[recording->n_pools - 1].n_sets * 2 : FIRST_POOL_SETS};
-    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, pool.n_sets * SET_DESCRIPTORS};
-    VkDescriptorPoolCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = pool.n_sets, .poolSizeCount = 1, .pPoolSizes = &size};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, pool.n_sets * SET_DESCRIPTORS},
+                                          {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, pool.n_sets * SET_DESCRIPTORS}};
+    VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                       .maxSets = pool.n_sets,
+                                       .poolSizeCount = device->choice.texels ? 2 : 1,
+                                       .pPoolSizes = sizes};
     VkResult result = device->fn.CreateDescriptorPool(device->handle, &info, NULL, &pool.handle);
     if (result)
         return SMT_VK_FAIL(device, err, result, "recording %s: a descriptor pool of %u sets", recording->name, pool.n_sets);
@@ -126,35 +131,84 @@ static smt_status bind_range(const smt_vk_recording *recording, const smt_vk_ker
     return SMT_OK;
 }
 
+/* A view of a range as texels, which lives as long as the recording. Bytes after the last whole texel are out of reach. */
+static smt_status make_view(smt_vk_recording *recording, const smt_vk_kernel *kernel, const smt_vk_range *range, smt_texel texel,
+                            VkBufferView *out, smt_error *err) {
+    static const VkFormat formats[] = {[SMT_TEXEL_U32X4] = VK_FORMAT_R32G32B32A32_UINT,
+                                       [SMT_TEXEL_F32X4] = VK_FORMAT_R32G32B32A32_SFLOAT,
+                                       [SMT_TEXEL_F16X4] = VK_FORMAT_R16G16B16A16_SFLOAT};
+    smt_vk_device *device = recording->device;
+    uint64_t size = texel == SMT_TEXEL_F16X4 ? 8 : 16, texels = range->bytes / size;
+    if (!range->buffer || !texels || !inside(range) || range->offset % device->caps.texel_align ||
+        texels > device->caps.max_texels)
+        return SMT_FAIL(err, SMT_INVALID, "kernel %s: %llu bytes at %llu as %llu texels (alignment %u, at most %u texels)",
+                        kernel->label, (unsigned long long)range->bytes, (unsigned long long)range->offset,
+                        (unsigned long long)texels, device->caps.texel_align, device->caps.max_texels);
+    SMT_TRY(smt_grow((void **)&recording->views, &recording->views_capacity, recording->n_views + 1, sizeof *out, err));
+    VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+                                   .buffer = range->buffer->handle,
+                                   .format = formats[texel],
+                                   .offset = range->offset,
+                                   .range = texels * size};
+    VkResult result = device->fn.CreateBufferView(device->handle, &info, NULL, out);
+    if (result) return SMT_VK_FAIL(device, err, result, "kernel %s: vkCreateBufferView", kernel->label);
+    recording->views[recording->n_views++] = *out;
+    return SMT_OK;
+}
+
+/* What vkUpdateDescriptorSets is given for one dispatch. Slots of W that have no range of their own repeat the first. */
+typedef struct binding {
+    VkDescriptorBufferInfo infos[SET_DESCRIPTORS];
+    VkBufferView views[SET_DESCRIPTORS];
+    VkWriteDescriptorSet writes[2 * (1 + SMT_VK_MAX_BUFFERS)];
+    uint32_t n_writes;
+} binding;
+
+static void add_write(binding *b, VkDescriptorSet set, uint32_t to, uint32_t count, uint32_t first, bool texels) {
+    b->writes[b->n_writes++] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                                      .dstSet = set,
+                                                      .dstBinding = texels ? TEXEL_BINDING + to : to,
+                                                      .descriptorCount = count,
+                                                      .descriptorType = texels ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                                                               : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                      .pBufferInfo = texels ? NULL : &b->infos[first],
+                                                      .pTexelBufferView = texels ? &b->views[first] : NULL};
+}
+
+static smt_status bind_windows(smt_vk_recording *recording, const smt_vk_dispatch *dispatch, VkDescriptorSet set, binding *b,
+                               smt_error *err) {
+    const smt_vk_kernel *kernel = dispatch->kernel;
+    uint32_t n = dispatch->n_windows, slots = kernel->layout->n_windows;
+    for (uint32_t i = 0; i < n; i++)
+        SMT_TRY(kernel->window_texels
+                    ? make_view(recording, kernel, &dispatch->windows[i], kernel->window_texels, &b->views[i], err)
+                    : bind_range(recording, kernel, "window", i, &dispatch->windows[i], &b->infos[i], err));
+    for (uint32_t i = n; i < slots; i++) {
+        b->infos[i] = b->infos[0];
+        b->views[i] = b->views[0];
+    }
+    add_write(b, set, 0, slots, 0, kernel->window_texels);
+    return SMT_OK;
+}
+
 static smt_status bind_set(smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err) {
     const smt_vk_kernel *kernel = dispatch->kernel;
-    VkDescriptorBufferInfo infos[SET_DESCRIPTORS];
-    VkWriteDescriptorSet writes[1 + SMT_VK_MAX_BUFFERS];
-    uint32_t n_writes = 0, slots = kernel->layout->n_windows;
-    for (uint32_t i = 0; i < dispatch->n_windows; i++)
-        SMT_TRY(bind_range(recording, kernel, "window", i, &dispatch->windows[i], &infos[i], err));
-    for (uint32_t i = dispatch->n_windows; dispatch->n_windows && i < slots; i++) infos[i] = infos[0];
+    binding b = {.n_writes = 0};
     VkDescriptorSet set = VK_NULL_HANDLE;
     SMT_TRY(allocate_set(recording, kernel->layout, &set, err));
-    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                        .dstSet = set,
-                                        .descriptorCount = 1,
-                                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER};
-    if (dispatch->n_windows) {
-        writes[n_writes] = write;
-        writes[n_writes].descriptorCount = slots;
-        writes[n_writes++].pBufferInfo = infos;
-    }
+    if (dispatch->n_windows) SMT_TRY(bind_windows(recording, dispatch, set, &b, err));
     for (uint32_t i = 0; i < dispatch->n_buffers; i++) {
-        if (!dispatch->buffers[i].buffer) continue;
-        VkDescriptorBufferInfo *info = &infos[SMT_VK_MAX_WINDOWS + i];
-        SMT_TRY(bind_range(recording, kernel, "buffer", i, &dispatch->buffers[i], info, err));
-        writes[n_writes] = write;
-        writes[n_writes].dstBinding = 1 + i;
-        writes[n_writes++].pBufferInfo = info;
+        const smt_vk_range *range = &dispatch->buffers[i];
+        uint32_t slot = SMT_VK_MAX_WINDOWS + i;
+        if (!range->buffer) continue;
+        SMT_TRY(bind_range(recording, kernel, "buffer", i, range, &b.infos[slot], err));
+        add_write(&b, set, 1 + i, 1, slot, false);
+        if (!(kernel->buffer_texels >> i & 1)) continue;
+        SMT_TRY(make_view(recording, kernel, range, SMT_TEXEL_F32X4, &b.views[slot], err));
+        add_write(&b, set, 1 + i, 1, slot, true);
     }
     smt_vk_device *device = recording->device;
-    device->fn.UpdateDescriptorSets(device->handle, n_writes, writes, 0, NULL);
+    device->fn.UpdateDescriptorSets(device->handle, b.n_writes, b.writes, 0, NULL);
     device->fn.CmdBindDescriptorSets(recording->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout->pipeline, 0, 1, &set, 0,
                                      NULL);
     return SMT_OK;

@@ -23,6 +23,7 @@ static smt_status create_device(smt_vk_device *device, VkPhysicalDevice physical
         .computeFullSubgroups = on(choice->full_subgroups)};
     VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                                    .timelineSemaphore = VK_TRUE,
+                                                   .shaderUniformTexelBufferArrayDynamicIndexing = on(choice->texels),
                                                    .shaderFloat16 = on(choice->fp16),
                                                    .shaderInt8 = on(choice->int8),
                                                    .storageBuffer8BitAccess = on(choice->storage8),

@@ -61,7 +61,7 @@ typedef struct smt_vk_choice {
     uint32_t extensions;                        /* to enable */
     uint32_t subgroup_size;                     /* what SMT_SUBGROUP says in shaders; 0: no subgroup operations */
     bool require_subgroup_size, full_subgroups; /* pin that size when pipelines are made */
-    bool fp16, int8, int16, int64, storage16, storage8, int_dot, coop_matrix, executable_properties;
+    bool fp16, int8, int16, int64, storage16, storage8, int_dot, coop_matrix, executable_properties, texels;
 } smt_vk_choice;
 
 /* SMT_UNSUPPORTED names what the device lacks. Does not ask for memory heaps: a device without any can compile kernels. */

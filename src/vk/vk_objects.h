@@ -56,7 +56,7 @@ struct smt_vk_device {
     smt_vk_device_table fn;
     bool loaded; /* fn is complete */
     VkQueue queue;
-    VkSemaphore timeline; /* none on a device without memory heaps: it only compiles */
+    VkSemaphore timeline;       /* none on a device without memory heaps: it only compiles */
     _Atomic uint64_t submitted; /* value that the latest submission signals; read by waiters on other threads */
     smt_os_mutex *loss_mutex;
     bool lost;
@@ -80,7 +80,8 @@ struct smt_vk_buffer {
 struct smt_vk_kernel {
     VkPipeline pipeline;
     const smt_vk_layout *layout; /* the device's */
-    uint32_t push_bytes;
+    uint32_t push_bytes, buffer_texels;
+    smt_texel window_texels;
     char *label;
     smt_vk_kernel_stats stats;
 };
@@ -97,6 +98,8 @@ struct smt_vk_recording {
     VkCommandBuffer commands;
     smt_vk_pool *pools; /* the last one is filled */
     size_t n_pools, pools_capacity;
+    VkBufferView *views; /* owned */
+    size_t n_views, views_capacity;
     VkQueryPool stamps;
     VkPipeline bound;
     bool ended;

@@ -13,14 +13,20 @@ static const uint32_t window_counts[SMT_VK_N_LAYOUTS] = {1, 4, 16};
 /* ---- layouts ---- */
 
 static smt_status create_layout(smt_vk_device *device, smt_vk_layout *layout, smt_error *err) {
-    VkDescriptorSetLayoutBinding bindings[1 + SMT_VK_MAX_BUFFERS];
-    for (uint32_t i = 0; i < SMT_COUNT(bindings); i++)
+    enum { N = 1 + SMT_VK_MAX_BUFFERS };
+    VkDescriptorSetLayoutBinding bindings[2 * N];
+    for (uint32_t i = 0; i < N; i++) {
         bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
                                                      .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                                      .descriptorCount = i == 0 ? layout->n_windows : 1,
                                                      .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
-    VkDescriptorSetLayoutCreateInfo set_info = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = SMT_COUNT(bindings), .pBindings = bindings};
+        bindings[N + i] = bindings[i];
+        bindings[N + i].binding = TEXEL_BINDING + i;
+        bindings[N + i].descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+    }
+    VkDescriptorSetLayoutCreateInfo set_info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                                .bindingCount = device->choice.texels ? 2 * N : N,
+                                                .pBindings = bindings};
     VkResult result = device->fn.CreateDescriptorSetLayout(device->handle, &set_info, NULL, &layout->set);
     if (result) return SMT_VK_FAIL(device, err, result, "vkCreateDescriptorSetLayout for %u windows", layout->n_windows);
     VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = SMT_VK_MAX_PUSH};
@@ -58,7 +64,7 @@ static const smt_vk_layout *find_layout(const smt_vk_device *device, uint32_t n_
 
 /* ---- from a description to SPIR-V ---- */
 
-#define N_AUTOMATIC 5
+#define N_AUTOMATIC 6
 
 static int by_name(const void *a, const void *b) {
     return strcmp(((const smt_vk_define *)a)->name, ((const smt_vk_define *)b)->name);
@@ -75,6 +81,9 @@ static smt_status check_desc(const smt_vk_device *device, const smt_vk_kernel_de
     if (desc->push_bytes > SMT_VK_MAX_PUSH || desc->push_bytes % 4)
         return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u bytes of push constants; a multiple of 4 up to %u is possible",
                         desc->label, desc->push_bytes, SMT_VK_MAX_PUSH);
+    if ((desc->window_texels || desc->buffer_texels) && !device->choice.texels)
+        return SMT_FAIL(err, SMT_UNSUPPORTED, "kernel %s: texel buffers are wanted, %s is not used with them", desc->label,
+                        caps->name);
     const uint32_t *group = desc->group_size;
     uint64_t invocations = (uint64_t)group[0] * group[1] * group[2];
     if (!group[0] || !group[1] || !group[2] || invocations > caps->max_invocations)
@@ -85,9 +94,9 @@ static smt_status check_desc(const smt_vk_device *device, const smt_vk_kernel_de
 
 /* The caller's defines and ours, sorted: the order they were given in must not matter to the cache. */
 static smt_status flatten(const smt_vk_device *device, const smt_vk_kernel_desc *desc, smt_vk_source *out, smt_error *err) {
-    const char *names[N_AUTOMATIC] = {"SMT_WINDOWS", "SMT_GROUP_X", "SMT_GROUP_Y", "SMT_GROUP_Z", "SMT_SUBGROUP"};
-    uint32_t numbers[N_AUTOMATIC] = {desc->n_windows, desc->group_size[0], desc->group_size[1], desc->group_size[2],
-                                     device->choice.subgroup_size};
+    const char *names[N_AUTOMATIC] = {"SMT_WINDOWS", "SMT_GROUP_X", "SMT_GROUP_Y", "SMT_GROUP_Z", "SMT_SUBGROUP", "SMT_TEXELS"};
+    uint32_t numbers[N_AUTOMATIC] = {desc->n_windows,     desc->group_size[0],          desc->group_size[1],
+                                     desc->group_size[2], device->choice.subgroup_size, desc->window_texels != SMT_TEXEL_NONE};
     char values[N_AUTOMATIC][12];
     uint32_t count = desc->n_defines + N_AUTOMATIC;
     smt_vk_define *all = smt_alloc(count, sizeof *all);
@@ -179,6 +188,8 @@ static smt_status build(smt_vk_device *device, const smt_vk_kernel_desc *desc, b
     SMT_TRY(get_words(device, desc, &words, &count, &kernel->stats.cached, err));
     kernel->layout = find_layout(device, desc->n_windows);
     kernel->push_bytes = desc->push_bytes;
+    kernel->window_texels = desc->window_texels;
+    kernel->buffer_texels = desc->buffer_texels;
     bool capture = want_stats && device->choice.executable_properties;
     smt_status status = create_pipeline(device, desc, words, count, capture, kernel, err);
     smt_free(words);
