@@ -25,6 +25,7 @@ vec4 cache4(uint win, uint at) { return W[win].v[at]; }
 #define WORD4 4u
 #endif
 layout(std430, binding = 1) readonly buffer Q { vec4 q[]; };
+layout(std430, binding = 6) readonly buffer Turned { vec4 turned[]; }; // what of a head's query does not lie in q
 layout(std430, binding = 2) writeonly buffer O { vec4 o[]; }; // result, or the values of `partial`
 layout(std430, binding = 3) writeonly buffer Sums { vec2 sums[]; };
 #define STEP_BINDING 4
@@ -57,6 +58,11 @@ shared float weight[SMT_HEADS][SMT_BLOCK];
 
 vec4 total[SMT_HEADS][OWN];
 vec2 stat[SMT_HEADS]; // maximum, sum
+
+vec4 query4(uint row, uint head, uint at) {
+    uint n = p.q_dim >> 2;
+    return at < n ? q[(row * p.q_stride >> 2) + head * n + at] : turned[(row * p.turned_stride >> 2) + head * (SMT_KEY4 - n) + at - n];
+}
 
 void chunk(uint win, uint first_vec, uint count, uint kv_head) {
     uint lane = gl_LocalInvocationID.x, row_vecs = p.row_words / WORD4;
@@ -128,7 +134,7 @@ void main() {
     uint from = 0u, to = (positions + SMT_BLOCK - 1u) / SMT_BLOCK;
 #endif
     for (uint i = lane; i < SMT_HEADS * SMT_KEY4; i += SMT_GROUP_X)
-        q_shared[i / SMT_KEY4][i % SMT_KEY4] = q[(row * p.q_stride >> 2) + (head0 + i / SMT_KEY4) * SMT_KEY4 + i % SMT_KEY4];
+        q_shared[i / SMT_KEY4][i % SMT_KEY4] = query4(row, head0 + i / SMT_KEY4, i % SMT_KEY4);
     [[unroll]] for (uint h = 0; h < SMT_HEADS; h++) {
         stat[h] = vec2(ATTEND_NONE, 0.0);
         [[unroll]] for (uint g = 0; g < OWN; g++) total[h][g] = vec4(0);

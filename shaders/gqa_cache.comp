@@ -1,4 +1,4 @@
-// gqa_cache.comp: plain attention between the projections and the scores, one workgroup per row:
+// gqa_cache.comp: plain attention between the projections and the scores, for each row one workgroup for the cache and some for the queries:
 //   cache row of this token <- { rotated keys of every kv head | values }
 //   queries <- rotated in place of a copy (the first `rope` values of a head turn, the others pass)
 #include "lib/prelude.glsl"
@@ -7,7 +7,7 @@ layout(push_constant) uniform Push { cache_params p; };
 layout(std430, set = 0, binding = 0) buffer Cache { uint w[]; } W[SMT_WINDOWS];
 layout(std430, binding = 1) readonly buffer K { float k[]; };
 layout(std430, binding = 2) readonly buffer Q { float q[]; };
-layout(std430, binding = 3) writeonly buffer Turned { float qa[]; };
+layout(std430, binding = 3) writeonly buffer Turned { float turned[]; };
 layout(std430, binding = 4) readonly buffer V { float v[]; };
 #define STEP_BINDING 5
 #define ROPE_BINDING 6
@@ -31,10 +31,25 @@ vec2 turn(vec2 x, uint position, uint pair) {
     return rope_turn(x, rope_angle(position, pair, p.rope / 2u, p.coarse_words), p.magnitude);
 }
 
+// Pairs of queries from `first` on.
+void turn_queries(uint row, uint position, uint first) {
+    uint pairs = (p.nope + p.rope) / 2u, last = min(first + SMT_TURN_PAIRS, p.n_heads * pairs);
+    for (uint i = first + gl_LocalInvocationID.x; i < last; i += SMT_GROUP_X) {
+        uint at = row * p.q_stride + 2u * i;
+        vec2 x = turn(vec2(q[at], q[at + 1u]), position, i % pairs);
+        turned[row * p.turned_stride + 2u * i] = x.x;
+        turned[row * p.turned_stride + 2u * i + 1u] = x.y;
+    }
+}
+
 void main() {
     uint row = gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
     if (row >= step_rows()) return;
     uint position = step_get(STEP_ARRAY_POSITION, row), index = step_get(STEP_ARRAY_INDEX, row);
+    if (gl_WorkGroupID.y > 0u) {
+        turn_queries(row, position, (gl_WorkGroupID.y - 1u) * SMT_TURN_PAIRS);
+        return;
+    }
     uint block = cache_block(step_get(STEP_ARRAY_SLOT, row), index, p.table_stride);
     uint win = block / p.blocks_per_window, word = cache_word(block, index, p.blocks_per_window, p.row_words);
     uint pairs = (p.nope + p.rope) / 2u, key_pairs = p.n_kv_heads * pairs;
@@ -46,11 +61,5 @@ void main() {
     for (uint i = lane; i < p.n_kv_heads * p.value / 2u; i += SMT_GROUP_X) {
         uint at = row * p.v_stride + 2u * i;
         store_pair(win, word, key_pairs + i, vec2(v[at], v[at + 1u]));
-    }
-    for (uint i = lane; i < p.n_heads * pairs; i += SMT_GROUP_X) {
-        uint at = row * p.q_stride + 2u * i;
-        vec2 x = turn(vec2(q[at], q[at + 1u]), position, i % pairs);
-        qa[row * p.qa_stride + 2u * i] = x.x;
-        qa[row * p.qa_stride + 2u * i + 1u] = x.y;
     }
 }

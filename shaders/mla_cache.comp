@@ -1,6 +1,6 @@
-// mla_cache.comp: latent attention between the projections and the scores, one workgroup per row:
+// mla_cache.comp: latent attention between the projections and the scores, for each row one workgroup for the cache and some for the queries:
 //   cache row of this token <- { norm(c), rotated k_rope }      (kv = [c | k_rope], the norm covers c alone)
-//   rope part of every absorbed query <- rotated q_rope         (q heads are [nope | rope], absorbed heads [kv_rank | rope])
+//   rope part of every query, on its own <- rotated q_rope      (q heads are [nope | rope])
 #include "lib/prelude.glsl"
 #include "lib/reduce.glsl"
 
@@ -8,7 +8,7 @@ layout(push_constant) uniform Push { cache_params p; };
 layout(std430, set = 0, binding = 0) buffer Cache { uint w[]; } W[SMT_WINDOWS];
 layout(std430, binding = 1) readonly buffer Kv { float kv[]; };
 layout(std430, binding = 2) readonly buffer Q { float q[]; };
-layout(std430, binding = 3) writeonly buffer Absorbed { float qa[]; };
+layout(std430, binding = 3) writeonly buffer Turned { float turned[]; };
 layout(std430, binding = 4) readonly buffer Norm { float norm_weight[]; };
 #define STEP_BINDING 5
 #define ROPE_BINDING 6
@@ -26,10 +26,26 @@ void store_pair(uint win, uint word, uint pair, vec2 v) {
 #endif
 }
 
+// Pairs of queries from `first` on.
+void turn_queries(uint row, uint position, uint first) {
+    uint pairs = p.rope / 2u, last = min(first + SMT_TURN_PAIRS, p.n_heads * pairs);
+    for (uint i = first + gl_LocalInvocationID.x; i < last; i += SMT_GROUP_X) {
+        uint head = i / pairs, pair = i % pairs;
+        uint at = row * p.q_stride + head * (p.nope + p.rope) + p.nope + 2u * pair;
+        vec2 v = rope_turn(vec2(q[at], q[at + 1u]), rope_angle(position, pair, pairs, p.coarse_words), p.magnitude);
+        turned[row * p.turned_stride + 2u * i] = v.x;
+        turned[row * p.turned_stride + 2u * i + 1u] = v.y;
+    }
+}
+
 void main() {
     uint row = gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
     if (row >= step_rows()) return;
     uint position = step_get(STEP_ARRAY_POSITION, row), index = step_get(STEP_ARRAY_INDEX, row);
+    if (gl_WorkGroupID.y > 0u) {
+        turn_queries(row, position, (gl_WorkGroupID.y - 1u) * SMT_TURN_PAIRS);
+        return;
+    }
     uint block = cache_block(step_get(STEP_ARRAY_SLOT, row), index, p.table_stride);
     uint win = block / p.blocks_per_window, word = cache_word(block, index, p.blocks_per_window, p.row_words);
     uint from = row * p.kv_stride, pairs = p.rope / 2u;
@@ -46,13 +62,5 @@ void main() {
         uint at = from + p.kv_rank + 2u * i;
         store_pair(win, word, p.kv_rank / 2u + i,
                    rope_turn(vec2(kv[at], kv[at + 1u]), rope_angle(position, i, pairs, p.coarse_words), p.magnitude));
-    }
-    for (uint i = lane; i < p.n_heads * pairs; i += SMT_GROUP_X) {
-        uint head = i / pairs, pair = i % pairs;
-        uint at = row * p.q_stride + head * (p.nope + p.rope) + p.nope + 2u * pair;
-        uint to = row * p.qa_stride + head * (p.kv_rank + p.rope) + p.kv_rank + 2u * pair;
-        vec2 v = rope_turn(vec2(q[at], q[at + 1u]), rope_angle(position, pair, pairs, p.coarse_words), p.magnitude);
-        qa[to] = v.x;
-        qa[to + 1u] = v.y;
     }
 }

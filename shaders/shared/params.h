@@ -19,6 +19,8 @@ typedef float f32;
 
 /* Positions per block of the cache, and per chunk of attention: one number, so that a chunk lies in one block. */
 #define SMT_BLOCK 256
+/* Pairs of queries that one workgroup of the cache kernels rotates. */
+#define SMT_TURN_PAIRS 512
 /* The most experts per token that moe_route keeps in local memory. */
 #define SMT_MAX_USED 32
 
@@ -93,11 +95,11 @@ struct matmul_params {
     u32 x_div;                    /* expert: input row of an entry = entry / x_div (n_used for gate/up, 1 for down) */
 };
 
-/* cache write and rotation, latent form (mla_cache) and plain form (gqa_cache) */
+/* cache write and rotation, latent form (mla_cache) and plain form (gqa_cache); grid: rows, 1 + blocks of SMT_TURN_PAIRS of a row's queries */
 struct cache_params {
     u32 n_heads, n_kv_heads;
     u32 kv_rank, nope, rope, value;
-    u32 q_stride, kv_stride, v_stride, qa_stride; /* floats per row */
+    u32 q_stride, kv_stride, v_stride, turned_stride; /* floats per row */
     u32 row_words;            /* u32 words of one cached row */
     u32 blocks_per_window, table_stride; /* table_stride: blocks per slot in the block table */
     u32 coarse_words;         /* words of the coarse rotary table, before the fine one */
@@ -106,7 +108,9 @@ struct cache_params {
 
 struct attend_params {
     u32 n_heads, heads_per_kv;
-    u32 q_stride, o_stride;
+    u32 q_dim, q_stride;        /* values of a head's query in the first buffer */
+    u32 turned_stride;          /* the rest of them lies in a second one */
+    u32 o_stride;
     u32 key_off, value_off;     /* first value of key and value of kv head 0 in a cached row */
     u32 key_step, value_step;   /* from kv head to kv head */
     u32 row_words, blocks_per_window, table_stride;

@@ -4,8 +4,9 @@
  *                        --graph_build.c--> nodes (graph_deepseek2.c and graph_llama.c hold what differs: the attention)
  *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
  *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
+ *                        --graph_hazard.c--> before which nodes a barrier stands, and the count of dependent stages
  *
- * Everything here is pure: no handle, no device. Barriers are derived later from the values that nodes name, never placed by kernels.
+ * Everything here is pure: no handle, no device. Barriers are derived from the values that nodes name, never placed by kernels.
  *
  * Invariants
  *   1. No item is larger than the window limit, so one descriptor always covers it. Tall matrices are cut into parts by rows.
@@ -117,6 +118,7 @@ typedef struct smt_node {
     uint32_t groups[3];
     uint32_t indirect; /* value that holds the grid, or SMT_NO_VALUE */
     uint32_t indirect_word;
+    bool barrier;      /* it waits for what its segment did before */
     double work;       /* estimated multiply-adds, for segments */
     const char *label; /* static */
 } smt_node;
@@ -142,6 +144,30 @@ typedef struct smt_graph {
 smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
                             smt_graph **out, smt_error *err);
 void smt_graph_free(smt_graph *graph);
+
+/* ---- hazards and stages (graph_hazard.c) ---- */
+
+typedef struct smt_graph_access {
+    uint32_t space; /* values of one space may overlap; different spaces never do */
+    uint64_t offset, bytes;
+    bool write;
+} smt_graph_access;
+typedef struct smt_graph_hazards {
+    smt_graph_access *seen; /* owned: accesses since the last barrier */
+    size_t n, capacity;
+} smt_graph_hazards;
+/* True when the new accesses need a barrier before them; the list then starts afresh. The accesses are added either way. */
+smt_status smt_graph_hazard_step(smt_graph_hazards *hazards, const smt_graph_access *accesses, size_t n, bool *out_barrier,
+                                 smt_error *err);
+void smt_graph_hazards_free(smt_graph_hazards *hazards);
+
+typedef struct smt_graph_effort {
+    uint32_t dispatches; /* copies not among them */
+    uint32_t stages;     /* runs of nodes with no barrier between them: each waits for the one before */
+} smt_graph_effort;
+/* Of a whole step, and of one layer (UINT32_MAX: embedding and output head). A stage counts where it begins. */
+smt_graph_effort smt_graph_stages(const smt_graph *graph);
+smt_graph_effort smt_graph_layer_stages(const smt_graph *graph, uint32_t layer);
 
 /* ---- sizes that graph, plan and cache must agree on (graph_sizes.c) ---- */
 uint32_t smt_graph_row_words(const smt_model *model, bool f16);   /* u32 words of one cached row, 16-byte multiple */

@@ -5,7 +5,10 @@
  *                       q~ = k_b q_nope, per head                       scores, values
  *                       cache <- {norm c | rotated k_rope}              x + Wo o
  *                       scores, values over the latent
- *                       o = v_b o~, per head;  x + Wo o */
+ *                       o = v_b o~, per head;  x + Wo o
+ *
+ * The latent query of a head is {q~ | rotated q_rope}; its halves lie in two values, so that k_b and the cache kernel need not wait for
+ * each other. */
 #include "graph/graph_internal.h"
 
 static smt_node cache_node(const smt_builder *b, uint32_t kernel) {
@@ -46,7 +49,9 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
         partial = smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, 4ull * rows * m->n_heads * g->max_chunks * a->value_dim);
     struct attend_params push = {.n_heads = m->n_heads,
                                  .heads_per_kv = a->heads_per_kv,
-                                 .q_stride = smt_stride(m->n_heads * a->key_dim),
+                                 .q_dim = a->q_dim,
+                                 .q_stride = smt_stride(m->n_heads * a->q_dim),
+                                 .turned_stride = smt_stride(m->n_heads * (a->key_dim - a->q_dim)),
                                  .o_stride = smt_stride(m->n_heads * a->value_dim),
                                  .value_off = a->value_off,
                                  .key_step = a->key_step,
@@ -66,8 +71,8 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                                .value4 = a->value_dim / 4},
                        .windows = SMT_WINDOWS_CACHE,
                        .layer = b->layer,
-                       .buffers = {a->q, g->shape.split ? partial : o, sums, b->step, b->blocks},
-                       .n_buffers = 5,
+                       .buffers = {a->q, g->shape.split ? partial : o, sums, b->step, b->blocks, a->turned},
+                       .n_buffers = 6,
                        .writes = 1 << 1 | 1 << 2,
                        .push.attend = push,
                        .groups = {m->n_heads / heads, rows, 1},
@@ -100,26 +105,32 @@ uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t no
     uint32_t rows = b->graph->shape.rows, head = m->nope_dim + m->rope_dim, wide = m->kv_rank + m->rope_dim;
     uint32_t q = build_latent_query(b, layer, normed);
     uint32_t kv = smt_build_linear(b, &layer->kv_a, normed, SMT_NO_VALUE, "kv_a");
-    uint32_t absorbed = smt_build_scratch(b, rows, m->n_heads * wide);
+    uint32_t absorbed = smt_build_scratch(b, rows, m->n_heads * m->kv_rank),
+             turned = smt_build_scratch(b, rows, m->n_heads * m->rope_dim);
     smt_build_matmul(b, &(smt_matmul_args){.w = &layer->k_b,
                                            .x = q,
                                            .y = absorbed,
                                            .x_stride = smt_stride(m->n_heads * head),
                                            .x_batch = head,
-                                           .y_stride = smt_stride(m->n_heads * wide),
-                                           .y_batch = wide,
+                                           .y_stride = smt_stride(m->n_heads * m->kv_rank),
+                                           .y_batch = m->kv_rank,
                                            .residual = SMT_NO_VALUE,
                                            .label = "absorb k_b"});
     uint32_t norm = smt_build_value(b, SMT_VALUE_WEIGHT, smt_items_find(b->items, &layer->kv_a_norm), 0);
     smt_node cache = cache_node(b, SMT_KERNEL_MLA_CACHE);
-    const uint32_t buffers[] = {kv, q, absorbed, norm, b->step, b->rope, b->blocks};
+    const uint32_t buffers[] = {kv, q, turned, norm, b->step, b->rope, b->blocks};
     for (uint32_t i = 0; i < SMT_COUNT(buffers); i++) cache.buffers[i] = buffers[i];
     cache.push.cache.q_stride = smt_stride(m->n_heads * head);
     cache.push.cache.kv_stride = smt_stride(wide);
-    cache.push.cache.qa_stride = smt_stride(m->n_heads * wide);
+    cache.push.cache.turned_stride = smt_stride(m->n_heads * m->rope_dim);
+    cache.groups[1] += smt_div_up(m->n_heads * m->rope_dim / 2, SMT_TURN_PAIRS);
     smt_build_node(b, &cache);
-    uint32_t o = smt_build_attend(
-        b, &(smt_attend_args){.q = absorbed, .key_dim = wide, .value_dim = m->kv_rank, .heads_per_kv = m->n_heads});
+    uint32_t o = smt_build_attend(b, &(smt_attend_args){.q = absorbed,
+                                                        .turned = turned,
+                                                        .q_dim = m->kv_rank,
+                                                        .key_dim = wide,
+                                                        .value_dim = m->kv_rank,
+                                                        .heads_per_kv = m->n_heads});
     uint32_t values = smt_build_scratch(b, rows, m->n_heads * m->value_dim);
     smt_build_matmul(b, &(smt_matmul_args){.w = &layer->v_b,
                                            .x = o,
@@ -143,11 +154,14 @@ uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t no
     smt_node cache = cache_node(b, SMT_KERNEL_GQA_CACHE);
     const uint32_t buffers[] = {k, q, turned, v, b->step, b->rope, b->blocks};
     for (uint32_t i = 0; i < SMT_COUNT(buffers); i++) cache.buffers[i] = buffers[i];
-    cache.push.cache.q_stride = cache.push.cache.qa_stride = smt_stride(m->n_heads * head);
+    cache.push.cache.q_stride = cache.push.cache.turned_stride = smt_stride(m->n_heads * head);
+    cache.groups[1] += smt_div_up(m->n_heads * head / 2, SMT_TURN_PAIRS);
     cache.push.cache.kv_stride = smt_stride(m->n_kv_heads * head);
     cache.push.cache.v_stride = smt_stride(m->n_kv_heads * m->value_dim);
     smt_build_node(b, &cache);
     uint32_t o = smt_build_attend(b, &(smt_attend_args){.q = turned,
+                                                        .turned = turned,
+                                                        .q_dim = head,
                                                         .key_dim = head,
                                                         .value_dim = m->value_dim,
                                                         .heads_per_kv = m->n_heads / m->n_kv_heads,

@@ -252,6 +252,7 @@ smt_status smt_graph_create(const smt_model *model, const smt_items *items, cons
     if (b.status == SMT_OK) build(&b);
     if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
     if (b.status == SMT_OK) b.status = smt_graph_cut(g, caps, err);
+    if (b.status == SMT_OK) b.status = smt_graph_place_barriers(g, err);
     if (b.status != SMT_OK)
         smt_graph_free(g);
     else

@@ -47,9 +47,10 @@ uint32_t smt_build_linear(smt_builder *b, const smt_matrix *w, uint32_t x, uint3
 /* Attention of one layer: normed input and residual to the new residual stream. */
 uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
 uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
-/* Scores and values over the cache, whole or split and merged: q [rows, n_heads * key_dim] -> [rows, n_heads * value_dim]. */
+/* Scores and values over the cache, whole or split and merged: -> [rows, n_heads * value_dim]. Of the key_dim values of a head's query the
+ * first q_dim lie in q [rows, n_heads * q_dim], the others in turned (q again where there are none). */
 typedef struct smt_attend_args {
-    uint32_t q, key_dim, value_dim, heads_per_kv;
+    uint32_t q, turned, q_dim, key_dim, value_dim, heads_per_kv;
     uint32_t key_step, value_off, value_step; /* in values of the cached row */
 } smt_attend_args;
 uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *args);
@@ -63,5 +64,6 @@ void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t byt
 
 smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_limit, smt_error *err);
 smt_status smt_graph_cut(smt_graph *graph, const smt_caps *caps, smt_error *err);
+smt_status smt_graph_place_barriers(smt_graph *graph, smt_error *err); /* after the other two */
 
 #endif

@@ -1,7 +1,6 @@
 /* run.h: a model on a device (smt_run_model), and what advances rows of tokens over it (smt_run).
  *
  *   run_model.c    weights on the device + compiled kernels, shared by every runner
- *   run_hazard.c   pure: where a barrier must stand, from the nodes' declared reads and writes
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
@@ -43,21 +42,6 @@ smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *
 /* Compiles what is missing of the graph's kernels, with progress. */
 smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph, smt_error *err);
 const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_kernel_key *key);
-
-/* ---- hazards (pure) ---- */
-typedef struct smt_run_access {
-    uint32_t space; /* values of one space may overlap; different spaces never do */
-    uint64_t offset, bytes;
-    bool write;
-} smt_run_access;
-typedef struct smt_run_hazards {
-    smt_run_access *seen; /* owned: accesses since the last barrier */
-    size_t n, capacity;
-} smt_run_hazards;
-/* True when the new accesses need a barrier before them; the list then starts afresh. The accesses are added either way. */
-smt_status smt_run_hazard_step(smt_run_hazards *hazards, const smt_run_access *accesses, size_t n, bool *out_barrier,
-                               smt_error *err);
-void smt_run_hazards_free(smt_run_hazards *hazards);
 
 /* ---- the runner ---- */
 typedef struct smt_run_options {

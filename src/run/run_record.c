@@ -71,33 +71,6 @@ static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const s
     return n;
 }
 
-/* Spaces for the hazard search: all scratch is one (its values share bytes), other values are one each, caches one per layer. */
-static size_t node_accesses(const smt_graph *graph, const smt_node *node, smt_run_access *out) {
-    size_t n = 0;
-    for (uint32_t i = 0; i < node->n_buffers; i++) {
-        if (node->buffers[i] == SMT_NO_VALUE) continue;
-        const smt_value *v = &graph->values[node->buffers[i]];
-        bool scratch = v->kind == SMT_VALUE_SCRATCH;
-        out[n++] = (smt_run_access){.space = scratch ? 0 : 1 + node->buffers[i],
-                                    .offset = scratch ? v->offset : 0,
-                                    .bytes = v->bytes ? v->bytes : 1,
-                                    .write = node->writes >> i & 1};
-        if (node->copy && i == 1) { /* copies to different parts of the capture value do not meet */
-            out[n - 1].offset = node->copy_to;
-            out[n - 1].bytes = node->copy_bytes;
-        }
-    }
-    if (node->indirect != SMT_NO_VALUE) {
-        const smt_value *v = &graph->values[node->indirect];
-        bool scratch = v->kind == SMT_VALUE_SCRATCH;
-        out[n++] =
-            (smt_run_access){.space = scratch ? 0 : 1 + node->indirect, .offset = scratch ? v->offset : 0, .bytes = v->bytes};
-    }
-    if (node->windows == SMT_WINDOWS_CACHE)
-        out[n++] = (smt_run_access){.space = UINT32_MAX - node->layer, .bytes = 1, .write = node->writes_windows};
-    return n;
-}
-
 static smt_status record_node(const smt_run *run, const smt_graph *graph, const smt_node *node, smt_vk_recording *recording,
                               smt_error *err) {
     smt_vk_range buffers[SMT_VK_MAX_BUFFERS] = {0}, windows[SMT_MAX_WINDOWS];
@@ -134,18 +107,12 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
 
 static smt_status record_segment(const smt_run *run, const smt_graph *graph, const smt_segment *segment, smt_vk_recording **out,
                                  smt_error *err) {
-    smt_run_hazards hazards = {0}; /* a recording opens and closes with a barrier of its own */
     SMT_TRY(smt_vk_recording_begin(run->model->device, "step", out, err));
     smt_status status = SMT_OK;
     for (uint32_t i = segment->first; i < segment->last && status == SMT_OK; i++) {
-        smt_run_access accesses[SMT_VK_MAX_BUFFERS + 2];
-        bool barrier;
-        size_t n = node_accesses(graph, &graph->nodes[i], accesses);
-        status = smt_run_hazard_step(&hazards, accesses, n, &barrier, err);
-        if (status == SMT_OK && barrier) smt_vk_record_barrier(*out);
-        if (status == SMT_OK) status = record_node(run, graph, &graph->nodes[i], *out, err);
+        if (graph->nodes[i].barrier) smt_vk_record_barrier(*out);
+        status = record_node(run, graph, &graph->nodes[i], *out, err);
     }
-    smt_run_hazards_free(&hazards);
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
     if (status != SMT_OK) {
         smt_vk_recording_destroy(run->model->device, *out);

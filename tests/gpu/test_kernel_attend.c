@@ -55,9 +55,12 @@ static void put_cache(smt_lab *lab, const attention *a, const cache *c) {
 }
 
 static struct attend_params make_params(const attention *a, const cache *c) {
+    uint32_t q_dim = a->latent ? a->value_dim : a->key_dim;
     return (struct attend_params){.n_heads = a->n_heads,
                                   .heads_per_kv = a->n_heads / a->n_kv_heads,
-                                  .q_stride = a->n_heads * a->key_dim + 4,
+                                  .q_dim = q_dim,
+                                  .q_stride = a->n_heads * q_dim + 4,
+                                  .turned_stride = a->n_heads * (a->key_dim - q_dim) + 12,
                                   .o_stride = a->n_heads * a->value_dim + 8,
                                   .value_off = a->latent ? 0 : a->n_kv_heads * a->key_dim,
                                   .key_step = a->latent ? 0 : a->key_dim,
@@ -77,6 +80,18 @@ static void put_step(smt_lab *lab, uint32_t binding) {
     }
 }
 
+/* Queries q [N_ROWS][n_heads][key_dim], each head's in two parts. */
+static void put_queries(smt_lab *lab, const attention *a, const struct attend_params *p, const float *q) {
+    uint32_t rest = a->key_dim - p->q_dim;
+    float *first = smt_lab_buffer(lab, 1, 4ull * p->q_stride * N_ROWS),
+          *turned = smt_lab_buffer(lab, 6, 4ull * p->turned_stride * N_ROWS);
+    for (uint32_t i = 0; i < N_ROWS * a->n_heads; i++) {
+        uint32_t row = i / a->n_heads, head = i % a->n_heads;
+        memcpy(first + row * p->q_stride + head * p->q_dim, q + i * a->key_dim, 4ull * p->q_dim);
+        memcpy(turned + row * p->turned_stride + head * rest, q + i * a->key_dim + p->q_dim, 4ull * rest);
+    }
+}
+
 /* One dispatch of attend.comp. Returns its output, [out_words], and the sums, [sum_words], when split. */
 static float *attend(smt_lab *lab, smt_lab_mode mode, const attention *a, const cache *c, const struct attend_params *p,
                      const float *q, bool split, size_t out_words, size_t sum_words, float **sums) {
@@ -89,7 +104,7 @@ static float *attend(smt_lab *lab, smt_lab_mode mode, const attention *a, const 
                                     .key4 = a->key_dim / 4,
                                     .value4 = a->value_dim / 4});
     put_cache(lab, a, c);
-    memcpy(smt_lab_buffer(lab, 1, 4ull * p->q_stride * N_ROWS), q, 4ull * p->q_stride * N_ROWS);
+    put_queries(lab, a, p, q);
     float *out = smt_lab_output(lab, 2, out_words);
     *sums = smt_lab_output(lab, 3, sum_words);
     put_step(lab, 4);
@@ -125,15 +140,16 @@ static void check_attention(smt_lab *lab, smt_lab_mode mode, const attention *a)
     cache c = make_cache(a, &random);
     struct attend_params p = make_params(a, &c);
     size_t out_words = (size_t)p.o_stride * MAX_ROWS;
-    float *q = smt_alloc((size_t)p.q_stride * N_ROWS, 4), *expected = smt_lab_image(out_words), *split = smt_lab_image(out_words),
+    uint32_t q_row = a->n_heads * a->key_dim;
+    float *q = smt_alloc((size_t)q_row * N_ROWS, 4), *expected = smt_lab_image(out_words), *split = smt_lab_image(out_words),
           *unused;
-    smt_lab_fill(&random, q, N_ROWS, p.q_stride, p.q_stride - 4);
+    smt_lab_fill(&random, q, N_ROWS, q_row, q_row);
     for (uint32_t r = 0; r < N_ROWS; r++)
         for (uint32_t h = 0; h < a->n_heads; h++) {
             const float *keys = c.rows + (size_t)slots[r] * PER_SLOT * SMT_BLOCK * c.values;
             uint32_t kv = h / p.heads_per_kv;
             smt_error err;
-            SMT_ASSERT_OK(smt_ref_attend(q + r * p.q_stride + h * a->key_dim, keys + kv * p.key_step,
+            SMT_ASSERT_OK(smt_ref_attend(q + r * q_row + h * a->key_dim, keys + kv * p.key_step,
                                          keys + p.value_off + kv * p.value_step, c.values, indices[r] + 1, a->key_dim,
                                          a->value_dim, p.scale, expected + r * p.o_stride + h * a->value_dim, &err),
                           &err);

@@ -86,7 +86,7 @@ static void open_job(smt_lab *lab, smt_lab_mode mode, uint32_t kernel, const cac
         io->windows[w] = words;
         io->expected[w] = smt_lab_image(io->window_words);
     }
-    io->turned_words = (size_t)p->qa_stride * MAX_ROWS;
+    io->turned_words = (size_t)p->turned_stride * MAX_ROWS;
     io->kv = smt_lab_buffer(lab, 1, 4ull * p->kv_stride * N_ROWS);
     io->q = smt_lab_buffer(lab, 2, 4ull * p->q_stride * N_ROWS);
     io->turned = smt_lab_output(lab, 3, io->turned_words);
@@ -126,17 +126,17 @@ static void turn(const rotation *r, const cache_case *c, uint32_t row, float *x)
     smt_ref_rope(r->freq, c->p.magnitude, (int32_t)positions[row], x, c->p.rope);
 }
 
-static void check_mla(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t windows) {
+static void check_mla(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t windows, uint32_t heads) {
     cache_case c = {.windows = windows, .f16 = f16};
-    c.p = (struct cache_params){.n_heads = 3,
+    c.p = (struct cache_params){.n_heads = heads,
                                 .n_kv_heads = 1,
                                 .kv_rank = 72,
                                 .nope = 20,
                                 .rope = 16,
                                 .value = 24,
-                                .q_stride = 3 * 36 + 4,
+                                .q_stride = heads * 36 + 4,
                                 .kv_stride = 88 + 4,
-                                .qa_stride = 3 * 88 + 4,
+                                .turned_stride = heads * 16 + 4,
                                 .row_words = f16 ? 48 : 92,
                                 .table_stride = PER_SLOT,
                                 .blocks_per_window = windows == 1 ? BLOCKS : 2,
@@ -147,7 +147,7 @@ static void check_mla(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t window
     c.p.coarse_words = r.coarse_words;
     cache_io io;
     open_job(lab, mode, SMT_KERNEL_MLA_CACHE, &c, &r, &io);
-    smt_lab_run(lab, p, MAX_ROWS, 1, 1);
+    smt_lab_run(lab, p, MAX_ROWS, 1 + smt_div_up(heads * p->rope / 2, SMT_TURN_PAIRS), 1);
     for (uint32_t row = 0; row < N_ROWS; row++) {
         float values[88], rope[16];
         smt_ref_rmsnorm(io.kv + row * p->kv_stride, io.norm, p->eps, values, p->kv_rank);
@@ -159,7 +159,7 @@ static void check_mla(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t window
         for (uint32_t h = 0; h < p->n_heads; h++) {
             memcpy(rope, io.q + row * p->q_stride + h * 36 + p->nope, sizeof rope);
             turn(&r, &c, row, rope);
-            memcpy(io.expected_turned + row * p->qa_stride + h * 88 + p->kv_rank, rope, sizeof rope);
+            memcpy(io.expected_turned + row * p->turned_stride + h * 16, rope, sizeof rope);
         }
     }
     finish_job("mla_cache", &c, &io);
@@ -177,7 +177,7 @@ static void check_gqa(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t window
                                 .q_stride = HEADS * HEAD + 4,
                                 .kv_stride = KV_HEADS * HEAD + 4,
                                 .v_stride = KV_HEADS * HEAD + 8,
-                                .qa_stride = HEADS * HEAD + 12,
+                                .turned_stride = HEADS * HEAD + 12,
                                 .row_words = f16 ? KV_HEADS * HEAD + 4 : 2 * KV_HEADS * HEAD + 4,
                                 .table_stride = PER_SLOT,
                                 .blocks_per_window = windows == 1 ? BLOCKS : 2,
@@ -187,7 +187,7 @@ static void check_gqa(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t window
     c.p.coarse_words = r.coarse_words;
     cache_io io;
     open_job(lab, mode, SMT_KERNEL_GQA_CACHE, &c, &r, &io);
-    smt_lab_run(lab, p, MAX_ROWS, 1, 1);
+    smt_lab_run(lab, p, MAX_ROWS, 2, 1);
     for (uint32_t row = 0; row < N_ROWS; row++) {
         float values[2 * KV_HEADS * HEAD];
         memcpy(values, io.kv + row * p->kv_stride, KV_HEADS * HEAD * sizeof(float));
@@ -196,7 +196,7 @@ static void check_gqa(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t window
         size_t at;
         void *window = place(&c, &io, row, &at);
         for (uint32_t i = 0; i < SMT_COUNT(values); i++) store(window, at + i, values[i], f16);
-        float *turned = io.expected_turned + row * p->qa_stride;
+        float *turned = io.expected_turned + row * p->turned_stride;
         memcpy(turned, io.q + row * p->q_stride, HEADS * HEAD * sizeof(float));
         for (uint32_t h = 0; h < HEADS; h++) turn(&r, &c, row, turned + h * HEAD);
     }
@@ -205,9 +205,9 @@ static void check_gqa(smt_lab *lab, smt_lab_mode mode, bool f16, uint32_t window
 }
 
 static void test_mla(void **state) {
-    check_mla(*state, SMT_LAB_FULL, false, 1);
-    check_mla(*state, SMT_LAB_FULL, true, 4);
-    check_mla(*state, SMT_LAB_MINIMUM, true, 1);
+    check_mla(*state, SMT_LAB_FULL, false, 1, 3);
+    check_mla(*state, SMT_LAB_FULL, true, 4, 67); /* 536 pairs: more than a workgroup takes */
+    check_mla(*state, SMT_LAB_MINIMUM, true, 1, 3);
 }
 
 static void test_gqa(void **state) {

@@ -1,0 +1,81 @@
+/* graph_hazard.c: where barriers stand, and how many dependent stages that makes.
+ *
+ * A barrier is due when something touched since the last one overlaps and either side writes. Two nodes that write different parts of
+ * one result therefore write two values. A segment is a recording of its own, which opens and closes with a barrier, so the search starts
+ * afresh there. A stage is a run of nodes with no barrier between them: the device may run them side by side. */
+#include "graph/graph_internal.h"
+
+static bool conflict(const smt_graph_access *a, const smt_graph_access *b) {
+    return (a->write || b->write) && a->space == b->space && a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+smt_status smt_graph_hazard_step(smt_graph_hazards *hazards, const smt_graph_access *accesses, size_t n, bool *out_barrier,
+                                 smt_error *err) {
+    *out_barrier = false;
+    for (size_t i = 0; i < n && !*out_barrier; i++)
+        for (size_t j = 0; j < hazards->n && !*out_barrier; j++) *out_barrier = conflict(&accesses[i], &hazards->seen[j]);
+    if (*out_barrier) hazards->n = 0;
+    SMT_TRY(smt_grow((void **)&hazards->seen, &hazards->capacity, hazards->n + n, sizeof *hazards->seen, err));
+    for (size_t i = 0; i < n; i++) hazards->seen[hazards->n++] = accesses[i];
+    return SMT_OK;
+}
+
+void smt_graph_hazards_free(smt_graph_hazards *hazards) {
+    smt_free(hazards->seen);
+    *hazards = (smt_graph_hazards){0};
+}
+
+#define MAX_ACCESSES (SMT_COUNT(((smt_node *)0)->buffers) + 2)
+
+/* Spaces: all scratch is one (its values share bytes), other values are one each, caches one per layer. */
+static size_t node_accesses(const smt_graph *graph, const smt_node *node, smt_graph_access out[MAX_ACCESSES]) {
+    size_t n = 0;
+    for (uint32_t i = 0; i <= node->n_buffers; i++) {
+        uint32_t id = i < node->n_buffers ? node->buffers[i] : node->indirect;
+        if (id == SMT_NO_VALUE) continue;
+        const smt_value *v = &graph->values[id];
+        bool scratch = v->kind == SMT_VALUE_SCRATCH;
+        out[n++] = (smt_graph_access){.space = scratch ? 0 : 1 + id,
+                                      .offset = scratch ? v->offset : 0,
+                                      .bytes = v->bytes ? v->bytes : 1,
+                                      .write = i < node->n_buffers && (node->writes >> i & 1)};
+        if (node->copy && i == 1) { /* copies to different parts of the capture value do not meet */
+            out[n - 1].offset = node->copy_to;
+            out[n - 1].bytes = node->copy_bytes;
+        }
+    }
+    if (node->windows == SMT_WINDOWS_CACHE)
+        out[n++] = (smt_graph_access){.space = UINT32_MAX - node->layer, .bytes = 1, .write = node->writes_windows};
+    return n;
+}
+
+smt_status smt_graph_place_barriers(smt_graph *graph, smt_error *err) {
+    smt_graph_hazards hazards = {0};
+    smt_status status = SMT_OK;
+    for (size_t s = 0; s < graph->n_segments && status == SMT_OK; s++) {
+        hazards.n = 0;
+        for (uint32_t i = graph->segments[s].first; i < graph->segments[s].last && status == SMT_OK; i++) {
+            smt_graph_access accesses[MAX_ACCESSES];
+            size_t n = node_accesses(graph, &graph->nodes[i], accesses);
+            status = smt_graph_hazard_step(&hazards, accesses, n, &graph->nodes[i].barrier, err);
+        }
+    }
+    smt_graph_hazards_free(&hazards);
+    return status;
+}
+
+static smt_graph_effort count(const smt_graph *graph, bool all, uint32_t layer) {
+    smt_graph_effort effort = {0};
+    for (size_t s = 0; s < graph->n_segments; s++)
+        for (uint32_t i = graph->segments[s].first; i < graph->segments[s].last; i++) {
+            const smt_node *node = &graph->nodes[i];
+            if (!all && node->layer != layer) continue;
+            effort.dispatches += !node->copy;
+            effort.stages += node->barrier || i == graph->segments[s].first;
+        }
+    return effort;
+}
+
+smt_graph_effort smt_graph_stages(const smt_graph *graph) { return count(graph, true, 0); }
+
+smt_graph_effort smt_graph_layer_stages(const smt_graph *graph, uint32_t layer) { return count(graph, false, layer); }
