@@ -15,9 +15,9 @@ uint x_at[SMT_COLUMNS]; // vec4 index of each column's first element
 // The vec4 of elements 4 * at .. of column c, zero beyond the row. Only rows of single values can end inside a chunk of 32.
 vec4 x_load(uint c, uint at) {
 #if SMT_TYPE == T_F32 || SMT_TYPE == T_F16 || SMT_TYPE == T_BF16
-    uint left = p.k - min(p.k, at * 4u);
-    vec4 v = X_VEC(x_at[c] + (left > 0u ? at : 0u));
-    return vec4(left > 0u ? v.x : 0.0, left > 1u ? v.y : 0.0, left > 2u ? v.z : 0.0, left > 3u ? v.w : 0.0);
+    vec4 v = X_VEC(x_at[c] + min(at, (p.k - 1u) >> 2));
+    // masks, no choice: SwiftShader compiles choices here for minutes
+    return uintBitsToFloat(floatBitsToUint(v) & -uvec4(greaterThan(uvec4(p.k), uvec4(at * 4u) + uvec4(0, 1, 2, 3))));
 #else
     return X_VEC(x_at[c] + at);
 #endif
