@@ -1,4 +1,4 @@
-// matmul.comp: rows of a weight matrix times columns of activations; the only matrix kernel.
+// matmul.comp: rows of a weight matrix times columns of activations; the matrix kernel (moe_down.comp is its sum over a row's experts).
 //
 // Which columns, and what happens to the results, is decided here; how rows and columns are multiplied, in a product family (lib/matmul_rows.glsl).
 // The order of summation depends on nothing but the row length, so 1, 2, 4 and 8 columns, dense and expert use, give equal bits.
@@ -20,13 +20,13 @@ layout(std430, binding = 5) readonly buffer Table { uint table[]; };
 layout(std430, binding = 6) readonly buffer Work { uint work[]; };
 #endif
 
-#include "lib/matmul_columns.glsl"
-#include "lib/matmul_rows.glsl"
+#include "lib/matmul_product.glsl"
 
 void main() {
     uint win = 0u, off = p.w_off16, off2 = p.w2_off16, batch = gl_WorkGroupID.z;
     uint y_at[SMT_COLUMNS], n;
 #if SMT_EXPERT
+    if (gl_WorkGroupID.y >= work[WORK_TILES]) return;
     uint tile = WORK_HEAD + gl_WorkGroupID.y * WORK_TILE_WORDS;
     uint expert = work[tile], first = work[tile + 1u];
     n = work[tile + 2u];
