@@ -1,11 +1,7 @@
-// matmul.comp: rows of a weight matrix times columns of activations; the only matrix kernel.
+// matmul.comp: rows of a weight matrix times columns of activations; the matrix kernel (moe_down.comp is its sum over a row's experts).
 //
 // Which columns, and what happens to the results, is decided here; how rows and columns are multiplied, in a product family (lib/matmul_rows.glsl).
 // The order of summation depends on nothing but the row length, so 1, 2, 4 and 8 columns, dense and expert use, give equal bits.
-//
-// Measured on lavapipe 25.0 (2 cores, shared with other work; 8192 x 2048): Q4_K 0.9 GB/s at one column, 6 to 10 GFLOP/s at eight. Both are well below
-// what the driver's loads and fma allow. Not because of the order of summation (one chain in place of four measured the same): broadcasts and
-// per-lane loads take the time.
 //
 // Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list).
 #include "lib/prelude.glsl"
@@ -19,21 +15,20 @@ layout(std430, binding = 5) readonly buffer Table { uint table[]; };
 layout(std430, binding = 6) readonly buffer Work { uint work[]; };
 #endif
 
-#include "lib/matmul_columns.glsl"
-#include "lib/matmul_rows.glsl"
+#include "lib/matmul_product.glsl"
 
 void main() {
     uint win = 0u, off = p.w_off16, off2 = p.w2_off16, batch = gl_WorkGroupID.z;
     uint y_at[SMT_COLUMNS], n;
 #if SMT_EXPERT
-    uint tile = WORK_HEAD + gl_WorkGroupID.y * WORK_TILE_WORDS;
-    uint expert = work[tile], first = work[tile + 1u];
-    n = work[tile + 2u];
+    uint tile = WORK_HEAD + min(gl_WorkGroupID.y, max(work[WORK_TILES], 1u) - 1u) * WORK_TILE_WORDS;
+    n = gl_WorkGroupID.y < work[WORK_TILES] ? work[tile + 2u] : 0u;
+    uint expert = n > 0u ? work[tile] : 0u, first = work[tile + 1u];
     win = table[expert * EXPERT_WORDS + EXPERT_WINDOW];
     off = table[expert * EXPERT_WORDS + p.table_word];
     off2 = table[expert * EXPERT_WORDS + EXPERT_UP];
     [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
-        uint entry = work[p.entries_word + first + min(c, n - 1u)];
+        uint entry = work[p.entries_word + first + min(c, max(n, 1u) - 1u)];
         x_at[c] = (entry / p.x_div) * (p.x_stride >> 2);
         y_at[c] = entry * p.y_stride;
     }

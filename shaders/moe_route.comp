@@ -1,7 +1,8 @@
 // moe_route.comp: router logits of one row to its experts and their weights, by the published rules of the family.
 // softmax over all experts or sigmoid; a bias steers the choice only; groups are scored by their best expert (V2) or the sum of
 // their two best (V3), and experts outside the kept groups cannot be chosen. Ties go to the lower index. One workgroup per row.
-// Defines: SMT_SIGMOID, SMT_TOP2, SMT_EXPERTS (an upper bound, for shared memory).
+// With SMT_LIST the step has a single row, and its work list is made here too: a tile for each expert, in ascending id.
+// Defines: SMT_SIGMOID, SMT_TOP2, SMT_LIST, SMT_EXPERTS (an upper bound, for shared memory).
 #include "lib/prelude.glsl"
 #include "lib/windows.glsl"
 #include "lib/reduce.glsl"
@@ -12,40 +13,14 @@ layout(std430, binding = 2) writeonly buffer Ids { uint ids[]; };
 layout(std430, binding = 3) writeonly buffer Weights { float weights[]; };
 #define STEP_BINDING 4
 #include "lib/step.glsl"
+#if SMT_LIST
+layout(std430, binding = 5) writeonly buffer Work { uint work[]; };
+#endif
 
 #define NEVER -3.0e38
 shared float score[SMT_EXPERTS], choice[SMT_EXPERTS], group_score[SMT_EXPERTS];
-shared float best_value[SMT_GROUP_X];
-shared uint best_at[SMT_GROUP_X];
-shared float chosen[SMT_MAX_USED];
-
-// Index of the greatest of choice[0 .. n), the lowest on a tie; every invocation gets it.
-uint argmax(uint n) {
-    uint lane = gl_LocalInvocationID.x, at = 0xffffffffu;
-    float value = NEVER;
-    for (uint i = lane; i < n; i += SMT_GROUP_X)
-        if (at == 0xffffffffu || choice[i] > value) {
-            value = choice[i];
-            at = i;
-        }
-    barrier();
-    best_value[lane] = value;
-    best_at[lane] = at;
-    barrier();
-    for (uint step = SMT_GROUP_X / 2u; step > 0u; step >>= 1) {
-        if (lane < step) {
-            uint other = best_at[lane + step];
-            bool better = best_value[lane + step] > best_value[lane] ||
-                          (best_value[lane + step] == best_value[lane] && other < best_at[lane]);
-            if (other != 0xffffffffu && better) {
-                best_value[lane] = best_value[lane + step];
-                best_at[lane] = other;
-            }
-        }
-        barrier();
-    }
-    return min(best_at[0], n - 1u);
-}
+shared float chosen[SMT_MAX_USED]; // scores and ids, the greatest choice first
+shared uint chosen_id[SMT_MAX_USED];
 
 void score_experts(uint row) {
     uint lane = gl_LocalInvocationID.x;
@@ -100,23 +75,53 @@ void mask_groups() {
     barrier();
 }
 
+// An expert's place is the number of those that come before it: no rounds, one barrier.
+void choose() {
+    for (uint e = gl_LocalInvocationID.x; e < p.n_experts; e += SMT_GROUP_X) {
+        float mine = choice[e];
+        uint before = 0u;
+        for (uint other = 0u; other < p.n_experts; other++) {
+            float c = choice[other];
+            before += uint(c > mine || (c == mine && other < e));
+        }
+        if (before < p.n_used) {
+            chosen[before] = score[e];
+            chosen_id[before] = e;
+        }
+    }
+    barrier();
+}
+
+#if SMT_LIST
+void write_list() {
+    uint slot = gl_LocalInvocationID.x, place = 0u;
+    if (slot == 0u) work[WORK_TILES] = p.n_used;
+    if (slot >= p.n_used) return;
+    for (uint s = 0; s < p.n_used; s++) place += uint(chosen_id[s] < chosen_id[slot]);
+    uint tile = WORK_HEAD + place * WORK_TILE_WORDS;
+    work[tile] = chosen_id[slot];
+    work[tile + 1u] = place;
+    work[tile + 2u] = 1u;
+    work[p.entries_word + place] = slot;
+}
+#endif
+
 void main() {
     uint row = gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
+#if SMT_LIST
+    if (step_rows() == 0u && lane == 0u) work[WORK_TILES] = 0u;
+#endif
     if (row >= step_rows()) return;
     score_experts(row);
     for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X)
         choice[e] = score[e] + (p.has_bias != 0u ? load_f32(0u, p.bias_off16, e) : 0.0);
+    if (lane < p.n_used) {
+        chosen_id[lane] = lane; // NaNs may leave places empty: no other id may stand there
+        chosen[lane] = 0.0;
+    }
     barrier();
     if (p.n_groups > 1u) mask_groups();
-    for (uint s = 0; s < p.n_used; s++) {
-        uint e = argmax(p.n_experts);
-        if (lane == 0u) {
-            ids[row * p.n_used + s] = e;
-            chosen[s] = score[e];
-            choice[e] = -3.4e38; // below every masked expert: never twice
-        }
-        barrier();
-    }
+    choose();
     if (lane < p.n_used) {
         precise float w = chosen[lane];
         if (p.norm_weights != 0u) {
@@ -126,5 +131,9 @@ void main() {
         }
         w = w * p.weight_scale;
         weights[row * p.n_used + lane] = w;
+        ids[row * p.n_used + lane] = chosen_id[lane];
     }
+#if SMT_LIST
+    write_list();
+#endif
 }

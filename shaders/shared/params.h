@@ -46,9 +46,10 @@ typedef float f32;
 #define EXPERT_DOWN 3
 #define EXPERT_WORDS 4
 
-/* ---- expert work list, made by moe_group on the device ----
+/* ---- expert work list, made on the device: by moe_group, or by moe_route for a single row ----
  * words 0..2: indirect grid of gate/up, 3: number of tiles, 4..6: indirect grid of down, then 8: tiles of {expert, first entry, entries};
- * entries (row * n_used + slot, ascending inside an expert) follow at the offset given in push constants. */
+ * entries (row * n_used + slot, ascending inside an expert) follow at the offset given in push constants. The tiles of a single row are as
+ * many as its experts: its grids are known beforehand and stay unwritten. */
 #define WORK_GRID_UP 0
 #define WORK_TILES 3
 #define WORK_GRID_DOWN 4
@@ -79,7 +80,7 @@ struct norm_params {
     f32 eps;
 };
 
-/* matmul: y[col][batch][row] = sum_i W[batch][row][i] x[col][batch][i]  (+ bias[row])  (+ residual[col][row])
+/* matmul, moe_down: y[col][batch][row] = sum_i W[batch][row][i] x[col][batch][i]  (+ bias[row])  (+ residual[col][row])
  * dense: columns are rows of the step. expert: columns are entries of the work list, W is found in the expert table. */
 struct matmul_params {
     u32 w_off16, w2_off16; /* dense; w2: the up matrix of a gated pair, or the bias */
@@ -93,6 +94,7 @@ struct matmul_params {
     u32 table_word;               /* expert: EXPERT_GATE or EXPERT_DOWN */
     u32 entries_word;             /* expert: where the entries begin in the work list */
     u32 x_div;                    /* expert: input row of an entry = entry / x_div (n_used for gate/up, 1 for down) */
+    u32 range_size, has_shared;   /* moe_down: experts of a range that is summed apart; add a shared expert */
 };
 
 /* cache write and rotation, latent form (mla_cache) and plain form (gqa_cache); grid: rows, 1 + blocks of SMT_TURN_PAIRS of a row's queries */
@@ -122,6 +124,7 @@ struct route_params {
     u32 n_experts, n_used, n_groups, n_groups_used;
     u32 norm_weights, has_bias, bias_off16, logit_stride;
     f32 weight_scale;
+    u32 entries_word; /* of the work list, where a single row's is made */
 };
 
 struct group_params {

@@ -2,16 +2,16 @@
  *
  *   model + caps + shape --graph_items.c--> items: every piece of weight memory, with its device layout and bytes
  *                        --graph_build.c--> nodes (graph_deepseek2.c and graph_llama.c hold what differs: the attention)
- *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
  *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
  *                        --graph_hazard.c--> before which nodes a barrier stands, and the count of dependent stages
+ *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
  *
  * Everything here is pure: no handle, no device. Barriers are derived from the values that nodes name, never placed by kernels.
  *
  * Invariants
  *   1. No item is larger than the window limit, so one descriptor always covers it. Tall matrices are cut into parts by rows.
  *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert together.
- *   3. A node names every value it reads or writes; scratch is reused only between values whose node ranges do not overlap. */
+ *   3. A node names every value it reads or writes; scratch is reused only between values that no stage has in common. */
 #ifndef SMT_GRAPH_H
 #define SMT_GRAPH_H
 
@@ -118,7 +118,7 @@ typedef struct smt_node {
     uint32_t groups[3];
     uint32_t indirect; /* value that holds the grid, or SMT_NO_VALUE */
     uint32_t indirect_word;
-    bool barrier;      /* it waits for what its segment did before */
+    bool begins_stage; /* it waits for the nodes before: a barrier stands here, or its segment begins */
     double work;       /* estimated multiply-adds, for segments */
     const char *label; /* static */
 } smt_node;

@@ -24,8 +24,7 @@ static void touch(smt_graph *g, uint32_t value, uint32_t node) {
 
 /* Nodes are built without a thought for codebooks: a type that reads them gets their binding here. */
 static void bind_codebooks(const smt_builder *b, smt_node *node) {
-    bool decodes = !node->copy && (node->key.kernel == SMT_KERNEL_MATMUL || node->key.kernel == SMT_KERNEL_EMBED);
-    if (!decodes || !smt_quant_has_codebook((smt_dtype)node->key.type)) return;
+    if (node->copy || !smt_kernel_decodes(node->key.kernel) || !smt_quant_has_codebook((smt_dtype)node->key.type)) return;
     while (node->n_buffers < CODEBOOK_BINDING) node->buffers[node->n_buffers++] = SMT_NO_VALUE;
     node->buffers[CODEBOOK_BINDING - 1] = b->codebooks;
 }
@@ -250,9 +249,9 @@ smt_status smt_graph_create(const smt_model *model, const smt_items *items, cons
                             shape->n_blocks, (unsigned long long)smt_graph_block_bytes(model, shape->cache_f16),
                             (unsigned long long)items->window_limit);
     if (b.status == SMT_OK) build(&b);
-    if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
     if (b.status == SMT_OK) b.status = smt_graph_cut(g, caps, err);
-    if (b.status == SMT_OK) b.status = smt_graph_place_barriers(g, err);
+    if (b.status == SMT_OK) b.status = smt_graph_find_stages(g, err);
+    if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
     if (b.status != SMT_OK)
         smt_graph_free(g);
     else

@@ -1,5 +1,8 @@
 /* graph_ffn.c: the feed-forward half of a layer: dense, or router, expert lists, grouped expert products and the ordered sum.
- * Gate and up run in one kernel where their types agree and neither has a bias; else two products and a swiglu. */
+ * Gate and up run in one kernel where their types agree and neither has a bias; else two products and a swiglu.
+ *
+ * Nodes stand in the order that lets independent ones share a stage: the shared expert beside router and choice. A step of a single row
+ * saves two stages: its expert list follows from the choice alone, and its experts are summed while their down products are made. */
 #include "graph/graph_internal.h"
 
 static const smt_matrix no_bias;
@@ -43,155 +46,208 @@ uint32_t smt_build_ffn(smt_builder *b, const smt_model_layer *layer, uint32_t no
 typedef struct expert_work {
     uint32_t ids, weights, list, table, columns, entries;
     uint32_t entries_word, up_blocks, down_blocks;
+    bool single; /* one row: grids are known beforehand */
 } expert_work;
 
-static expert_work build_routing(smt_builder *b, const smt_model_layer *layer, uint32_t normed) {
-    const smt_model *m = b->model;
-    uint32_t rows = b->graph->shape.rows, logits = smt_build_linear(b, &layer->router, normed, SMT_NO_VALUE, "router");
-    uint32_t bias = layer->router_bias.tensor ? smt_items_find(b->items, &layer->router_bias) : SMT_NO_VALUE;
+static uint32_t expert_bound(const smt_model *m) {
     uint32_t experts = 64;
     while (experts < m->n_experts) experts *= 2;
-    expert_work w = {.ids = smt_build_scratch(b, 1, rows * m->n_used), .weights = smt_build_scratch(b, 1, rows * m->n_used)};
-    smt_build_node(b,
-                   &(smt_node){.key = {.kernel = SMT_KERNEL_ROUTE,
-                                       .windows = 1,
-                                       .sigmoid = m->gate == SMT_GATE_SIGMOID,
-                                       .top2 = m->group_rule == SMT_GROUP_TOP2,
-                                       .experts = experts},
-                               .windows = SMT_WINDOWS_ITEMS,
-                               .items = {bias != SMT_NO_VALUE ? bias : smt_items_find(b->items, &layer->ffn_norm), SMT_NO_VALUE},
-                               .layer = b->layer,
-                               .buffers = {logits, w.ids, w.weights, b->step},
-                               .n_buffers = 4,
-                               .writes = 1 << 1 | 1 << 2,
-                               .push.route = {.n_experts = m->n_experts,
-                                              .n_used = m->n_used,
-                                              .n_groups = m->n_groups,
-                                              .n_groups_used = m->n_groups_used,
-                                              .norm_weights = m->norm_weights,
-                                              .has_bias = bias != SMT_NO_VALUE,
-                                              .logit_stride = smt_stride(m->n_experts),
-                                              .weight_scale = m->weight_scale},
-                               .groups = {rows, 1, 1},
-                               .indirect = SMT_NO_VALUE,
-                               .label = "route"});
-    uint32_t rows_per_group = smt_kernel_matmul_rows(b->caps);
-    w.entries = rows * m->n_used;
+    return experts;
+}
+
+static expert_work make_work(smt_builder *b, const smt_model_layer *layer) {
+    const smt_model *m = b->model;
+    uint32_t rows = b->graph->shape.rows, rows_per_group = smt_kernel_matmul_rows(b->caps);
+    expert_work w = {.single = rows == 1, .entries = rows * m->n_used};
     w.columns = smt_kernel_expert_columns(rows, m->n_used, m->n_experts);
     w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
     w.up_blocks = smt_div_up(layer->gate_exps.rows, rows_per_group);
     w.down_blocks = smt_div_up(layer->down_exps.rows, rows_per_group);
+    w.ids = smt_build_scratch(b, 1, w.entries);
+    w.weights = smt_build_scratch(b, 1, w.entries);
     w.list = smt_build_scratch(b, 1, w.entries_word + w.entries);
     w.table = smt_build_value(b, SMT_VALUE_EXPERTS, b->layer, 4ull * EXPERT_WORDS * m->n_experts);
-    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = experts},
+    return w;
+}
+
+static void build_route(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t logits) {
+    const smt_model *m = b->model;
+    uint32_t bias = layer->router_bias.tensor ? smt_items_find(b->items, &layer->router_bias) : SMT_NO_VALUE;
+    smt_node node = {.key = {.kernel = SMT_KERNEL_ROUTE,
+                             .windows = 1,
+                             .sigmoid = m->gate == SMT_GATE_SIGMOID,
+                             .top2 = m->group_rule == SMT_GROUP_TOP2,
+                             .list = w->single,
+                             .experts = expert_bound(m)},
+                     .windows = SMT_WINDOWS_ITEMS,
+                     .items = {bias != SMT_NO_VALUE ? bias : smt_items_find(b->items, &layer->ffn_norm), SMT_NO_VALUE},
+                     .layer = b->layer,
+                     .buffers = {logits, w->ids, w->weights, b->step, w->list},
+                     .n_buffers = w->single ? 5 : 4,
+                     .writes = 1 << 1 | 1 << 2 | 1 << 4,
+                     .push.route = {.n_experts = m->n_experts,
+                                    .n_used = m->n_used,
+                                    .n_groups = m->n_groups,
+                                    .n_groups_used = m->n_groups_used,
+                                    .norm_weights = m->norm_weights,
+                                    .has_bias = bias != SMT_NO_VALUE,
+                                    .logit_stride = smt_stride(m->n_experts),
+                                    .weight_scale = m->weight_scale,
+                                    .entries_word = w->entries_word},
+                     .groups = {b->graph->shape.rows, 1, 1},
+                     .indirect = SMT_NO_VALUE,
+                     .label = "route"};
+    smt_build_node(b, &node);
+}
+
+static void build_lists(smt_builder *b, const expert_work *w) {
+    const smt_model *m = b->model;
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = expert_bound(m)},
                                   .layer = b->layer,
-                                  .buffers = {w.ids, w.list, b->step},
+                                  .buffers = {w->ids, w->list, b->step},
                                   .n_buffers = 3,
                                   .writes = 1 << 1,
                                   .push.group = {.n_experts = m->n_experts,
                                                  .n_used = m->n_used,
-                                                 .columns = w.columns,
-                                                 .up_blocks = w.up_blocks,
-                                                 .down_blocks = w.down_blocks,
-                                                 .entries_word = w.entries_word,
-                                                 .max_entries = w.entries},
+                                                 .columns = w->columns,
+                                                 .up_blocks = w->up_blocks,
+                                                 .down_blocks = w->down_blocks,
+                                                 .entries_word = w->entries_word,
+                                                 .max_entries = w->entries},
                                   .groups = {1, 1, 1},
                                   .indirect = SMT_NO_VALUE,
                                   .label = "expert lists"});
-    return w;
 }
 
 /* One product of all chosen experts. x_div: entries per row of x. */
-static void build_expert_matmul(smt_builder *b, const expert_work *w, const smt_matrix *matrix, bool gated, uint32_t table_word,
-                                uint32_t x, uint32_t x_div, uint32_t y, const char *label) {
-    const smt_expert_layout *layout = &b->items->layers[b->layer];
+static smt_node expert_node(const smt_builder *b, const expert_work *w, const smt_matrix *matrix, bool gated, uint32_t table_word,
+                            uint32_t x, uint32_t x_div, uint32_t y, const char *label) {
     bool down = table_word == EXPERT_DOWN;
-    smt_build_node(
-        b, &(smt_node){.key = {.kernel = SMT_KERNEL_MATMUL,
-                               .windows = smt_kernel_windows(layout->n_windows),
-                               .type = (uint32_t)smt_matrix_dtype(matrix),
-                               .columns = w->columns,
-                               .gated = gated,
-                               .expert = 1},
-                       .windows = SMT_WINDOWS_EXPERTS,
-                       .layer = b->layer,
-                       .buffers = {x, y, SMT_NO_VALUE, SMT_NO_VALUE, w->table, w->list},
-                       .n_buffers = 6,
-                       .writes = 1 << 1,
-                       .push.matmul = {.row_bytes = (uint32_t)smt_quant_device_row_bytes(smt_matrix_dtype(matrix), matrix->k),
-                                       .k = matrix->k,
-                                       .rows = matrix->rows,
-                                       .x_stride = smt_stride(matrix->k),
-                                       .y_stride = smt_stride(matrix->rows),
-                                       .table_word = table_word,
-                                       .entries_word = w->entries_word,
-                                       .x_div = x_div},
-                       .indirect = w->list,
-                       .indirect_word = down ? WORK_GRID_DOWN : WORK_GRID_UP,
-                       .work = (double)w->entries * matrix->rows * matrix->k * (gated ? 2 : 1),
-                       .label = label});
+    return (smt_node){.key = {.kernel = SMT_KERNEL_MATMUL,
+                              .windows = smt_kernel_windows(b->items->layers[b->layer].n_windows),
+                              .type = (uint32_t)smt_matrix_dtype(matrix),
+                              .columns = w->columns,
+                              .gated = gated,
+                              .expert = 1},
+                      .windows = SMT_WINDOWS_EXPERTS,
+                      .layer = b->layer,
+                      .buffers = {x, y, SMT_NO_VALUE, SMT_NO_VALUE, w->table, w->list},
+                      .n_buffers = 6,
+                      .writes = 1 << 1,
+                      .push.matmul = {.row_bytes = (uint32_t)smt_quant_device_row_bytes(smt_matrix_dtype(matrix), matrix->k),
+                                      .k = matrix->k,
+                                      .rows = matrix->rows,
+                                      .x_stride = smt_stride(matrix->k),
+                                      .y_stride = smt_stride(matrix->rows),
+                                      .table_word = table_word,
+                                      .entries_word = w->entries_word,
+                                      .x_div = x_div},
+                      .groups = {down ? w->down_blocks : w->up_blocks, w->entries, 1},
+                      .indirect = w->single ? SMT_NO_VALUE : w->list,
+                      .indirect_word = down ? WORK_GRID_DOWN : WORK_GRID_UP,
+                      .work = (double)w->entries * matrix->rows * matrix->k * (gated ? 2 : 1),
+                      .label = label};
 }
 
-static uint32_t build_experts(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t normed) {
-    const smt_model *m = b->model;
-    uint32_t n_ff = layer->gate_exps.rows, hidden = smt_build_scratch(b, w->entries, n_ff);
+/* silu(gate x) * (up x) of every entry. */
+static uint32_t build_expert_hidden(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t normed) {
+    uint32_t n_used = b->model->n_used, n_ff = layer->gate_exps.rows, hidden = smt_build_scratch(b, w->entries, n_ff);
     if (smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps)) {
-        build_expert_matmul(b, w, &layer->gate_exps, true, EXPERT_GATE, normed, m->n_used, hidden, "experts gate/up");
-    } else {
-        uint32_t gate = smt_build_scratch(b, w->entries, n_ff), up = smt_build_scratch(b, w->entries, n_ff);
-        build_expert_matmul(b, w, &layer->gate_exps, false, EXPERT_GATE, normed, m->n_used, gate, "experts gate");
-        build_expert_matmul(b, w, &layer->up_exps, false, EXPERT_UP, normed, m->n_used, up, "experts up");
-        smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
-                                      .layer = b->layer,
-                                      .buffers = {gate, up, hidden, b->step},
-                                      .n_buffers = 4,
-                                      .writes = 1 << 2,
-                                      .push.swiglu = {.n = n_ff, .stride = smt_stride(n_ff), .per_entry = m->n_used},
-                                      .groups = {smt_div_up(n_ff, 64), w->entries, 1},
-                                      .indirect = SMT_NO_VALUE,
-                                      .label = "experts swiglu"});
+        smt_node both = expert_node(b, w, &layer->gate_exps, true, EXPERT_GATE, normed, n_used, hidden, "experts gate/up");
+        smt_build_node(b, &both);
+        return hidden;
     }
-    uint32_t y = smt_build_scratch(b, w->entries, m->n_embd);
-    build_expert_matmul(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, y, "experts down");
-    return y;
+    uint32_t gate = smt_build_scratch(b, w->entries, n_ff), up = smt_build_scratch(b, w->entries, n_ff);
+    smt_node nodes[] = {expert_node(b, w, &layer->gate_exps, false, EXPERT_GATE, normed, n_used, gate, "experts gate"),
+                        expert_node(b, w, &layer->up_exps, false, EXPERT_UP, normed, n_used, up, "experts up")};
+    for (size_t i = 0; i < SMT_COUNT(nodes); i++) smt_build_node(b, &nodes[i]);
+    smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
+                                  .layer = b->layer,
+                                  .buffers = {gate, up, hidden, b->step},
+                                  .n_buffers = 4,
+                                  .writes = 1 << 2,
+                                  .push.swiglu = {.n = n_ff, .stride = smt_stride(n_ff), .per_entry = n_used},
+                                  .groups = {smt_div_up(n_ff, 64), w->entries, 1},
+                                  .indirect = SMT_NO_VALUE,
+                                  .label = "experts swiglu"});
+    return hidden;
+}
+
+/* Id ranges whose experts are summed apart. */
+static uint32_t expert_ranges(const smt_model *m) { return m->n_groups > 1 ? m->n_groups : 8; }
+
+/* Down products of the entries, then the ordered sum with shared expert (or SMT_NO_VALUE) and residual. */
+static uint32_t build_down_and_combine(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t hidden,
+                                       uint32_t shared_y, uint32_t residual) {
+    const smt_model *m = b->model;
+    uint32_t y = smt_build_scratch(b, w->entries, m->n_embd), out = smt_build_scratch(b, b->graph->shape.rows, m->n_embd);
+    uint32_t stride = smt_stride(m->n_embd);
+    smt_node down = expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, y, "experts down");
+    smt_build_node(b, &down);
+    smt_build_node(
+        b, &(smt_node){.key = {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
+                       .layer = b->layer,
+                       .buffers = {y, shared_y == SMT_NO_VALUE ? y : shared_y, residual, out, w->ids, w->weights, b->step},
+                       .n_buffers = 7,
+                       .writes = 1 << 3,
+                       .push.combine = {.n_embd = m->n_embd,
+                                        .n_used = m->n_used,
+                                        .n_experts = m->n_experts,
+                                        .n_ranges = expert_ranges(m),
+                                        .y_stride = stride,
+                                        .shared_stride = stride,
+                                        .res_stride = stride,
+                                        .out_stride = stride,
+                                        .has_shared = shared_y != SMT_NO_VALUE},
+                       .groups = {smt_div_up(m->n_embd, 64), b->graph->shape.rows, 1},
+                       .indirect = SMT_NO_VALUE,
+                       .label = "combine"});
+    return out;
+}
+
+/* The same for a single row, in one kernel. */
+static uint32_t build_down_summed(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t hidden,
+                                  uint32_t shared_y, uint32_t residual) {
+    const smt_model *m = b->model;
+    uint32_t out = smt_build_scratch(b, 1, m->n_embd);
+    smt_node node = expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, out, "experts down and sum");
+    node.key.kernel = SMT_KERNEL_MOE_DOWN;
+    node.buffers[2] = residual;
+    node.buffers[3] = w->weights;
+    node.buffers[6] = SMT_NO_VALUE; /* of the codebooks */
+    node.buffers[7] = shared_y == SMT_NO_VALUE ? residual : shared_y;
+    node.n_buffers = 8;
+    node.push.matmul.range_size = smt_div_up(m->n_experts, expert_ranges(m));
+    node.push.matmul.has_shared = shared_y != SMT_NO_VALUE;
+    node.groups[1] = 1;
+    smt_build_node(b, &node);
+    return out;
+}
+
+static void capture_routing(smt_builder *b, const expert_work *w) {
+    const smt_model *m = b->model;
+    uint32_t moe_layer = 0, capture = SMT_NO_VALUE, rows = b->graph->shape.rows;
+    if (b->status != SMT_OK) return;
+    for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
+    for (uint32_t i = 0; i < b->graph->n_values; i++)
+        if (b->graph->values[i].kind == SMT_VALUE_CAPTURE) capture = i;
+    uint64_t bytes = 4ull * rows * m->n_used;
+    smt_build_capture(b, w->ids, smt_graph_capture_ids(m, rows, moe_layer), bytes, capture);
+    smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, capture);
 }
 
 uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
-    const smt_model *m = b->model;
-    const smt_graph_shape *shape = &b->graph->shape;
-    expert_work w = build_routing(b, layer, normed);
-    uint32_t y = build_experts(b, layer, &w, normed), shared_y = SMT_NO_VALUE;
-    if (layer->gate_shexp.tensor) {
-        uint32_t hidden = build_gated(b, &layer->gate_shexp, &no_bias, &layer->up_shexp, &no_bias, normed, "shared gate/up");
-        shared_y = smt_build_linear(b, &layer->down_shexp, hidden, SMT_NO_VALUE, "shared down");
-    }
-    uint32_t out = smt_build_scratch(b, shape->rows, m->n_embd), stride = smt_stride(m->n_embd);
-    smt_build_node(b,
-                   &(smt_node){.key = {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
-                               .layer = b->layer,
-                               .buffers = {y, shared_y == SMT_NO_VALUE ? y : shared_y, residual, out, w.ids, w.weights, b->step},
-                               .n_buffers = 7,
-                               .writes = 1 << 3,
-                               .push.combine = {.n_embd = m->n_embd,
-                                                .n_used = m->n_used,
-                                                .n_experts = m->n_experts,
-                                                .n_ranges = m->n_groups > 1 ? m->n_groups : 8,
-                                                .y_stride = stride,
-                                                .shared_stride = stride,
-                                                .res_stride = stride,
-                                                .out_stride = stride,
-                                                .has_shared = shared_y != SMT_NO_VALUE},
-                               .groups = {smt_div_up(m->n_embd, 64), shape->rows, 1},
-                               .indirect = SMT_NO_VALUE,
-                               .label = "combine"});
-    if (shape->keep_routing && b->status == SMT_OK) {
-        uint32_t moe_layer = 0, capture = SMT_NO_VALUE;
-        for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
-        for (uint32_t i = 0; i < b->graph->n_values; i++)
-            if (b->graph->values[i].kind == SMT_VALUE_CAPTURE) capture = i;
-        uint64_t bytes = 4ull * shape->rows * m->n_used;
-        smt_build_capture(b, w.ids, smt_graph_capture_ids(m, shape->rows, moe_layer), bytes, capture);
-        smt_build_capture(b, w.weights, smt_graph_capture_weights(m, shape->rows, moe_layer), bytes, capture);
-    }
+    uint32_t shared_hidden = SMT_NO_VALUE, shared_y = SMT_NO_VALUE;
+    expert_work w = make_work(b, layer);
+    uint32_t logits = smt_build_linear(b, &layer->router, normed, SMT_NO_VALUE, "router");
+    if (layer->gate_shexp.tensor)
+        shared_hidden = build_gated(b, &layer->gate_shexp, &no_bias, &layer->up_shexp, &no_bias, normed, "shared gate/up");
+    build_route(b, layer, &w, logits);
+    if (layer->gate_shexp.tensor) shared_y = smt_build_linear(b, &layer->down_shexp, shared_hidden, SMT_NO_VALUE, "shared down");
+    if (!w.single) build_lists(b, &w);
+    uint32_t hidden = build_expert_hidden(b, layer, &w, normed);
+    uint32_t out = w.single ? build_down_summed(b, layer, &w, hidden, shared_y, residual)
+                            : build_down_and_combine(b, layer, &w, hidden, shared_y, residual);
+    if (b->graph->shape.keep_routing) capture_routing(b, &w);
     return out;
 }

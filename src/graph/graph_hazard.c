@@ -2,7 +2,10 @@
  *
  * A barrier is due when something touched since the last one overlaps and either side writes. Two nodes that write different parts of
  * one result therefore write two values. A segment is a recording of its own, which opens and closes with a barrier, so the search starts
- * afresh there. A stage is a run of nodes with no barrier between them: the device may run them side by side. */
+ * afresh there. A stage is a run of nodes with no barrier between them: the device may run them side by side.
+ *
+ * The search goes by values, before they have offsets. Scratch then lives for whole stages, so that bytes which change hands do so across a
+ * barrier that stands anyway. */
 #include "graph/graph_internal.h"
 
 static bool conflict(const smt_graph_access *a, const smt_graph_access *b) {
@@ -27,18 +30,15 @@ void smt_graph_hazards_free(smt_graph_hazards *hazards) {
 
 #define MAX_ACCESSES (SMT_COUNT(((smt_node *)0)->buffers) + 2)
 
-/* Spaces: all scratch is one (its values share bytes), other values are one each, caches one per layer. */
+/* Spaces: each value is one, and the cache of each layer. */
 static size_t node_accesses(const smt_graph *graph, const smt_node *node, smt_graph_access out[MAX_ACCESSES]) {
     size_t n = 0;
     for (uint32_t i = 0; i <= node->n_buffers; i++) {
         uint32_t id = i < node->n_buffers ? node->buffers[i] : node->indirect;
         if (id == SMT_NO_VALUE) continue;
-        const smt_value *v = &graph->values[id];
-        bool scratch = v->kind == SMT_VALUE_SCRATCH;
-        out[n++] = (smt_graph_access){.space = scratch ? 0 : 1 + id,
-                                      .offset = scratch ? v->offset : 0,
-                                      .bytes = v->bytes ? v->bytes : 1,
-                                      .write = i < node->n_buffers && (node->writes >> i & 1)};
+        bool write = i < node->n_buffers && (node->writes >> i & 1);
+        out[n++] =
+            (smt_graph_access){.space = id, .bytes = graph->values[id].bytes ? graph->values[id].bytes : 1, .write = write};
         if (node->copy && i == 1) { /* copies to different parts of the capture value do not meet */
             out[n - 1].offset = node->copy_to;
             out[n - 1].bytes = node->copy_bytes;
@@ -49,30 +49,42 @@ static size_t node_accesses(const smt_graph *graph, const smt_node *node, smt_gr
     return n;
 }
 
-smt_status smt_graph_place_barriers(smt_graph *graph, smt_error *err) {
+static void widen_lifetimes(smt_graph *graph) {
+    for (size_t i = 0; i < graph->n_values; i++) {
+        smt_value *v = &graph->values[i];
+        if (v->kind != SMT_VALUE_SCRATCH || v->first_node == UINT32_MAX) continue;
+        while (!graph->nodes[v->first_node].begins_stage) v->first_node--;
+        while (v->last_node + 1 < graph->n_nodes && !graph->nodes[v->last_node + 1].begins_stage) v->last_node++;
+    }
+}
+
+smt_status smt_graph_find_stages(smt_graph *graph, smt_error *err) {
     smt_graph_hazards hazards = {0};
     smt_status status = SMT_OK;
     for (size_t s = 0; s < graph->n_segments && status == SMT_OK; s++) {
+        uint32_t first = graph->segments[s].first;
         hazards.n = 0;
-        for (uint32_t i = graph->segments[s].first; i < graph->segments[s].last && status == SMT_OK; i++) {
+        for (uint32_t i = first; i < graph->segments[s].last && status == SMT_OK; i++) {
             smt_graph_access accesses[MAX_ACCESSES];
+            bool barrier;
             size_t n = node_accesses(graph, &graph->nodes[i], accesses);
-            status = smt_graph_hazard_step(&hazards, accesses, n, &graph->nodes[i].barrier, err);
+            status = smt_graph_hazard_step(&hazards, accesses, n, &barrier, err);
+            graph->nodes[i].begins_stage = barrier || i == first;
         }
     }
     smt_graph_hazards_free(&hazards);
+    if (status == SMT_OK) widen_lifetimes(graph);
     return status;
 }
 
 static smt_graph_effort count(const smt_graph *graph, bool all, uint32_t layer) {
     smt_graph_effort effort = {0};
-    for (size_t s = 0; s < graph->n_segments; s++)
-        for (uint32_t i = graph->segments[s].first; i < graph->segments[s].last; i++) {
-            const smt_node *node = &graph->nodes[i];
-            if (!all && node->layer != layer) continue;
-            effort.dispatches += !node->copy;
-            effort.stages += node->barrier || i == graph->segments[s].first;
-        }
+    for (size_t i = 0; i < graph->n_nodes; i++) {
+        const smt_node *node = &graph->nodes[i];
+        if (!all && node->layer != layer) continue;
+        effort.dispatches += !node->copy;
+        effort.stages += node->begins_stage;
+    }
     return effort;
 }
 

@@ -21,6 +21,7 @@
     X(ROUTE, "moe_route.comp", route_params)            \
     X(GROUP, "moe_group.comp", group_params)            \
     X(COMBINE, "moe_combine.comp", combine_params)      \
+    X(MOE_DOWN, "moe_down.comp", matmul_params)         \
     X(SWIGLU, "swiglu.comp", swiglu_params)
 
 typedef enum smt_kernel_id {
@@ -33,12 +34,12 @@ typedef enum smt_kernel_id {
 typedef struct smt_kernel_key {
     uint32_t kernel;                     /* smt_kernel_id */
     uint32_t windows;                    /* 1, 4 or 16 */
-    uint32_t type;                       /* EMBED, MATMUL: smt_dtype */
+    uint32_t type;                       /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
     uint32_t columns;                    /* MATMUL: 1, 2, 4 or 8 */
     uint32_t gated, expert;              /* MATMUL */
     uint32_t cache_f16;                  /* *_CACHE, ATTEND */
     uint32_t heads, split, key4, value4; /* ATTEND: heads per workgroup; ATTEND_MERGE: value4 */
-    uint32_t sigmoid, top2;              /* ROUTE */
+    uint32_t sigmoid, top2, list;        /* ROUTE */
     uint32_t experts;                    /* ROUTE, GROUP: upper bound, a power of two */
 } smt_kernel_key;
 
@@ -61,8 +62,10 @@ typedef struct smt_kernel_spec {
 void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out);
 bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b);
 const char *smt_kernel_name(uint32_t kernel);
+/* Whether the kernel decodes weights of key.type, and so may need the codebooks. */
+bool smt_kernel_decodes(uint32_t kernel);
 
-/* Rows of the weight matrix that one workgroup of MATMUL covers on this device. */
+/* Rows of the weight matrix that one workgroup of MATMUL or MOE_DOWN covers on this device. */
 uint32_t smt_kernel_matmul_rows(const smt_caps *caps);
 /* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
 uint32_t smt_kernel_columns(uint32_t rows);

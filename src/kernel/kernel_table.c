@@ -22,6 +22,10 @@ static const struct {
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
 
+bool smt_kernel_decodes(uint32_t kernel) {
+    return kernel == SMT_KERNEL_EMBED || kernel == SMT_KERNEL_MATMUL || kernel == SMT_KERNEL_MOE_DOWN;
+}
+
 bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b) { return memcmp(a, b, sizeof *a) == 0; }
 
 uint32_t smt_kernel_matmul_rows(const smt_caps *caps) { return caps->kind == SMT_KIND_CPU ? GROUP_MATMUL_CPU : GROUP; }
@@ -56,7 +60,7 @@ static void add_label(smt_kernel_spec *spec, const char *format, ...) {
     va_end(args);
 }
 
-static void describe_matmul(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
+static void describe_product(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
     uint32_t each = key->columns <= 2 && !key->gated ? 2 : 1; /* rows of an invocation */
     spec->group = smt_kernel_matmul_rows(caps) / each;
     define(spec, "SMT_ROWS", each);
@@ -70,16 +74,18 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
     *out = (smt_kernel_spec){
         .source = rows[key->kernel].source, .windows = key->windows, .group = GROUP, .push_bytes = rows[key->kernel].push_bytes};
     snprintf(out->label, sizeof out->label, "%.*s", (int)(strlen(out->source) - strlen(".comp")), out->source);
-    switch (key->kernel) {
-    case SMT_KERNEL_EMBED:
-    case SMT_KERNEL_MATMUL:
+    if (smt_kernel_decodes(key->kernel)) {
         define(out, "SMT_TYPE", key->type);
         if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type)) {
             out->window_texels = SMT_TEXEL_U32X4;
-            out->buffer_texels = key->kernel == SMT_KERNEL_MATMUL ? 1 : 0; /* the activations */
+            out->buffer_texels = key->kernel == SMT_KERNEL_EMBED ? 0 : 1; /* the activations */
         }
         add_label(out, " %s", smt_dtype_get(key->type)->name);
-        if (key->kernel == SMT_KERNEL_MATMUL) describe_matmul(caps, key, out);
+    }
+    switch (key->kernel) {
+    case SMT_KERNEL_MATMUL:
+    case SMT_KERNEL_MOE_DOWN:
+        describe_product(caps, key, out);
         break;
     case SMT_KERNEL_ATTEND:
         define(out, "SMT_HEADS", key->heads);
@@ -94,7 +100,8 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
     case SMT_KERNEL_ROUTE:
         define(out, "SMT_SIGMOID", key->sigmoid);
         define(out, "SMT_TOP2", key->top2);
-        add_label(out, "%s%s", key->sigmoid ? " sigmoid" : " softmax", key->top2 ? " top2" : "");
+        define(out, "SMT_LIST", key->list);
+        add_label(out, "%s%s%s", key->sigmoid ? " sigmoid" : " softmax", key->top2 ? " top2" : "", key->list ? " list" : "");
         break;
     default:
         break;
@@ -121,6 +128,8 @@ static const struct {
     uint32_t gated, expert, windows;
 } matmul_forms[] = {{0, 0, 1}, {1, 0, 4}, {1, 1, 1}, {1, 1, 4}, {1, 1, 16}, {0, 1, 1}, {0, 1, 4}, {0, 1, 16}};
 
+static const uint32_t down_windows[] = {1, 4, 16};
+
 static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_NORM, .windows = 1},
     {.kernel = SMT_KERNEL_MLA_CACHE, .windows = 1, .cache_f16 = 0},
@@ -137,6 +146,8 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 64},
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 256, .sigmoid = 1, .top2 = 1},
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 512, .sigmoid = 1, .top2 = 1},
+    {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 64, .list = 1},
+    {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 256, .sigmoid = 1, .top2 = 1, .list = 1},
     {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 256},
     {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
     {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
@@ -145,7 +156,7 @@ static const smt_kernel_key singles[] = {
 
 bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out) {
     const uint32_t n_columns = SMT_COUNT(columns), n_forms = SMT_COUNT(matmul_forms), n_types = SMT_COUNT(types);
-    const uint32_t n_singles = SMT_COUNT(singles);
+    const uint32_t n_singles = SMT_COUNT(singles), n_down = SMT_COUNT(down_windows);
     *out = (smt_kernel_key){0};
     if (index < n_singles) {
         *out = singles[index];
@@ -157,6 +168,15 @@ bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out) {
         return true;
     }
     index -= n_types;
+    if (index < n_types * n_down) {
+        *out = (smt_kernel_key){.kernel = SMT_KERNEL_MOE_DOWN,
+                                .windows = down_windows[index % n_down],
+                                .type = types[index / n_down],
+                                .columns = 1,
+                                .expert = 1};
+        return true;
+    }
+    index -= n_types * n_down;
     if (index >= n_types * n_columns * n_forms) return false;
     uint32_t form = index % n_forms;
     *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,

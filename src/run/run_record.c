@@ -110,7 +110,7 @@ static smt_status record_segment(const smt_run *run, const smt_graph *graph, con
     SMT_TRY(smt_vk_recording_begin(run->model->device, "step", out, err));
     smt_status status = SMT_OK;
     for (uint32_t i = segment->first; i < segment->last && status == SMT_OK; i++) {
-        if (graph->nodes[i].barrier) smt_vk_record_barrier(*out);
+        if (graph->nodes[i].begins_stage && i > segment->first) smt_vk_record_barrier(*out);
         status = record_node(run, graph, &graph->nodes[i], *out, err);
     }
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);

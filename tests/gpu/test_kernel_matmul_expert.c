@@ -1,5 +1,6 @@
 /* test_kernel_matmul_expert.c: the matrix kernel fed from a work list: experts found through the table in one of several windows,
- * entries of one expert side by side in a tile. Equal to the bit to the plain-C dot product, as the dense form.
+ * entries of one expert side by side in a tile; and moe_down, which sums a single row's. Equal to the bit to the plain-C dot product, as
+ * the dense form.
  *
  * Every expert has three matrices of its own, so that a wrong window, expert, table word or offset gives other numbers. */
 #include "kernel_support.h"
@@ -93,6 +94,91 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
         for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
 }
 
+/* The same entries of one row in moe_down: slots in ascending id, as src/ref sums them, shared expert and residual. */
+static float expected_sum(const smt_lab *lab, const grouped *g, const expert_set *set, const struct matmul_params *p,
+                          const uint32_t *ids, const float *weights, const float *x, uint32_t row) {
+    float total = 0, part = 0;
+    for (uint32_t e = 0; e < g->n_experts; e++) {
+        if (e > 0 && e % p->range_size == 0) total += part, part = 0;
+        for (uint32_t s = 0; s < g->n_used; s++) {
+            if (ids[s] != e) continue;
+            float y = smt_lab_dot(lab, set->parts[e][2].values + (size_t)row * g->k, x + s * p->x_stride, g->k);
+            part = smt_lab_fma(lab, weights[s], y, part);
+        }
+    }
+    return total + part;
+}
+
+static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32_t range_size, bool shared) {
+    char label[200];
+    snprintf(label, sizeof label, "moe_down %s k %u rows %u w%u %u of %u in ranges of %u%s%s",
+             smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->windows, g->n_used, g->n_experts, range_size,
+             shared ? " shared" : "", mode == SMT_LAB_MINIMUM ? " minimum" : "");
+    const smt_kernel_key key = {
+        .kernel = SMT_KERNEL_MOE_DOWN, .windows = g->windows, .type = (uint32_t)g->type, .columns = 1, .expert = 1};
+    smt_test_random random = {.state = g->k * 100 + g->n_used};
+    static expert_set set;
+    for (uint32_t e = 0; e < g->n_experts; e++)
+        for (uint32_t j = 0; j < 3; j++) set.parts[e][j] = smt_lab_matrix_make(&random, g->type, g->rows, g->k);
+    const struct group_params list = {
+        .n_experts = g->n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * g->n_used + 3};
+    const struct matmul_params p = {.row_bytes = set.parts[0][0].row_bytes,
+                                    .k = g->k,
+                                    .rows = g->rows,
+                                    .x_stride = (uint32_t)smt_align_up(g->k, 4) + 4,
+                                    .table_word = EXPERT_DOWN,
+                                    .entries_word = list.entries_word,
+                                    .x_div = 1,
+                                    .range_size = range_size,
+                                    .has_shared = shared};
+    uint32_t ids[MAX_EXPERTS], words = g->rows + 3;
+    for (uint32_t s = 0; s < g->n_used; s++) ids[s] = (s * 7 + 3) % g->n_experts; /* distinct: 7 is prime to n */
+
+    smt_lab_begin(lab, mode, &key);
+    float *x = smt_lab_buffer(lab, 1, 4ull * p.x_stride * g->n_used), *y = smt_lab_output(lab, 2, words),
+          *residual = smt_lab_buffer(lab, 3, 4ull * g->rows), *weights = smt_lab_buffer(lab, 4, 4ull * g->n_used),
+          *shared_y = smt_lab_buffer(lab, 8, 4ull * g->rows), *expected = smt_lab_image(words);
+    smt_lab_fill(&random, x, g->n_used, p.x_stride, g->k);
+    smt_lab_fill(&random, residual, 1, g->rows, g->rows);
+    smt_lab_fill(&random, weights, 1, g->n_used, g->n_used);
+    smt_lab_fill(&random, shared_y, 1, g->rows, shared ? g->rows : 0);
+    place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
+    uint32_t *work = smt_lab_buffer(lab, 6, 4ull * (list.entries_word + g->n_used));
+    smt_lab_work(ids, g->n_used, &list, work);
+    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode])));
+    smt_lab_run(lab, &p, blocks, 1, 1);
+    for (uint32_t row = 0; row < g->rows; row++) {
+        expected[row] = expected_sum(lab, g, &set, &p, ids, weights, x, row);
+        if (shared) expected[row] += shared_y[row];
+        expected[row] += residual[row];
+    }
+    smt_lab_same(label, y, expected, words);
+    work[WORK_TILES] = 0; /* a step without rows writes nothing */
+    for (uint32_t i = 0; i < words; i++) y[i] = expected[i] = -7;
+    smt_lab_run(lab, &p, blocks, 1, 1);
+    smt_lab_same(label, y, expected, words);
+    smt_free(expected);
+    for (uint32_t e = 0; e < g->n_experts; e++)
+        for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
+}
+
+static void test_down(void **state) {
+    static const struct {
+        grouped g;
+        uint32_t range_size;
+        bool shared;
+    } cases[] = {
+        {{.type = SMT_DTYPE_F32, .k = 30, .rows = 33, .windows = 1, .n_experts = 8, .n_used = 1}, 1, false},
+        {{.type = SMT_DTYPE_Q8_0, .k = 96, .rows = 65, .windows = 4, .n_experts = 20, .n_used = 6}, 3, true},
+        {{.type = SMT_DTYPE_Q4_K, .k = 512, .rows = 7, .windows = 16, .n_experts = 16, .n_used = 16}, 2, true},
+        {{.type = SMT_DTYPE_Q5_0, .k = 160, .rows = 40, .windows = 1, .n_experts = 12, .n_used = 5}, 12, true},
+        {{.type = SMT_DTYPE_IQ3_S, .k = 256, .rows = 34, .windows = 4, .n_experts = 6, .n_used = 4}, 2, false},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++)
+        check_down(*state, SMT_LAB_FULL, &cases[i].g, cases[i].range_size, cases[i].shared);
+    check_down(*state, SMT_LAB_MINIMUM, &cases[1].g, 3, true);
+}
+
 static void test_windows(void **state) {
     const grouped cases[] = {
         {SMT_DTYPE_F16, 30, 33, 1, 1, 7, 3, 5, EXPERT_DOWN, false},
@@ -141,8 +227,8 @@ static void test_sweep(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows), cmocka_unit_test(test_columns), cmocka_unit_test(test_gated),
-        cmocka_unit_test(test_minimum), cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_down),  cmocka_unit_test(test_windows), cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_gated), cmocka_unit_test(test_minimum), cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

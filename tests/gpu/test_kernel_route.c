@@ -79,6 +79,46 @@ static void test_route(void **state) {
     check_route(*state, SMT_LAB_MINIMUM, &cases[14]);
 }
 
+/* The work list of a single row, next to the same choice. */
+static void check_list(smt_lab *lab, smt_lab_mode mode, uint32_t n_experts, uint32_t n_used) {
+    uint32_t experts = 64;
+    while (experts < n_experts) experts *= 2;
+    const struct route_params p = {.n_experts = n_experts,
+                                   .n_used = n_used,
+                                   .n_groups = 1,
+                                   .n_groups_used = 1,
+                                   .logit_stride = n_experts,
+                                   .weight_scale = 1,
+                                   .entries_word = WORK_HEAD + WORK_TILE_WORDS * n_used + 2};
+    const struct group_params list = {.n_experts = n_experts, .columns = 1, .entries_word = p.entries_word};
+    smt_test_random random = {.state = n_experts};
+    uint32_t words = p.entries_word + n_used + 1;
+    smt_lab_begin(lab, mode, &(smt_kernel_key){.kernel = SMT_KERNEL_ROUTE, .windows = 1, .list = 1, .experts = experts});
+    smt_lab_window(lab, 16);
+    float *logits = smt_lab_buffer(lab, 1, 4ull * n_experts);
+    uint32_t *ids = smt_lab_output(lab, 2, n_used), *expected = smt_lab_image(words), *work = smt_lab_output(lab, 5, words);
+    smt_lab_output(lab, 3, n_used);
+    uint32_t *step = smt_lab_step(lab, 4, 1, 0, 1);
+    smt_lab_fill(&random, logits, 1, n_experts, n_experts);
+    smt_lab_run(lab, &p, 1, 1, 1);
+    smt_lab_work(ids, n_used, &list, expected);
+    for (uint32_t i = 0; i < WORK_HEAD; i++) /* no grids */
+        if (i != WORK_TILES) expected[i] = SMT_LAB_UNTOUCHED;
+    smt_lab_same("list of a single row", work, expected, words);
+    step[STEP_N_ROWS] = 0; /* a step without rows has no tiles */
+    smt_lab_run(lab, &p, 1, 1, 1);
+    expected[WORK_TILES] = 0;
+    smt_lab_same("list of no row", work, expected, words);
+    smt_free(expected);
+}
+
+static void test_list(void **state) {
+    check_list(*state, SMT_LAB_FULL, 64, 6);
+    check_list(*state, SMT_LAB_FULL, 8, 1);
+    check_list(*state, SMT_LAB_FULL, 300, 32);
+    check_list(*state, SMT_LAB_MINIMUM, 160, 6);
+}
+
 /* Every number of experts per token up to 16, by both gates. */
 static void test_used(void **state) {
     for (uint32_t used = 1; used <= 16; used++) {
@@ -88,6 +128,6 @@ static void test_used(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_route), cmocka_unit_test(test_used)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_route), cmocka_unit_test(test_used), cmocka_unit_test(test_list)};
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }
