@@ -362,7 +362,8 @@ typedef struct smt_device_info {
     uint32_t max_push_constants, max_workgroup, max_shared_bytes, max_storage_buffers, subgroup_size;
     bool fp16, int8, int64, storage16, storage8, int_dot, coop_matrix, subgroup_arithmetic, timeline, memory_budget,
         executable_properties;
-    const char *unusable; /* NULL, or what the device lacks that the engine needs */
+    const char *unusable;    /* NULL, or what the device lacks that the engine needs */
+    const char *driver_info; /* the driver's own words about its version: "Mesa 25.0.7 (LLVM 15.0.6)" */
 } smt_device_info;
 
 /* What every Vulkan-using call shares. */
@@ -380,6 +381,8 @@ SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt
 SMT_API void smt_device_list_free(smt_device_list *list);
 SMT_API uint32_t smt_device_list_count(const smt_device_list *list);
 SMT_API smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_device_info *out_info);
+/* Where in the list the device stands that an engine made with the list's options runs on. */
+SMT_API smt_status smt_device_list_chosen(const smt_device_list *list, uint32_t *out_index, smt_error *err);
 /* Measured read bandwidth of device memory in bytes per second: compiles one kernel, takes a fraction of a second. */
 SMT_API smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, double *out_bytes_s, smt_error *err);
 
@@ -467,6 +470,33 @@ typedef struct smt_eval {
 /* Appends the tokens to the session and computes what was asked for. On failure the session keeps its former length.
  * SMT_INVALID names a token out of range, SMT_FULL the context and the numbers. */
 SMT_API smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err);
+
+/* ---- measuring ---------------------------------------------------------------------------------------------------- */
+
+/* What one step costs and where its time goes. Times are seconds. */
+typedef struct smt_profile {
+    size_t struct_size;
+    double *layer_s; /* in: room for [n_layers] times of the layers; NULL: not wanted */
+    bool
+        host_clock; /* in: measure with the host's clock even where the device has one; then a submission's own cost counts too */
+    bool device_clock; /* the device's timestamps were used: never on software devices */
+    uint32_t rows;     /* the step has room for; more than the tokens given where those do not fill it */
+    uint32_t n_submissions, n_dispatches;
+    uint32_t n_stages;                       /* groups of dispatches that wait for the group before */
+    uint32_t layer_dispatches, layer_stages; /* the same of one layer with experts (of any layer of a dense model): the most */
+    /* Bytes that have to be read at least, for all tokens together, each byte once. Weights of routed experts: of those that one token
+     * uses; of as many different ones as several tokens choose on average if all choices were as likely. */
+    double weight_bytes, cache_bytes;
+    double embed_s, head_s; /* before the layers: embedding; after them: output head, for the last token alone */
+    double longest_submission_s;
+} smt_profile;
+
+/* Appends n_tokens tokens to the session as smt_session_eval does, but layer by layer, each submitted and timed by itself, and for no
+ * result but the times; afterwards the session is as if evaluated. Kernels of a shape that never ran before are compiled meanwhile:
+ * evaluate as many tokens once in advance. SMT_INVALID, SMT_FULL as for smt_session_eval; SMT_INVALID also where the tokens exceed
+ * one step (smt_runner_options.n_batch). One thread at a time. */
+SMT_API smt_status smt_session_profile(smt_session *session, const int32_t *tokens, uint32_t n_tokens, smt_profile *profile,
+                                       smt_error *err);
 
 /* ---- sampling ----------------------------------------------------------------------------------------------------- */
 

@@ -101,6 +101,13 @@ void smt_device_list_free(smt_device_list *list) {
     smt_free(list);
 }
 
+smt_status smt_device_list_chosen(const smt_device_list *list, uint32_t *out_index, smt_error *err) {
+    const smt_caps *caps[MAX_LISTED];
+    for (uint32_t i = 0; i < list->n_devices; i++) caps[i] = list->devices[i].caps;
+    /* The user's words are resolved already: what is left is the automatic choice, or the only one. */
+    return smt_api_choose_device(caps, list->n_devices, NULL, out_index, err);
+}
+
 uint32_t smt_device_list_count(const smt_device_list *list) { return list->n_devices; }
 
 static void fill_heaps(const smt_caps *caps, smt_device_info *info) {
@@ -145,6 +152,7 @@ smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_
         .timeline = caps->timeline,
         .memory_budget = caps->memory_budget,
         .executable_properties = caps->executable_properties,
+        .driver_info = caps->driver_info,
         .unusable = list->devices[index].lack[0] ? list->devices[index].lack : NULL,
     };
     fill_heaps(caps, out_info);

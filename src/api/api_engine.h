@@ -22,4 +22,7 @@ struct smt_session {
     uint32_t slot, length;
 };
 
+/* The tokens of an eval, and their positions, against vocabulary and context (api_runner.c). */
+smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err);
+
 #endif

@@ -66,7 +66,7 @@ smt_status smt_session_rewind(smt_session *session, uint32_t length, smt_error *
     return SMT_OK;
 }
 
-static smt_status check_eval(const smt_session *session, const smt_eval *eval, smt_error *err) {
+smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err) {
     const smt_model *model = session->runner->engine->file->model;
     const smt_run_options *o = &session->runner->run->options;
     if (!eval->tokens || eval->n_tokens == 0) return SMT_FAIL(err, SMT_INVALID, "smt_eval has no tokens");
@@ -122,7 +122,7 @@ static smt_status eval_steps(smt_session *session, const smt_eval *eval, const i
 smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err) {
     smt_eval e;
     SMT_TRY(smt_api_copy_options(&e, sizeof e, eval, "smt_eval", err));
-    SMT_TRY(check_eval(session, &e, err));
+    SMT_TRY(smt_api_check_eval(session, &e, err));
     int32_t *own = NULL;
     if (!e.positions) {
         own = smt_alloc(e.n_tokens, sizeof *own);

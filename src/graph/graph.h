@@ -182,4 +182,12 @@ uint64_t smt_graph_capture_hidden(const smt_model *model, uint32_t rows, uint32_
 uint64_t smt_graph_capture_ids(const smt_model *model, uint32_t rows, uint32_t moe_layer); /* offset */
 uint64_t smt_graph_capture_weights(const smt_model *model, uint32_t rows, uint32_t moe_layer);
 
+/* ---- bytes that a step reads (graph_bytes.c) ---- */
+
+/* Of the weights, in device layout, each byte once however many rows share it: of the embedding table a row for each token, of the
+ * routed experts those used by one row, or as many different ones as n_rows rows choose on average when every choice is as likely. */
+double smt_graph_weight_bytes(const smt_model *model, const smt_items *items, uint32_t n_rows);
+/* Of the cache over all layers, each byte once: the positions that the last of n_rows rows after `depth` tokens looks at. */
+double smt_graph_cache_bytes(const smt_model *model, bool f16, uint32_t depth, uint32_t n_rows);
+
 #endif

@@ -4,6 +4,7 @@
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
+ *   run_stats.c    a step taken apart: how long each layer takes
  *
  * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
 #ifndef SMT_RUN_H
@@ -92,7 +93,27 @@ uint32_t smt_run_rows_limit(const smt_run *run, bool all_logits, bool capture);
 /* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
 uint32_t smt_run_bucket(uint32_t n);
 
+/* ---- a step taken apart (run_stats.c) ---- */
+
+typedef struct smt_run_profile {
+    double *layer_s;        /* in: [n_layers], the caller's */
+    double embed_s, head_s; /* what stands before the layers and behind them */
+    double longest_s;       /* the longest of the submissions that smt_run_step makes of it */
+    const smt_graph *graph; /* borrowed from the runner */
+} smt_run_profile;
+/* smt_run_step without readback, in pieces that neither a layer nor a submission reaches beyond: each is submitted and waited for by
+ * itself. device_clock: timed by the device's timestamps, which SMT_UNSUPPORTED says it lacks; else by the host's clock, the
+ * submission's own cost included. */
+smt_status smt_run_profile_step(smt_run *run, const smt_run_rows *rows, bool device_clock, smt_run_profile *profile,
+                                smt_error *err);
+
 /* Shared by the files of this room. */
+#define SMT_RUN_WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */
+/* The recorded shape that the rows run in, its inputs written. */
+smt_status smt_run_ready(smt_run *run, const smt_run_rows *rows, smt_run_plan_entry **out, smt_error *err);
+/* Nodes [first, last) of the graph with their barriers, into a recording under way. */
+smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, uint32_t first, uint32_t last,
+                                smt_vk_recording *recording, smt_error *err);
 smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err);
 smt_status smt_run_memory_create(smt_run *run, smt_error *err);
 smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);

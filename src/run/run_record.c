@@ -105,14 +105,19 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
     return smt_vk_record_dispatch(recording, &dispatch, err);
 }
 
+smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, uint32_t first, uint32_t last,
+                                smt_vk_recording *recording, smt_error *err) {
+    for (uint32_t i = first; i < last; i++) {
+        if (graph->nodes[i].begins_stage && i > first) smt_vk_record_barrier(recording);
+        SMT_TRY(record_node(run, graph, &graph->nodes[i], recording, err));
+    }
+    return SMT_OK;
+}
+
 static smt_status record_segment(const smt_run *run, const smt_graph *graph, const smt_segment *segment, smt_vk_recording **out,
                                  smt_error *err) {
     SMT_TRY(smt_vk_recording_begin(run->model->device, "step", out, err));
-    smt_status status = SMT_OK;
-    for (uint32_t i = segment->first; i < segment->last && status == SMT_OK; i++) {
-        if (graph->nodes[i].begins_stage && i > segment->first) smt_vk_record_barrier(*out);
-        status = record_node(run, graph, &graph->nodes[i], *out, err);
-    }
+    smt_status status = smt_run_record_nodes(run, graph, segment->first, segment->last, *out, err);
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
     if (status != SMT_OK) {
         smt_vk_recording_destroy(run->model->device, *out);

@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-#define WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */
-
 uint32_t smt_run_rows_limit(const smt_run *run, bool all_logits, bool capture) {
     uint32_t limit = run->options.n_batch;
     if (all_logits) limit = smt_min_u32(limit, run->logits_rows);
@@ -78,30 +76,35 @@ static smt_status submit_segments(smt_run *run, const smt_run_plan_entry *entry,
     for (size_t i = 0; i < n && status == SMT_OK; i++) {
         if (atomic_load(&run->cancel))
             status = SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu submissions of a step", i, n);
-        if (status == SMT_OK && i >= 2) status = smt_vk_wait(device, values[i % 2], WAIT_NS, err);
+        if (status == SMT_OK && i >= 2) status = smt_vk_wait(device, values[i % 2], SMT_RUN_WAIT_NS, err);
         if (status != SMT_OK) break;
         smt_os_mutex_lock(run->model->lock); /* other runners share the queue */
         status = smt_vk_submit(device, entry->segments[i], &values[i % 2], err);
         smt_os_mutex_unlock(run->model->lock);
     }
     uint64_t last = values[0] > values[1] ? values[0] : values[1];
-    smt_status waited = last ? smt_vk_wait(device, last, WAIT_NS, status == SMT_OK ? err : NULL) : SMT_OK;
+    smt_status waited = last ? smt_vk_wait(device, last, SMT_RUN_WAIT_NS, status == SMT_OK ? err : NULL) : SMT_OK;
     return status == SMT_OK ? waited : status;
 }
 
-smt_status smt_run_step(smt_run *run, const smt_run_rows *rows, smt_error *err) {
+static bool wants_routing(const smt_run_rows *rows) { return rows->ids || rows->weights; }
+
+smt_status smt_run_ready(smt_run *run, const smt_run_rows *rows, smt_run_plan_entry **out, smt_error *err) {
     uint32_t bucket = smt_run_bucket(rows->n), out_rows = rows->n_out <= 1 ? rows->n_out : bucket;
-    bool routing = rows->ids || rows->weights;
-    smt_graph_shape shape = smt_run_make_shape(run, bucket, out_rows, rows->hidden != NULL, routing);
+    smt_graph_shape shape = smt_run_make_shape(run, bucket, out_rows, rows->hidden != NULL, wants_routing(rows));
+    SMT_TRY(smt_run_shape(run, &shape, out, err));
+    return write_inputs(run, rows, (*out)->graph, err);
+}
+
+smt_status smt_run_step(smt_run *run, const smt_run_rows *rows, smt_error *err) {
     smt_run_plan_entry *entry;
-    SMT_TRY(smt_run_shape(run, &shape, &entry, err));
-    SMT_TRY(write_inputs(run, rows, entry->graph, err));
+    SMT_TRY(smt_run_ready(run, rows, &entry, err));
     SMT_TRY(submit_segments(run, entry, err));
     if (rows->n_out) {
         const uint8_t *bytes;
         SMT_TRY(readback(run, &run->plan.logits, &bytes, err));
         memcpy(rows->logits, bytes, (size_t)rows->n_out * run->model->model->n_vocab * sizeof(float));
     }
-    if (rows->hidden || routing) return read_captures(run, rows, bucket, err);
+    if (rows->hidden || wants_routing(rows)) return read_captures(run, rows, smt_run_bucket(rows->n), err);
     return SMT_OK;
 }

@@ -1,4 +1,5 @@
 """The commands that compute, on whatever Vulkan driver the environment gives: eval against the golden files, run, devices, kernels."""
+import csv
 import json
 import os
 import pty
@@ -251,6 +252,47 @@ class Run(cli.Case):
             err = program.stderr.read()
             self.assertEqual(program.wait(timeout=60), 1)
             self.assertIn(b"stdout", err)
+
+
+class Bench(cli.Case):
+    NUMBERS = ("tok_s", "tok_s_spread", "bytes_per_token", "gb_s", "bandwidth_share", "dispatches_per_token", "warmup_s", "load_s")
+
+    def test_document(self):
+        """Every prompt length and every -n at every depth; the figures hang together."""
+        tests = self.good("bench", "-m", MOE, "-p", "4,9", "-n", "3", "-d", "0,5", "-r", "2", "-o", "json").json()
+        self.assertEqual([t["test"] for t in tests], ["pp4", "pp9", "tg3", "pp4 @ d5", "pp9 @ d5", "tg3 @ d5"])
+        model = self.good("inspect", MOE, "--json").json()["model"]
+        for t in tests:
+            for name in self.NUMBERS:
+                self.assertGreaterEqual(t[name], 0, name)
+            low, high = sorted(t["samples"])
+            self.assertGreater(low, 0)
+            self.assertAlmostEqual(t["tok_s"], (low + high) / 2, delta=1e-6 * high)
+            self.assertAlmostEqual(t["tok_s_spread"], high - low, delta=1e-6 * high)
+            self.assertAlmostEqual(t["gb_s"], t["tok_s"] * t["bytes_per_token"] / 1e9, delta=1e-6 * t["gb_s"])
+            self.assertAlmostEqual(t["bandwidth_share"], t["gb_s"] / t["read_gb_s"], delta=1e-6 * t["bandwidth_share"])
+            self.assertEqual((t["precision"], t["cache_type"]), ("exact", "f16"))
+            self.assertTrue(t["driver"] and t["model"] and t["device"])
+            self.assertEqual(len(t["profile"]["layer_ms"]), model["n_layers"])
+        self.assertEqual(tests[2]["dispatches_per_token"], tests[2]["profile"]["dispatches"])
+        self.assertGreater(tests[5]["bytes_per_token"], tests[2]["bytes_per_token"])  # the cache is read
+        self.assertLess(tests[1]["bytes_per_token"], tests[2]["bytes_per_token"])  # tokens of a prompt share weights
+
+    def test_forms(self):
+        fast = ["-m", DENSE, "-n", "2", "-r", "1", "-ctk", "f32"]
+        table = self.good("bench", *fast, "-p", "0").out.decode()
+        self.assertRegex(table, r"(?m)^\| tg2 \| \d+\.\d\d \|")
+        self.assertNotIn("pp", table)
+        head, line = self.good("bench", *fast, "-p", "3", "-n", "0", "-o", "csv").out.decode().splitlines()
+        row = dict(zip(head.split(","), next(csv.reader([line]))))
+        self.assertEqual((row["test"], row["cache_type"], row["moe_layer_ms"]), ("pp3", "f32", ""))
+        self.assertGreater(float(row["tok_s"]), 0)
+        (test,) = self.good("bench", *fast, "-p", "0", "--json").json()
+        self.assertEqual(test["test"], "tg2")
+
+    def test_refusals(self):
+        self.bad(1, "no-such", "bench", "-m", "/no-such.gguf", "-p", "1", "-n", "0")
+        self.bad(1, "cache blocks", "bench", "-m", MOE, "-p", "0", "-n", "1", "-c", "2000000000")
 
 
 class Devices(cli.Case):

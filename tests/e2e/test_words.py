@@ -71,6 +71,16 @@ class Words(cli.Case):
         self.bad(2, "-c 64 is too small", *start, "--tokens", "1,2", "--positions", "63", "-c", "64")
         self.bad(1, "no-such-file", *start, "--tokens-file", "no-such-file")
 
+    def test_bench_words(self):
+        """Short names of llama-bench's, which mean other things to run."""
+        for words, args in (("not a list", ("-p", "1,")), ("not a list", ("-n", "-3")), ("not a list", ("-d", "1;2")),
+                            ("more than 16", ("-p", ",".join(["1"] * 17))), ("md, csv and json", ("-o", "xml")),
+                            ("nothing to measure", ("-p", "0", "-n", "0")), ("-c 8", ("-p", "5", "-d", "4", "-c", "8")),
+                            ("exclude", ("--json", "-o", "csv")), ("outside 1", ("-r", "0"))):
+            self.bad(2, words, "bench", *args)
+        self.bad(2, "not an option of this command", "run", "-p", "a", "-d", "5")
+        self.assertIn(b"repetitions", self.good("bench", "--help").out)
+
     def test_environment(self):
         env = cli.environment(SEAMOUNT_MODEL=SPM)
         self.assertEqual(self.good("tokenize", stdin=b'"the"\n', env=env).json(), [262])

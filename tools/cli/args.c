@@ -1,7 +1,8 @@
 /* args.c: the table of options and the parser over it (rules in args.h).
  *
  * Parsing goes over the words twice. The first round only finds the command, which needs nothing but to know which options take
- * a value. The second knows the command and so the options that belong to it. */
+ * a value. The second knows the command and so the options that belong to it: a short name may mean different things to different
+ * commands, but either all of them take a value or none does. */
 #include "args.h"
 #include "seamount.h"
 
@@ -34,9 +35,10 @@ enum {
     DEVICES = 1 << CMD_DEVICES,
     INSPECT = 1 << CMD_INSPECT,
     KERNELS = 1 << CMD_KERNELS,
+    BENCH = 1 << CMD_BENCH,
     QUANTIZE = 1 << CMD_QUANTIZE,
     CONVERT = 1 << CMD_CONVERT,
-    COMPUTES = TALKS | EVAL | PERPLEXITY,
+    COMPUTES = TALKS | EVAL | PERPLEXITY | BENCH,
     VULKAN = COMPUTES | DEVICES | KERNELS,
     EVERY = VULKAN | TOKENS | TEMPLATE | INSPECT | QUANTIZE | CONVERT
 };
@@ -53,6 +55,14 @@ static const option_row options[] = {
     [OPT_CTX_SIZE] =
         {"-c", "ctx-size", INTEGER, 0, INT32_MAX, 0, COMPUTES, "N",
          "positions the cache holds; 0: what the call needs, run and chat: at least 4096 or the model's own, perplexity: 512"},
+    [OPT_N_PROMPT] = {"-p", "n-prompt", TEXT, 0, 0, 0, BENCH, "LIST",
+                      "lengths of prompts, separated by commas, each a test; 0: none; default: 512"},
+    [OPT_N_GEN] = {"-n", "n-gen", TEXT, 0, 0, 0, BENCH, "LIST",
+                   "numbers of tokens generated one by one, each a test; 0: none; default: 32"},
+    [OPT_N_DEPTH] = {"-d", "n-depth", TEXT, 0, 0, 0, BENCH, "LIST",
+                     "tokens that the context holds before; every test is made at each; default: 0"},
+    [OPT_REPETITIONS] = {"-r", "repetitions", INTEGER, 1, 1000, 3, BENCH, "N", "of each test"},
+    [OPT_OUTPUT] = {"-o", "output", TEXT, 0, 0, 0, BENCH, "FORMAT", "md (default), csv or json"},
     [OPT_SEED] = {"-s", "seed", SEED, 0, 0, -1, TALKS, "N", "of the random choice; -1: a new one each time (-v prints it)"},
     [OPT_TEMP] = {NULL, "temp", REAL, 0, 1e6, 0.8, TALKS, "T", "temperature; 0: always the likeliest token"},
     [OPT_TOP_K] = {NULL, "top-k", INTEGER, 0, INT32_MAX, 40, TALKS, "K", "choose among the K likeliest; 0: off"},
@@ -120,7 +130,7 @@ static const option_row options[] = {
     [OPT_DRY_RUN] = {NULL, "dry-run", FLAG, 0, 0, 0, QUANTIZE | CONVERT, NULL, "say what would be written, and write nothing"},
     [OPT_THREADS] = {"-t", "threads", INTEGER, 0, 64, 0, QUANTIZE, "N", "threads to work with; 0: one for each core"},
     [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0,
-                  RUN | EVAL | PERPLEXITY | TEMPLATE | DEVICES | INSPECT | KERNELS | QUANTIZE | CONVERT, NULL,
+                  RUN | EVAL | PERPLEXITY | BENCH | TEMPLATE | DEVICES | INSPECT | KERNELS | QUANTIZE | CONVERT, NULL,
                   "one JSON document on stdout"},
     [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
 };
@@ -197,16 +207,18 @@ static bool is_name(const char *name, const char *text, size_t length) {
     return strlen(name) == length && !memcmp(name, text, length);
 }
 
-static word look_at(const char *text) {
+/* `commands`: bits of those that may be meant; an option of theirs goes before another of the same name. */
+static word look_at(const char *text, unsigned commands) {
     word result = {.text = text, .option = -1, .is_option = text[0] == '-' && text[1]};
     if (!result.is_option) return result;
     bool is_long = text[1] == '-';
     const char *equals = is_long ? strchr(text, '=') : NULL;
     size_t length = equals ? (size_t)(equals - text) : strlen(text);
     if (equals) result.inline_value = equals + 1;
-    for (int i = 0; i < OPT_COUNT && result.option < 0; i++) {
-        if (is_long && is_name(options[i].name, text + 2, length - 2)) result.option = i;
-        if (!is_long && options[i].short_name && !strcmp(options[i].short_name, text)) result.option = i;
+    for (int i = 0; i < OPT_COUNT; i++) {
+        bool named = is_long ? is_name(options[i].name, text + 2, length - 2)
+                             : options[i].short_name && !strcmp(options[i].short_name, text);
+        if (named && (result.option < 0 || options[i].commands & commands)) result.option = i;
     }
     for (size_t i = 0; i < sizeof aliases / sizeof aliases[0] && is_long && result.option < 0; i++)
         if (is_name(aliases[i].name, text + 2, length - 2)) result.option = aliases[i].option;
@@ -225,7 +237,7 @@ static bool stop(int *exit_status, int status) {
 /* Index in argv of the first word that is neither an option nor the value of one; 0: there is none. */
 static int find_command(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
-        word w = look_at(argv[i]);
+        word w = look_at(argv[i], EVERY);
         if (!strcmp(w.text, "--")) return i + 1 < argc ? i + 1 : 0;
         if (!w.is_option) return i;
         if (takes_next(&w)) i++;
@@ -340,7 +352,7 @@ static bool read_environment(cli_args *args, int *exit_status) {
 
 /* An option word at argv[*i]; moves *i over its value. */
 static bool take_option(int argc, char **argv, int *i, cli_args *args, int *exit_status) {
-    word w = look_at(argv[*i]);
+    word w = look_at(argv[*i], 1u << args->command);
     if (w.option < 0) return WRONG(exit_status, "unknown option %s", w.text);
     const option_row *row = &options[w.option];
     if (!(row->commands & 1u << args->command)) return WRONG(exit_status, "--%s is not an option of this command", row->name);
@@ -361,7 +373,7 @@ static bool take_words(int argc, char **argv, int command_at, cli_args *args, in
     int n_positional = 0;
     for (int i = 1; i < argc; i++) {
         if (i == command_at) continue;
-        word w = look_at(argv[i]);
+        word w = look_at(argv[i], 1u << args->command);
         if (!options_end && !strcmp(w.text, "--")) {
             options_end = true;
         } else if (!options_end && w.is_option) {
@@ -390,7 +402,7 @@ static bool answered(int argc, char **argv, int command) {
             printf("seamount %u.%u.%u\n", version / 10000, version / 100 % 100, version % 100);
             return true;
         }
-        word w = look_at(argv[i]);
+        word w = look_at(argv[i], EVERY);
         if (takes_next(&w)) i++;
     }
     return false;
@@ -399,7 +411,7 @@ static bool answered(int argc, char **argv, int command) {
 /* Says what is wrong with a command line without a known command: an unknown option in front, the word, or nothing there. */
 static bool no_command(int argc, char **argv, int command_at, int *exit_status) {
     for (int i = 1; i < (command_at ? command_at : argc); i++) {
-        word w = look_at(argv[i]);
+        word w = look_at(argv[i], EVERY);
         if (!strcmp(w.text, "--")) break;
         if (w.is_option && w.option < 0) return WRONG(exit_status, "unknown option %s", w.text);
         if (takes_next(&w)) i++;

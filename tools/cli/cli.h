@@ -17,6 +17,7 @@ int cmd_run(const cli_args *args);
 int cmd_chat(const cli_args *args);
 int cmd_eval(const cli_args *args);
 int cmd_perplexity(const cli_args *args);
+int cmd_bench(const cli_args *args);
 int cmd_tokenize(const cli_args *args);
 int cmd_detokenize(const cli_args *args);
 int cmd_template(const cli_args *args);

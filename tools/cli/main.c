@@ -4,6 +4,7 @@
  *   cmd_*.c     one command each                               support.c   the library as commands use it
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
  *   sampling.c  the sampler that the options describe          messages.c  conversations in JSON
+ *   bench_report.c  what bench has measured, as text
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
  *
  * The program uses the library through seamount.h alone, as any other host does. */
@@ -18,6 +19,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                   "forward pass over given token ids: logits, routing, hidden states", 0, cmd_eval},
     [CMD_PERPLEXITY] = {"perplexity", "perplexity -m FILE -f FILE [options]", "how well a model predicts a text", 0,
                         cmd_perplexity},
+    [CMD_BENCH] = {"bench", "bench -m FILE [-p LIST] [-n LIST] [-d LIST] [options]", "how fast a model runs here, and why", 0,
+                   cmd_bench},
     [CMD_TOKENIZE] = {"tokenize", "tokenize -m FILE [--bos] [--special]   (stdin: one JSON string per line)", "text to token ids",
                       0, cmd_tokenize},
     [CMD_DETOKENIZE] = {"detokenize", "detokenize -m FILE   (stdin: one JSON array of ids per line)", "token ids to text", 0,
