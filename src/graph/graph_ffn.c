@@ -75,12 +75,12 @@ static expert_work build_routing(smt_builder *b, const smt_model_layer *layer, u
                                .groups = {rows, 1, 1},
                                .indirect = SMT_NO_VALUE,
                                .label = "route"});
-    uint32_t rows_per_group = smt_kernel_matmul_rows(b->caps);
+    bool gated = smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps);
     w.entries = rows * m->n_used;
     w.columns = smt_kernel_expert_columns(rows, m->n_used, m->n_experts);
     w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
-    w.up_blocks = smt_div_up(layer->gate_exps.rows, rows_per_group);
-    w.down_blocks = smt_div_up(layer->down_exps.rows, rows_per_group);
+    w.up_blocks = smt_div_up(layer->gate_exps.rows, smt_kernel_matmul_rows(b->caps, gated));
+    w.down_blocks = smt_div_up(layer->down_exps.rows, smt_kernel_matmul_rows(b->caps, false));
     w.list = smt_build_scratch(b, 1, w.entries_word + w.entries);
     w.table = smt_build_value(b, SMT_VALUE_EXPERTS, b->layer, 4ull * EXPERT_WORDS * m->n_experts);
     smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = experts},
