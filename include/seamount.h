@@ -375,6 +375,10 @@ typedef struct smt_device_options {
     bool validation;        /* enable the Khronos layer with synchronisation validation where it is installed */
     bool minimum;           /* pretend that the device has no optional feature and no subgroup operations */
     smt_callbacks callbacks;
+    /* The family of matrix kernels: "rows" (a matrix row per invocation), "wave" (invocations along a row); NULL or "": rows on
+     * devices that are processors, wave on all others. Each family has its own order of summation: results of the two differ by
+     * rounding. SMT_INVALID for another word. */
+    const char *kernels;
 } smt_device_options;
 
 SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);

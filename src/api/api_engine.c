@@ -9,7 +9,7 @@ static smt_status open_device(smt_engine *engine, const smt_device_options *give
     if (smt_caps_lacks(smt_vk_caps(engine->vk, index), why, sizeof why))
         return SMT_FAIL(err, SMT_UNSUPPORTED, "%s cannot run the engine: %s", smt_vk_caps(engine->vk, index)->name, why);
     const smt_vk_device_options options = {
-        .minimum = given->minimum, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
+        .minimum = given->minimum, .kernels = given->kernels, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
     return smt_vk_device_create(engine->vk, index, &options, &engine->device, err);
 }
 

@@ -2,6 +2,7 @@
 #include "caps.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* What the plainest form of every kernel needs; see the binding model in vk/vk.h. */
 #define NEED_PUSH_BYTES    128
@@ -48,6 +49,18 @@ void smt_caps_reduce(smt_caps *caps) {
 bool smt_caps_texels(const smt_caps *caps) {
     return caps->kind == SMT_KIND_CPU && caps->max_texels >= NEED_TEXELS && caps->texel_array_dynamic &&
            caps->texel_align <= TEXEL_ALIGN_MOST;
+}
+
+bool smt_caps_family(smt_device_kind kind, const char *word, smt_family *out) {
+    if (!word || !*word)
+        *out = kind == SMT_KIND_CPU ? SMT_FAMILY_ROWS : SMT_FAMILY_WAVE;
+    else if (strcmp(word, "rows") == 0)
+        *out = SMT_FAMILY_ROWS;
+    else if (strcmp(word, "wave") == 0)
+        *out = SMT_FAMILY_WAVE;
+    else
+        return false;
+    return true;
 }
 
 const char *smt_caps_kind_name(smt_device_kind kind) {

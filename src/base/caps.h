@@ -18,6 +18,10 @@ typedef enum smt_device_kind {
     SMT_KIND_OTHER
 } smt_device_kind;
 
+/* How the matrix kernels share out their work, and with that their order of summation: a row per lane, for processors; lanes along
+ * a row, for GPUs. */
+typedef enum smt_family { SMT_FAMILY_ROWS, SMT_FAMILY_WAVE } smt_family;
+
 typedef struct smt_caps_heap {
     uint64_t bytes, budget; /* budget = bytes where VK_EXT_memory_budget is absent */
     bool device_local;
@@ -34,6 +38,7 @@ typedef struct smt_caps {
     char uuid_text[33];
     uint8_t device_uuid[16], driver_uuid[16], pipeline_cache_uuid[16];
     smt_device_kind kind;
+    smt_family family; /* from the kind, unless the options of the device say otherwise */
     uint32_t vendor_id, device_id, driver_id, api_version, driver_version;
 
     uint64_t max_allocation;    /* bytes of one VkDeviceMemory, and of one VkBuffer: the lesser */
@@ -70,6 +75,8 @@ typedef enum smt_texel { SMT_TEXEL_NONE, SMT_TEXEL_U32X4, SMT_TEXEL_F32X4, SMT_T
  * each lane, a texel fetch is one vector gather: on lavapipe 25.0 a Q8_0 product of one column runs 2.0 to 2.5 times as fast. GPUs gain
  * nothing; SwiftShader's texel buffers are too small. */
 bool smt_caps_texels(const smt_caps *caps);
+/* "rows" or "wave"; NULL or "": the one for a device of this kind. False: another word. */
+bool smt_caps_family(smt_device_kind kind, const char *word, smt_family *out);
 const char *smt_caps_kind_name(smt_device_kind kind);
 /* First memory type with all of `want` (device_local, host_visible, host_cached as flags below); UINT32_MAX: none. */
 enum { SMT_MEM_DEVICE = 1, SMT_MEM_HOST = 2, SMT_MEM_CACHED = 4 };

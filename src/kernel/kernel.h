@@ -65,8 +65,8 @@ const char *smt_kernel_name(uint32_t kernel);
 /* Whether the kernel decodes weights of key.type, and so may need the codebooks. */
 bool smt_kernel_decodes(uint32_t kernel);
 
-/* Rows of the weight matrix that one workgroup of MATMUL or MOE_DOWN covers on this device. */
-uint32_t smt_kernel_matmul_rows(const smt_caps *caps);
+/* Rows of the weight matrix that one workgroup of MATMUL or MOE_DOWN covers on this device; gated: of each of the two. */
+uint32_t smt_kernel_matmul_rows(const smt_caps *caps, bool gated);
 /* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
 uint32_t smt_kernel_columns(uint32_t rows);
 uint32_t smt_kernel_expert_columns(uint32_t rows, uint32_t n_used, uint32_t n_experts);

@@ -1,7 +1,8 @@
 /* kernel_table.c: keys to sources and defines, and the few choices that depend on the device.
  *
  * Group sizes. On CPU-like devices a workgroup is one task of one thread: matmul takes 32 rows, a few subgroups, so that small matrices
- * still make a task for every thread; elsewhere 64 invocations fill a wave. All other kernels use 64. */
+ * still make a task for every thread. The wave family gives 16 of 128 invocations two rows, or one of each matrix of a gated pair: few
+ * rows make many workgroups, and the workgroup reads its activations once for all of them. All other kernels use 64. */
 #include "kernel/kernel.h"
 
 #include <params.h>
@@ -17,8 +18,10 @@ static const struct {
 #undef X
 };
 
-#define GROUP            64
-#define GROUP_MATMUL_CPU 32
+#define GROUP             64
+#define GROUP_MATMUL_ROWS 32
+#define GROUP_MATMUL_WAVE 128
+#define WAVE_LANES_A_ROW  8 /* 16 lanes share two rows */
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
 
@@ -28,7 +31,10 @@ bool smt_kernel_decodes(uint32_t kernel) {
 
 bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b) { return memcmp(a, b, sizeof *a) == 0; }
 
-uint32_t smt_kernel_matmul_rows(const smt_caps *caps) { return caps->kind == SMT_KIND_CPU ? GROUP_MATMUL_CPU : GROUP; }
+uint32_t smt_kernel_matmul_rows(const smt_caps *caps, bool gated) {
+    if (caps->family == SMT_FAMILY_ROWS) return GROUP_MATMUL_ROWS;
+    return GROUP_MATMUL_WAVE / WAVE_LANES_A_ROW / (gated ? 2 : 1);
+}
 
 uint32_t smt_kernel_windows(uint32_t n) { return n <= 1 ? 1 : n <= 4 ? 4 : n <= 16 ? 16 : 0; }
 
@@ -61,13 +67,15 @@ static void add_label(smt_kernel_spec *spec, const char *format, ...) {
 }
 
 static void describe_product(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
-    uint32_t each = key->columns <= 2 && !key->gated ? 2 : 1; /* rows of an invocation */
-    spec->group = smt_kernel_matmul_rows(caps) / each;
+    bool wave = caps->family == SMT_FAMILY_WAVE;
+    uint32_t each = key->columns <= 2 && !key->gated ? 2 : 1; /* rows of an invocation, in the other family */
+    spec->group = wave ? GROUP_MATMUL_WAVE : GROUP_MATMUL_ROWS / each;
+    define(spec, "SMT_WAVE", wave);
     define(spec, "SMT_ROWS", each);
     define(spec, "SMT_COLUMNS", key->columns);
     define(spec, "SMT_GATED", key->gated);
     define(spec, "SMT_EXPERT", key->expert);
-    add_label(spec, " x%u%s%s", key->columns, key->gated ? " gated" : "", key->expert ? " expert" : "");
+    add_label(spec, " x%u%s%s%s", key->columns, wave ? " wave" : "", key->gated ? " gated" : "", key->expert ? " expert" : "");
 }
 
 void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out) {
@@ -76,7 +84,8 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
     snprintf(out->label, sizeof out->label, "%.*s", (int)(strlen(out->source) - strlen(".comp")), out->source);
     if (smt_kernel_decodes(key->kernel)) {
         define(out, "SMT_TYPE", key->type);
-        if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type)) {
+        if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type) &&
+            (key->kernel == SMT_KERNEL_EMBED || caps->family == SMT_FAMILY_ROWS)) {
             out->window_texels = SMT_TEXEL_U32X4;
             out->buffer_texels = key->kernel == SMT_KERNEL_EMBED ? 0 : 1; /* the activations */
         }

@@ -4,6 +4,9 @@
  * The numeric contract, shared with the shaders:
  *   - A dot product of length K runs in four interleaved chains (chain j takes elements i = j mod 4, ascending) of fmaf,
  *     each starting at 0; the result is (c0 + c1) + (c2 + c3). Elements beyond K count as zero products.
+ *   - The GPU family of products (base/caps.h: smt_family) has a second order: sum l of 16 is one chain of fmaf from 0 over
+ *     the elements of the chunks l, l + 16, ... of 32 elements, all ascending; the result is ((s0 + s1) + s2) + ... + s15.
+ *     Equality is promised within a family; the model below follows the first.
  *   - Attention goes over the positions in chunks of 256: per chunk maximum, weights, sum and weighted values; chunks are
  *     merged in ascending order.
  *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then over
@@ -29,6 +32,7 @@
 
 /* ---- operations; every pointer caller-owned, sizes in elements ---- */
 float smt_ref_dot(const float *a, const float *b, uint32_t k);
+float smt_ref_dot_wave(const float *a, const float *b, uint32_t k);
 /* y[rows] = W[plane] x[k] */
 smt_status smt_ref_matvec(const smt_matrix *w, uint32_t plane, const float *x, float *y, smt_error *err);
 void smt_ref_rmsnorm(const float *x, const float *weight, float eps, float *y, uint32_t n);

@@ -19,6 +19,14 @@ SMT_REF_HOT static float dot(const float *a, const float *b, uint32_t k) {
 
 float smt_ref_dot(const float *a, const float *b, uint32_t k) { return dot(a, b, k); }
 
+float smt_ref_dot_wave(const float *a, const float *b, uint32_t k) {
+    enum { LANES = 16, CHUNK = 32 };
+    float sums[LANES] = {0};
+    for (uint32_t i = 0; i < k; i++) sums[i / CHUNK % LANES] = fmaf(a[i], b[i], sums[i / CHUNK % LANES]);
+    for (uint32_t l = 1; l < LANES; l++) sums[0] += sums[l];
+    return sums[0];
+}
+
 float smt_ref_exp(float x) {
     if (x != x) return x;
     if (x < -87.3f) return 0;

@@ -45,6 +45,7 @@ uint32_t smt_vk_message_count(const smt_vk *vk); /* validation warnings and erro
 /* ---- device (vk_choose.c, vk_device.c) ---- */
 typedef struct smt_vk_device_options {
     bool minimum;                       /* smt_caps_reduce: enable no optional feature */
+    const char *kernels;                /* smt_caps_family */
     const char *cache_dir, *shader_dir; /* see smt_device_options; copied */
 } smt_vk_device_options;
 smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_options *options, smt_vk_device **out,

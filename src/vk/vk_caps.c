@@ -103,6 +103,7 @@ static smt_device_kind kind_of(VkPhysicalDeviceType type) {
 static void fill_basic(smt_caps *caps, const VkPhysicalDeviceProperties *p) {
     snprintf(caps->name, sizeof caps->name, "%s", p->deviceName);
     caps->kind = kind_of(p->deviceType);
+    smt_caps_family(caps->kind, NULL, &caps->family);
     caps->vendor_id = p->vendorID;
     caps->device_id = p->deviceID;
     caps->api_version = p->apiVersion;

@@ -70,7 +70,10 @@ static smt_status copy_option(char **out, const char *text, smt_error *err) {
 static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, const smt_vk_device_options *options,
                         smt_error *err) {
     smt_vk_facts facts = physical->facts;
+    const char *family = options ? options->kernels : NULL;
     if (options && options->minimum) smt_caps_reduce(&facts.caps);
+    if (!smt_caps_family(facts.caps.kind, family, &facts.caps.family))
+        return SMT_FAIL(err, SMT_INVALID, "kernels \"%s\": rows and wave are the families there are", family);
     device->caps = facts.caps;
     SMT_TRY(smt_vk_choose(&facts, &device->choice, err));
     device->loss_mutex = smt_os_mutex_create();

@@ -335,6 +335,15 @@ class Devices(cli.Case):
         args = ["run", "-m", MOE, "-p", "the", "-n", "6", "--json", *GREEDY]
         self.assertEqual(self.good(*args, "--minimum").json()["tokens"], self.good(*args).json()["tokens"])
 
+    def test_families(self):
+        """Both families of matrix kernels, by option and by the environment, and no third."""
+        args = ["run", "-m", MOE, "-p", "the", "-n", "6", "--json", *GREEDY]
+        want = self.good(*args, "--kernels", "rows").json()["tokens"]
+        self.assertEqual(self.good(*args, "--kernels", "wave").json()["tokens"], want)
+        names = [row["variant"] for row in self.good("kernels", "-m", MOE, "--kernels", "wave", "--json").json()]
+        self.assertTrue(any(" wave" in name for name in names))
+        self.bad(2, "neither rows nor wave", *args, "--kernels", "waves")
+
 
 if cli.call("devices", "--json").code != 0:
     print("no Vulkan here: skipped")

@@ -46,7 +46,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s%s planes %u y_row %u%s",
              smt_dtype_get((uint32_t)d->type)->name, d->k, d->rows, d->columns, d->active, d->gated ? " gated" : "",
              d->bias ? " bias" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes, d->y_row,
-             mode == SMT_LAB_MINIMUM ? " minimum" : "");
+             smt_lab_mode_names[mode]);
     smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
                           .windows = d->gated || d->bias ? 4 : 1,
                           .type = (uint32_t)d->type,
@@ -89,7 +89,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
         smt_lab_fill(&random, residual, d->active, p.res_stride, d->y_row + d->rows);
     }
     smt_lab_step(lab, 4, d->out ? d->active + 2 : d->active, d->out ? d->active : d->active + 2, d->active + 2);
-    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]));
+    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), d->gated);
     smt_lab_run(lab, &p, smt_div_up(d->rows, group), smt_div_up(d->active + 2, d->columns), planes);
 
     for (uint32_t c = 0; c < d->active; c++)
@@ -190,21 +190,37 @@ static void test_bias(void **state) {
     check_dense(*state, SMT_LAB_MINIMUM, &cases[1]);
 }
 
+/* The other family: every column count, forms and types that read blocks in different ways. */
+static void test_other_family(void **state) {
+    static const variant variants[] = {{SMT_DTYPE_F32, 2},  {SMT_DTYPE_F16, 8},  {SMT_DTYPE_Q5_0, 1}, {SMT_DTYPE_Q8_0, 4},
+                                       {SMT_DTYPE_Q4_K, 8}, {SMT_DTYPE_Q6_K, 1}, {SMT_DTYPE_IQ3_S, 1}};
+    for (size_t i = 0; i < SMT_COUNT(variants); i++)
+        check_type(*state, SMT_LAB_OTHER, variants[i].type, variants[i].columns, false);
+    check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_Q4_K, 1, true);
+    check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_F16, 4, true);
+    const dense cases[] = {
+        {.type = SMT_DTYPE_F16, .k = 33, .rows = 40, .columns = 2, .active = 5, .planes = 4},
+        {.type = SMT_DTYPE_Q8_0, .k = 96, .rows = 35, .columns = 4, .active = 6, .y_row = 77, .bias = true, .residual = true},
+        {.type = SMT_DTYPE_Q6_K, .k = 512, .rows = 31, .columns = 1, .active = 2, .y_row = 40, .out = true, .residual = true},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_OTHER, &cases[i]);
+}
+
 /* Everything by everything, for the full tier. */
 static void test_sweep(void **state) {
     smt_lab *lab = *state;
     if (!lab->thorough) skip();
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
         for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
-            for (uint32_t form = 0; form < 4; form++)
-                check_type(lab, form & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL, (smt_dtype)type, columns, form / 2);
+            for (uint32_t form = 0; form < 2 * SMT_LAB_MODES; form++)
+                check_type(lab, (smt_lab_mode)(form / 2), (smt_dtype)type, columns, form % 2);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types), cmocka_unit_test(test_columns), cmocka_unit_test(test_minimum),
-        cmocka_unit_test(test_gated), cmocka_unit_test(test_planes),  cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_bias),  cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_types), cmocka_unit_test(test_columns),      cmocka_unit_test(test_minimum),
+        cmocka_unit_test(test_gated), cmocka_unit_test(test_planes),       cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_bias),  cmocka_unit_test(test_other_family), cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

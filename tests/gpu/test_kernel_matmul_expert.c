@@ -49,7 +49,7 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
     char label[200];
     snprintf(label, sizeof label, "%s k %u rows %u x%u w%u experts %u used %u rows %u word %u%s%s",
              smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->columns, g->windows, g->n_experts, g->n_used, g->n_rows,
-             g->table_word, g->gated ? " gated" : "", mode == SMT_LAB_MINIMUM ? " minimum" : "");
+             g->table_word, g->gated ? " gated" : "", smt_lab_mode_names[mode]);
     const smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
                                 .windows = g->windows,
                                 .type = (uint32_t)g->type,
@@ -83,7 +83,7 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
     smt_lab_fill(&random, x, x_rows, p.x_stride, g->k);
     place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
     uint32_t tiles = smt_lab_work(ids, entries, &list, smt_lab_buffer(lab, 6, 4ull * (list.entries_word + entries)));
-    smt_lab_run(lab, &p, smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]))), tiles, 1);
+    smt_lab_run(lab, &p, smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), g->gated)), tiles, 1);
 
     for (uint32_t i = 0; i < entries; i++)
         for (uint32_t row = 0; row < g->rows; row++)
@@ -113,7 +113,7 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     char label[200];
     snprintf(label, sizeof label, "moe_down %s k %u rows %u w%u %u of %u in ranges of %u%s%s",
              smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->windows, g->n_used, g->n_experts, range_size,
-             shared ? " shared" : "", mode == SMT_LAB_MINIMUM ? " minimum" : "");
+             shared ? " shared" : "", smt_lab_mode_names[mode]);
     const smt_kernel_key key = {
         .kernel = SMT_KERNEL_MOE_DOWN, .windows = g->windows, .type = (uint32_t)g->type, .columns = 1, .expert = 1};
     smt_test_random random = {.state = g->k * 100 + g->n_used};
@@ -145,7 +145,7 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
     uint32_t *work = smt_lab_buffer(lab, 6, 4ull * (list.entries_word + g->n_used));
     smt_lab_work(ids, g->n_used, &list, work);
-    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode])));
+    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), false));
     smt_lab_run(lab, &p, blocks, 1, 1);
     for (uint32_t row = 0; row < g->rows; row++) {
         expected[row] = expected_sum(lab, g, &set, &p, ids, weights, x, row);
@@ -177,6 +177,7 @@ static void test_down(void **state) {
     for (size_t i = 0; i < SMT_COUNT(cases); i++)
         check_down(*state, SMT_LAB_FULL, &cases[i].g, cases[i].range_size, cases[i].shared);
     check_down(*state, SMT_LAB_MINIMUM, &cases[1].g, 3, true);
+    check_down(*state, SMT_LAB_OTHER, &cases[1].g, 3, true);
 }
 
 static void test_windows(void **state) {
@@ -210,6 +211,13 @@ static void test_minimum(void **state) {
     check_grouped(*state, SMT_LAB_MINIMUM, &(grouped){SMT_DTYPE_IQ1_S, 256, 33, 1, 4, 6, 2, 3, EXPERT_GATE, false});
 }
 
+static void test_other_family(void **state) {
+    check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 1, 4, 13, 3, 9, EXPERT_UP, false});
+    check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q5_0, 1408, 40, 8, 16, 20, 4, 21, EXPERT_DOWN, false});
+    check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true});
+    check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_F16, 172, 7, 4, 1, 6, 2, 11, EXPERT_GATE, true});
+}
+
 /* Every type by every column count in both forms and modes, for the full tier; the window counts take turns. */
 static void test_sweep(void **state) {
     static const uint32_t windows[] = {1, 4, 16};
@@ -217,9 +225,9 @@ static void test_sweep(void **state) {
     uint32_t turn = 0;
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
         for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
-            for (uint32_t form = 0; form < 4; form++) {
+            for (uint32_t form = 0; form < 2 * SMT_LAB_MODES; form++) {
                 uint32_t block = smt_dtype_get((uint32_t)type)->elems, n = windows[turn++ % 3];
-                check_grouped(*state, form < 2 ? SMT_LAB_FULL : SMT_LAB_MINIMUM,
+                check_grouped(*state, (smt_lab_mode)(form / 2),
                               &(grouped){(smt_dtype)type, block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
                                          2 * columns + 1, form % 2 ? EXPERT_GATE : EXPERT_DOWN, form % 2});
             }
@@ -228,7 +236,8 @@ static void test_sweep(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_down),  cmocka_unit_test(test_windows), cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_gated), cmocka_unit_test(test_minimum), cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_gated), cmocka_unit_test(test_minimum), cmocka_unit_test(test_other_family),
+        cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

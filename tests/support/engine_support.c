@@ -40,13 +40,14 @@ static bool variable_is(const char *name, const char *value) {
 }
 
 bool smt_test_full(void) { return variable_is("SMT_TEST_FULL", "1"); }
-bool smt_test_slow_driver(void) { return variable_is("SMT_TEST_DRIVER", "swiftshader"); }
+bool smt_test_slow_driver(void) { return variable_is("SMT_TEST_DRIVER", "swiftshader") || getenv("SMT_TEST_KERNELS"); }
 
 smt_engine_options smt_test_engine_options(const char *model_path) {
     smt_engine_options options = {.struct_size = sizeof options, .model_path = model_path};
     options.device = (smt_device_options){.struct_size = sizeof options.device,
                                           .cache_dir = SMT_TEST_WORK "/tests/kernel-cache",
                                           .validation = true,
+                                          .kernels = getenv("SMT_TEST_KERNELS"),
                                           .callbacks = {.log = show_message}};
     return options;
 }

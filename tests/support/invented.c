@@ -8,6 +8,7 @@ static uint64_t or_default(uint64_t value, uint64_t standard) { return value ? v
 smt_caps smt_invented_device(const smt_invented *wanted) {
     smt_caps caps = {.id = "vk0",
                      .kind = wanted->unified ? SMT_KIND_CPU : SMT_KIND_DISCRETE,
+                     .family = wanted->unified ? SMT_FAMILY_ROWS : SMT_FAMILY_WAVE,
                      .api_version = 1u << 22 | 2u << 12,
                      .max_allocation = or_default(wanted->allocation, 4ull << 30),
                      .max_storage_range = or_default(wanted->range, (4ull << 30) - 1),

@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+const char *const smt_lab_mode_names[SMT_LAB_MODES] = {"", " minimum", " other family"};
+
 /* ---- the lab ---- */
 
 /* An fma whose two roundings lose what one keeps: (1 + 2^-12)^2 - (1 + 2^-11) = 2^-24. */
@@ -46,9 +48,15 @@ int smt_lab_setup(void **state) {
     lab.vk = *state;
     lab.thorough = thorough && *thorough && strcmp(thorough, "0") != 0;
     lab.devices[SMT_LAB_FULL] = lab.vk->device;
-    smt_vk_device_options options = {.minimum = true, .shader_dir = lab.vk->folder};
-    smt_error err;
-    if (smt_vk_device_create(lab.vk->vk, 0, &options, &lab.devices[SMT_LAB_MINIMUM], &err) != SMT_OK) {
+    bool rows = smt_vk_device_caps(lab.vk->device)->family == SMT_FAMILY_ROWS;
+    for (int mode = SMT_LAB_FULL + 1; mode < SMT_LAB_MODES; mode++) {
+        smt_vk_device_options options = {.shader_dir = lab.vk->folder,
+                                         .minimum = mode == SMT_LAB_MINIMUM,
+                                         .kernels = mode != SMT_LAB_OTHER ? NULL
+                                                    : rows                ? "wave"
+                                                                          : "rows"};
+        smt_error err;
+        if (smt_vk_device_create(lab.vk->vk, 0, &options, &lab.devices[mode], &err) == SMT_OK) continue;
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
@@ -69,7 +77,7 @@ int smt_lab_teardown(void **state) {
     end_job(lab);
     for (size_t i = 0; i < lab->n_kernels; i++) smt_vk_kernel_destroy(lab->devices[lab->kernels[i].mode], lab->kernels[i].kernel);
     smt_free(lab->kernels);
-    smt_vk_device_destroy(lab->devices[SMT_LAB_MINIMUM]);
+    for (int mode = SMT_LAB_FULL + 1; mode < SMT_LAB_MODES; mode++) smt_vk_device_destroy(lab->devices[mode]);
     *state = lab->vk;
     return smt_vk_test_teardown(state);
 }
@@ -184,12 +192,15 @@ void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t gro
 float smt_lab_fma(const smt_lab *lab, float a, float b, float c) { return lab->fused ? fmaf(a, b, c) : a * b + c; }
 
 float smt_lab_dot(const smt_lab *lab, const float *a, const float *b, uint32_t k) {
-    float chains[4] = {0}, exact = smt_ref_dot(a, b, k), sum, size = 0;
+    bool wave = smt_vk_device_caps(lab->devices[lab->job.mode])->family == SMT_FAMILY_WAVE;
+    float chains[16] = {0}, exact = wave ? smt_ref_dot_wave(a, b, k) : smt_ref_dot(a, b, k), sum, size = 0;
     for (uint32_t i = 0; i < k; i++) {
-        chains[i % 4] = smt_lab_fma(lab, a[i], b[i], chains[i % 4]);
+        float *chain = &chains[wave ? i / 32 % 16 : i % 4];
+        *chain = smt_lab_fma(lab, a[i], b[i], *chain);
         size += fabsf(a[i] * b[i]);
     }
-    sum = (chains[0] + chains[1]) + (chains[2] + chains[3]);
+    sum = wave ? chains[0] : (chains[0] + chains[1]) + (chains[2] + chains[3]);
+    for (int l = 1; wave && l < 16; l++) sum += chains[l];
     /* One more rounding a step, half a unit each: the two forms must stay that close, or this one is no reference. */
     assert_true(fabsf(sum - exact) <= size * 0x1p-22f);
     return lab->fused ? exact : sum;

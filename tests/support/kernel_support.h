@@ -9,8 +9,8 @@
  * image of the same kind, so that a write too many fails like a wrong number. The pattern is a NaN, also good for the padding of
  * inputs: what is read by mistake shows in the result.
  *
- * Group fixtures as in vk_support.h. The lab holds two devices of the driver under test, one as it is and one reduced to the
- * minimum, and keeps compiled kernels until the end. Failures fail the running test. */
+ * Group fixtures as in vk_support.h. The lab holds a device of the driver under test for each mode, and keeps compiled
+ * kernels until the end. Failures fail the running test. */
 #ifndef SMT_KERNEL_SUPPORT_H
 #define SMT_KERNEL_SUPPORT_H
 
@@ -23,7 +23,9 @@
 
 #define SMT_LAB_UNTOUCHED 0x7fc0deadu
 
-typedef enum smt_lab_mode { SMT_LAB_FULL, SMT_LAB_MINIMUM, SMT_LAB_MODES } smt_lab_mode;
+/* The driver under test as it is; without optional features; with the family of matrix kernels that is not its own. */
+typedef enum smt_lab_mode { SMT_LAB_FULL, SMT_LAB_MINIMUM, SMT_LAB_OTHER, SMT_LAB_MODES } smt_lab_mode;
+extern const char *const smt_lab_mode_names[SMT_LAB_MODES]; /* " minimum": for the end of a label */
 
 typedef struct smt_lab_kernel {
     smt_lab_mode mode;
@@ -71,7 +73,8 @@ void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t gro
 /* ---- expected results ---- */
 
 /* What fma() and a dot product of the shaders give on this driver, to the bit: those of ref.h where fma() is
- * fused, else the same operations in the same order with two roundings for each fma. */
+ * fused, else the same operations in the same order with two roundings for each fma. The order of a dot product is
+ * that of the family of the job's device. */
 float smt_lab_fma(const smt_lab *lab, float a, float b, float c);
 float smt_lab_dot(const smt_lab *lab, const float *a, const float *b, uint32_t k);
 

@@ -166,6 +166,11 @@ static void test_caps(void **state) {
     assert_null(smt_caps_lacks(&caps, text, sizeof text));
     caps.max_push_bytes = 64;
     assert_non_null(strstr(smt_caps_lacks(&caps, text, sizeof text), "maxPushConstantsSize is 64"));
+    assert_true(smt_caps_family(SMT_KIND_CPU, NULL, &caps.family) && caps.family == SMT_FAMILY_ROWS);
+    assert_true(smt_caps_family(SMT_KIND_OTHER, "", &caps.family) && caps.family == SMT_FAMILY_WAVE);
+    assert_true(smt_caps_family(SMT_KIND_DISCRETE, "rows", &caps.family) && caps.family == SMT_FAMILY_ROWS);
+    assert_true(smt_caps_family(SMT_KIND_CPU, "wave", &caps.family) && caps.family == SMT_FAMILY_WAVE);
+    assert_false(smt_caps_family(SMT_KIND_CPU, "waves", &caps.family));
     smt_caps_reduce(&caps);
     assert_false(caps.fp16);
     assert_false(caps.subgroup_arithmetic);

@@ -35,6 +35,28 @@ static void test_dot(void **state) {
     assert_true(smt_ref_dot(c, d, 5) == 0x1p-24f);
 }
 
+/* Sixteen sums, one for every sixteenth chunk of 32. */
+static void test_dot_wave(void **state) {
+    (void)state;
+    enum { K = 1100 };
+    float a[K], b[K];
+    fill(a, K, 3);
+    fill(b, K, 4);
+    for (uint32_t k = 0; k <= K; k += 11) {
+        double want = 0, size = 0;
+        for (uint32_t i = 0; i < k; i++) {
+            want += (double)a[i] * b[i];
+            size += fabs((double)a[i] * b[i]);
+        }
+        assert_true(fabs(smt_ref_dot_wave(a, b, k) - want) <= 1e-6 * size);
+    }
+    /* 1e8 swallows what its chain adds after it, also in the chunk 16 further on, and meets -1e8 before the last sum. */
+    float far[600] = {0}, ones[600];
+    for (int i = 0; i < 600; i++) ones[i] = 1;
+    far[0] = 1e8f, far[31] = far[512] = 1, far[32] = -1e8f, far[480] = 1;
+    assert_true(smt_ref_dot_wave(far, ones, 600) == 1);
+}
+
 static double ulp_of(double value) {
     int exponent;
     frexp(value, &exponent);
@@ -219,9 +241,10 @@ static void test_matvec(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dot),    cmocka_unit_test(test_exp),           cmocka_unit_test(test_exp_bits),
-        cmocka_unit_test(test_silu),   cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_attend), cmocka_unit_test(test_attend_chunks), cmocka_unit_test(test_matvec),
+        cmocka_unit_test(test_dot),      cmocka_unit_test(test_dot_wave), cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_exp_bits), cmocka_unit_test(test_silu),     cmocka_unit_test(test_rmsnorm),
+        cmocka_unit_test(test_rope),     cmocka_unit_test(test_attend),   cmocka_unit_test(test_attend_chunks),
+        cmocka_unit_test(test_matvec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum value_kind { FLAG, TEXT, LISTED, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION } value_kind;
+typedef enum value_kind { FLAG, TEXT, LISTED, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION, FAMILY } value_kind;
 
 typedef struct option_row {
     const char *short_name, *name; /* name without the dashes */
@@ -113,6 +113,8 @@ static const option_row options[] = {
                        "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
     [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},
     [OPT_MINIMUM] = {NULL, "minimum", FLAG, 0, 0, 0, VULKAN, NULL, "use no optional feature of the device"},
+    [OPT_KERNELS] = {NULL, "kernels", FAMILY, 0, 0, 0, VULKAN, "FAMILY",
+                     "matrix kernels: rows (made for processors) or wave (for GPUs); default: as the device is"},
     [OPT_VALIDATION] = {NULL, "validation", FLAG, 0, 0, 0, VULKAN, NULL, "load the Vulkan validation layer where installed"},
     [OPT_TENSOR_TYPE] = {NULL, "tensor-type", LISTED, 0, 0, 0, QUANTIZE, "PATTERN=TYPE",
                          "the type of tensors whose name holds this regular expression; may be given several times"},
@@ -323,6 +325,9 @@ static bool set_value(cli_args *args, int option, const char *label, const char 
         if (!strcmp(text, "exact")) return true;
         if (!strcmp(text, "fast")) return WRONG(exit_status, "%s: fast does not exist yet; there is exact", label);
         return WRONG(exit_status, "%s \"%s\": neither exact nor fast", label, text);
+    case FAMILY:
+        if (!strcmp(text, "rows") || !strcmp(text, "wave")) return true;
+        return WRONG(exit_status, "%s \"%s\": neither rows nor wave", label, text);
     }
     return false;
 }

@@ -82,6 +82,7 @@ typedef enum cli_option {
     OPT_CACHE_DIR,
     OPT_SHADER_DIR,
     OPT_MINIMUM,
+    OPT_KERNELS,
     OPT_VALIDATION,
     OPT_TENSOR_TYPE,
     OPT_OUTPUT_TENSOR_TYPE,

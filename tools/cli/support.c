@@ -117,6 +117,7 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
         .shader_dir = cli_text(args, OPT_SHADER_DIR),
         .validation = cli_flag(args, OPT_VALIDATION),
         .minimum = cli_flag(args, OPT_MINIMUM),
+        .kernels = cli_text(args, OPT_KERNELS),
         .callbacks = {.user = &verbose, .log = log_message, .progress = cli_progress},
     };
 }
