@@ -61,10 +61,10 @@ static expert_work make_work(smt_builder *b, const smt_model_layer *layer) {
     uint32_t rows = b->graph->shape.rows;
     bool gated = smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps);
     expert_work w = {.single = rows == 1, .entries = rows * m->n_used};
-    w.columns = smt_kernel_expert_columns(rows, m->n_used, m->n_experts);
+    w.columns = smt_kernel_expert_columns(b->caps, rows, m->n_used, m->n_experts);
     w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
-    w.up_blocks = smt_div_up(layer->gate_exps.rows, smt_kernel_matmul_rows(b->caps, gated));
-    w.down_blocks = smt_div_up(layer->down_exps.rows, smt_kernel_matmul_rows(b->caps, false));
+    w.up_blocks = smt_div_up(layer->gate_exps.rows, smt_kernel_matmul_rows(b->caps, w.columns, gated));
+    w.down_blocks = smt_div_up(layer->down_exps.rows, smt_kernel_matmul_rows(b->caps, w.columns, false));
     w.ids = smt_build_scratch(b, 1, w.entries);
     w.weights = smt_build_scratch(b, 1, w.entries);
     w.list = smt_build_scratch(b, 1, w.entries_word + w.entries);
