@@ -4,8 +4,8 @@
 // (lib/matmul_product.glsl). The order of summation depends on nothing but the family and the row length, so 1, 2, 4 and 8 columns, dense and
 // expert use, give equal bits.
 //
-// Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list), SMT_WAVE (the product
-// family).
+// Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list),
+// SMT_WAVE (the product family).
 #include "lib/prelude.glsl"
 layout(push_constant) uniform Push { matmul_params p; };
 #include "lib/quant_funcs.glsl"
@@ -25,8 +25,8 @@ void main() {
 #if SMT_EXPERT
     uint tile = WORK_HEAD + min(gl_WorkGroupID.y, max(work[WORK_TILES], 1u) - 1u) * WORK_TILE_WORDS;
     n = gl_WorkGroupID.y < work[WORK_TILES] ? work[tile + 2u] : 0u;
-    uint expert = n > 0u ? work[tile] : 0u;
     first = work[tile + 1u];
+    uint expert = n > 0u ? work[tile] : 0u;
     win = table[expert * EXPERT_WORDS + EXPERT_WINDOW];
     off = table[expert * EXPERT_WORDS + p.table_word];
     off2 = table[expert * EXPERT_WORDS + EXPERT_UP];

@@ -1,6 +1,6 @@
 # smt_add_driver_tests(PROGRAM LABELS [VARIABLE=VALUE...]): one ctest entry per Vulkan driver manifest found on this machine, each with the
 # validation layer where it is installed. A machine without any driver gets an entry that reports "skipped". With variables for the
-# environment, the entries are called PROGRAM_full, or PROGRAM_wave where they choose that family of matrix kernels.
+# environment, the entries are called PROGRAM_full, PROGRAM_wave where they choose that family of matrix kernels, or PROGRAM_wave_full.
 set(SMT_DRIVERS "")
 foreach(entry "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json" "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.json"
               "lavapipe-new=${CMAKE_SOURCE_DIR}/build-mesa/lvp_icd.json" # unpacked by tools/deps.sh --newer-mesa; full tier only
@@ -19,9 +19,10 @@ set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_files test_load)
 function(smt_add_driver_tests program labels)
   set(name ${program})
   if("SMT_TEST_KERNELS=wave" IN_LIST ARGN)
-    set(name ${program}_wave)
-  elseif(ARGN)
-    set(name ${program}_full)
+    set(name ${name}_wave)
+  endif()
+  if("SMT_TEST_FULL=1" IN_LIST ARGN)
+    set(name ${name}_full)
   endif()
   foreach(entry ${SMT_DRIVERS})
     string(REGEX MATCH "^([^=]+)=(.*)$" _ ${entry})
@@ -41,7 +42,7 @@ function(smt_add_driver_tests program labels)
       continue()
     endif()
     # Bit equality in full compiles kernels by the dozen: SwiftShader runs the first, representative case of it.
-    if(driver STREQUAL "swiftshader" AND name STREQUAL "test_contract_full")
+    if(driver STREQUAL "swiftshader" AND name MATCHES "^test_contract.*_full$")
       continue()
     endif()
     if(driver STREQUAL "lavapipe-new" OR (driver STREQUAL "swiftshader" AND (program IN_LIST SMT_SLOW_ON_SWIFTSHADER OR name MATCHES "_wave$")))

@@ -51,9 +51,9 @@ static smt_status model_keys(key_list *list, const char *path, const smt_caps *c
     return status;
 }
 
-static smt_status catalogue_keys(key_list *list, smt_error *err) {
+static smt_status catalogue_keys(key_list *list, const smt_caps *caps, smt_error *err) {
     smt_kernel_key key;
-    for (uint32_t i = 0; smt_kernel_catalogue(i, &key); i++) SMT_TRY(add_key(list, &key, err));
+    for (uint32_t i = 0; smt_kernel_catalogue(caps, i, &key); i++) SMT_TRY(add_key(list, &key, err));
     return SMT_OK;
 }
 
@@ -85,7 +85,8 @@ static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_ke
 static smt_status compile_all(smt_vk_device *device, const smt_device_options *options, const char *model_path,
                               smt_kernel_fn report, void *user, smt_error *err) {
     key_list list = {0};
-    smt_status status = model_path ? model_keys(&list, model_path, smt_vk_device_caps(device), err) : catalogue_keys(&list, err);
+    const smt_caps *caps = smt_vk_device_caps(device);
+    smt_status status = model_path ? model_keys(&list, model_path, caps, err) : catalogue_keys(&list, caps, err);
     size_t failed = 0;
     const smt_callbacks *c = &options->callbacks;
     for (size_t i = 0; i < list.n && status == SMT_OK; i++) {
@@ -94,8 +95,7 @@ static smt_status compile_all(smt_vk_device *device, const smt_device_options *o
             status = SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu kernels", i + 1, list.n);
     }
     if (status == SMT_OK && failed)
-        status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n,
-                          smt_vk_device_caps(device)->name);
+        status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n, caps->name);
     smt_free(list.keys);
     return status;
 }

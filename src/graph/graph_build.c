@@ -85,7 +85,8 @@ uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bo
 
 void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
     uint32_t columns_max = a->out_rows ? b->graph->shape.out_rows : b->graph->shape.rows;
-    uint32_t columns = smt_kernel_columns(columns_max), rows_per_group = smt_kernel_matmul_rows(b->caps, a->w2 != NULL);
+    uint32_t columns = smt_kernel_columns(b->caps, columns_max);
+    uint32_t rows_per_group = smt_kernel_matmul_rows(b->caps, columns, a->w2 != NULL);
     bool biased = a->bias && a->bias->tensor;
     uint32_t first = find_item(b, a->w), second = a->w2 ? find_item(b, a->w2) : biased ? find_item(b, a->bias) : SMT_NO_VALUE;
     if (b->status != SMT_OK) return;

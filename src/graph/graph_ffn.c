@@ -2,7 +2,8 @@
  * Gate and up run in one kernel where their types agree and neither has a bias; else two products and a swiglu.
  *
  * Nodes stand in the order that lets independent ones share a stage: the shared expert beside router and choice. A step of a single row
- * saves two stages: its expert list follows from the choice alone, and its experts are summed while their down products are made. */
+ * saves two stages: its expert list follows from the choice alone, and, where the products are those of
+ * processors, its experts are summed while their down products are made. */
 #include "graph/graph_internal.h"
 
 static const smt_matrix no_bias;
@@ -60,10 +61,10 @@ static expert_work make_work(smt_builder *b, const smt_model_layer *layer) {
     uint32_t rows = b->graph->shape.rows;
     bool gated = smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps);
     expert_work w = {.single = rows == 1, .entries = rows * m->n_used};
-    w.columns = smt_kernel_expert_columns(rows, m->n_used, m->n_experts);
+    w.columns = smt_kernel_expert_columns(b->caps, rows, m->n_used, m->n_experts);
     w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
-    w.up_blocks = smt_div_up(layer->gate_exps.rows, smt_kernel_matmul_rows(b->caps, gated));
-    w.down_blocks = smt_div_up(layer->down_exps.rows, smt_kernel_matmul_rows(b->caps, false));
+    w.up_blocks = smt_div_up(layer->gate_exps.rows, smt_kernel_matmul_rows(b->caps, w.columns, gated));
+    w.down_blocks = smt_div_up(layer->down_exps.rows, smt_kernel_matmul_rows(b->caps, w.columns, false));
     w.ids = smt_build_scratch(b, 1, w.entries);
     w.weights = smt_build_scratch(b, 1, w.entries);
     w.list = smt_build_scratch(b, 1, w.entries_word + w.entries);
@@ -247,8 +248,10 @@ uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t no
     if (layer->gate_shexp.tensor) shared_y = smt_build_linear(b, &layer->down_shexp, shared_hidden, SMT_NO_VALUE, "shared down");
     if (!w.single) build_lists(b, &w);
     uint32_t hidden = build_expert_hidden(b, layer, &w, normed);
-    uint32_t out = w.single ? build_down_summed(b, layer, &w, hidden, shared_y, residual)
-                            : build_down_and_combine(b, layer, &w, hidden, shared_y, residual);
+    /* In one kernel a row's experts come one after another; a GPU has the lanes to take them side by side. */
+    bool summed = w.single && b->caps->family == SMT_FAMILY_ROWS;
+    uint32_t out = summed ? build_down_summed(b, layer, &w, hidden, shared_y, residual)
+                          : build_down_and_combine(b, layer, &w, hidden, shared_y, residual);
     if (b->graph->shape.keep_routing) capture_routing(b, &w);
     return out;
 }

@@ -35,7 +35,7 @@ typedef struct smt_kernel_key {
     uint32_t kernel;                     /* smt_kernel_id */
     uint32_t windows;                    /* 1, 4 or 16 */
     uint32_t type;                       /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
-    uint32_t columns;                    /* MATMUL: 1, 2, 4 or 8 */
+    uint32_t columns;                    /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
     uint32_t gated, expert;              /* MATMUL */
     uint32_t cache_f16;                  /* *_CACHE, ATTEND */
     uint32_t heads, split, key4, value4; /* ATTEND: heads per workgroup; ATTEND_MERGE: value4 */
@@ -44,7 +44,7 @@ typedef struct smt_kernel_key {
 } smt_kernel_key;
 
 #define SMT_KERNEL_MAX_DEFINES 16
-#define SMT_KERNEL_MAX_COLUMNS 8
+#define SMT_KERNEL_MAX_COLUMNS 64
 
 /* A key made concrete for a device. The strings live in the struct. */
 typedef struct smt_kernel_spec {
@@ -66,16 +66,18 @@ const char *smt_kernel_name(uint32_t kernel);
 bool smt_kernel_decodes(uint32_t kernel);
 
 /* Rows of the weight matrix that one workgroup of MATMUL or MOE_DOWN covers on this device; gated: of each of the two. */
-uint32_t smt_kernel_matmul_rows(const smt_caps *caps, bool gated);
+uint32_t smt_kernel_matmul_rows(const smt_caps *caps, uint32_t columns, bool gated);
+/* The next larger number of columns that MATMUL has a variant for on this device, 1 after 0; 0 after the last. */
+uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t columns);
 /* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
-uint32_t smt_kernel_columns(uint32_t rows);
-uint32_t smt_kernel_expert_columns(uint32_t rows, uint32_t n_used, uint32_t n_experts);
+uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t rows);
+uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t rows, uint32_t n_used, uint32_t n_experts);
 /* Heads per workgroup of ATTEND that fit the shared memory and divide heads_per_kv. */
 uint32_t smt_kernel_attend_heads(const smt_caps *caps, uint32_t heads_per_kv, uint32_t key_dim);
 /* The window-array size for n windows: 1, 4, 16; 0: more than any kernel binds. */
 uint32_t smt_kernel_windows(uint32_t n);
 
-/* Every row worth compiling without a model: the catalogue test and `kernels --all`. Index past the last returns false. */
-bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out);
+/* Every row worth compiling on the device without a model: the catalogue test and `kernels --all`. Index past the last returns false. */
+bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *out);
 
 #endif

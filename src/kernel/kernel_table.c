@@ -2,7 +2,8 @@
  *
  * Group sizes. On CPU-like devices a workgroup is one task of one thread: matmul takes 32 rows, a few subgroups, so that small matrices
  * still make a task for every thread. The wave family gives 16 of 128 invocations two rows, or one of each matrix of a gated pair: few
- * rows make many workgroups, and the workgroup reads its activations once for all of them. All other kernels use 64. */
+ * rows make many workgroups, and the workgroup reads its activations once for all of them. Many columns: a workgroup of 128 makes a
+ * tile. All other kernels use 64. */
 #include "kernel/kernel.h"
 
 #include <params.h>
@@ -21,7 +22,9 @@ static const struct {
 #define GROUP             64
 #define GROUP_MATMUL_ROWS 32
 #define GROUP_MATMUL_WAVE 128
-#define WAVE_LANES_A_ROW  8 /* 16 lanes share two rows */
+#define WAVE_ROWS         16 /* 16 lanes share two rows */
+#define TILE_ROWS         64
+#define TILE_COLUMNS      32 /* or twice as many */
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
 
@@ -31,18 +34,33 @@ bool smt_kernel_decodes(uint32_t kernel) {
 
 bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b) { return memcmp(a, b, sizeof *a) == 0; }
 
-uint32_t smt_kernel_matmul_rows(const smt_caps *caps, bool gated) {
+uint32_t smt_kernel_matmul_rows(const smt_caps *caps, uint32_t n_columns, bool gated) {
     if (caps->family == SMT_FAMILY_ROWS) return GROUP_MATMUL_ROWS;
-    return GROUP_MATMUL_WAVE / WAVE_LANES_A_ROW / (gated ? 2 : 1);
+    return (n_columns < TILE_COLUMNS ? WAVE_ROWS : TILE_ROWS) / (gated ? 2 : 1);
+}
+
+uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t n_columns) {
+    if (n_columns == 8 && caps->family == SMT_FAMILY_WAVE) return TILE_COLUMNS;
+    return n_columns == 0 ? 1 : n_columns < 8 || n_columns == TILE_COLUMNS ? n_columns * 2 : 0;
 }
 
 uint32_t smt_kernel_windows(uint32_t n) { return n <= 1 ? 1 : n <= 4 ? 4 : n <= 16 ? 16 : 0; }
 
-uint32_t smt_kernel_columns(uint32_t n_rows) { return n_rows >= 8 ? 8 : n_rows >= 4 ? 4 : n_rows >= 2 ? 2 : 1; }
+/* Tiles of 64 columns take twice the registers: where a subgroup has 64 lanes, one wave would be left on a processor that wants several. */
+static uint32_t tile_columns(const smt_caps *caps, bool many) {
+    return many && caps->subgroup_min <= 32 ? 2 * TILE_COLUMNS : TILE_COLUMNS;
+}
 
-uint32_t smt_kernel_expert_columns(uint32_t n_rows, uint32_t n_used, uint32_t n_experts) {
+uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t n_rows) {
+    if (caps->family == SMT_FAMILY_WAVE && n_rows >= TILE_COLUMNS) return tile_columns(caps, n_rows >= 2 * TILE_COLUMNS);
+    return n_rows >= 8 ? 8 : n_rows >= 4 ? 4 : n_rows >= 2 ? 2 : 1;
+}
+
+uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t n_rows, uint32_t n_used, uint32_t n_experts) {
     if (n_rows <= 1) return 1;
     uint32_t mean = n_rows * n_used / smt_max_u32(n_experts, 1);
+    /* A tile is worth more than eight columns from about twelve on, and 64 columns than 32 where most of them are taken. */
+    if (caps->family == SMT_FAMILY_WAVE && mean >= 12) return tile_columns(caps, mean >= 48);
     return mean >= 4 ? 8 : 2; /* few variants: each is a pipeline to compile */
 }
 
@@ -130,8 +148,6 @@ static const uint32_t types[] = {SMT_DTYPE_F32,   SMT_DTYPE_F16,     SMT_DTYPE_B
                                  SMT_DTYPE_Q4_K,  SMT_DTYPE_Q5_K,    SMT_DTYPE_Q6_K,  SMT_DTYPE_IQ4_NL,  SMT_DTYPE_IQ4_XS,
                                  SMT_DTYPE_MXFP4, SMT_DTYPE_IQ1_S,   SMT_DTYPE_IQ1_M, SMT_DTYPE_IQ2_XXS, SMT_DTYPE_IQ2_XS,
                                  SMT_DTYPE_IQ2_S, SMT_DTYPE_IQ3_XXS, SMT_DTYPE_IQ3_S};
-static const uint32_t columns[] = {1, 2, 4, 8};
-
 /* matmul variants of one type and column count */
 static const struct {
     uint32_t gated, expert, windows;
@@ -163,8 +179,8 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 8}, /* with a bias */
 };
 
-bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out) {
-    const uint32_t n_columns = SMT_COUNT(columns), n_forms = SMT_COUNT(matmul_forms), n_types = SMT_COUNT(types);
+bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *out) {
+    const uint32_t n_forms = SMT_COUNT(matmul_forms), n_types = SMT_COUNT(types);
     const uint32_t n_singles = SMT_COUNT(singles), n_down = SMT_COUNT(down_windows);
     *out = (smt_kernel_key){0};
     if (index < n_singles) {
@@ -186,13 +202,13 @@ bool smt_kernel_catalogue(uint32_t index, smt_kernel_key *out) {
         return true;
     }
     index -= n_types * n_down;
-    if (index >= n_types * n_columns * n_forms) return false;
-    uint32_t form = index % n_forms;
+    uint32_t per_columns = n_types * n_forms, n_columns = 1, form = index % n_forms;
+    while (n_columns && index >= per_columns) index -= per_columns, n_columns = smt_kernel_next_columns(caps, n_columns);
     *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,
                             .windows = matmul_forms[form].windows,
                             .gated = matmul_forms[form].gated,
                             .expert = matmul_forms[form].expert,
-                            .columns = columns[index / n_forms % n_columns],
-                            .type = types[index / n_forms / n_columns]};
-    return true;
+                            .columns = n_columns,
+                            .type = types[index / n_forms % n_types]};
+    return n_columns > 0;
 }

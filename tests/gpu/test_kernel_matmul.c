@@ -89,7 +89,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
         smt_lab_fill(&random, residual, d->active, p.res_stride, d->y_row + d->rows);
     }
     smt_lab_step(lab, 4, d->out ? d->active + 2 : d->active, d->out ? d->active : d->active + 2, d->active + 2);
-    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), d->gated);
+    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), d->columns, d->gated);
     smt_lab_run(lab, &p, smt_div_up(d->rows, group), smt_div_up(d->active + 2, d->columns), planes);
 
     for (uint32_t c = 0; c < d->active; c++)
@@ -198,6 +198,10 @@ static void test_other_family(void **state) {
         check_type(*state, SMT_LAB_OTHER, variants[i].type, variants[i].columns, false);
     check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_Q4_K, 1, true);
     check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_F16, 4, true);
+    smt_lab *lab = *state; /* tiles, of the device or of the other family */
+    smt_lab_mode wave = smt_vk_device_caps(lab->devices[SMT_LAB_FULL])->family == SMT_FAMILY_WAVE ? SMT_LAB_FULL : SMT_LAB_OTHER;
+    check_type(lab, wave, SMT_DTYPE_F16, 32, false);
+    check_type(lab, wave, SMT_DTYPE_Q8_0, 64, true);
     const dense cases[] = {
         {.type = SMT_DTYPE_F16, .k = 33, .rows = 40, .columns = 2, .active = 5, .planes = 4},
         {.type = SMT_DTYPE_Q8_0, .k = 96, .rows = 35, .columns = 4, .active = 6, .y_row = 77, .bias = true, .residual = true},
@@ -211,9 +215,9 @@ static void test_sweep(void **state) {
     smt_lab *lab = *state;
     if (!lab->thorough) skip();
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
-        for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
-            for (uint32_t form = 0; form < 2 * SMT_LAB_MODES; form++)
-                check_type(lab, (smt_lab_mode)(form / 2), (smt_dtype)type, columns, form % 2);
+        for (int mode = 0; mode < SMT_LAB_MODES; mode++)
+            for (uint32_t columns = 0; (columns = smt_kernel_next_columns(smt_vk_device_caps(lab->devices[mode]), columns));)
+                for (int gated = 0; gated < 2; gated++) check_type(lab, (smt_lab_mode)mode, (smt_dtype)type, columns, gated);
 }
 
 int main(void) {

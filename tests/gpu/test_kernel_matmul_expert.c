@@ -72,7 +72,7 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
                                     .table_word = g->table_word,
                                     .entries_word = list.entries_word,
                                     .x_div = down ? 1 : g->n_used};
-    uint32_t ids[256];
+    uint32_t ids[512];
     assert_true(entries <= SMT_COUNT(ids) && g->n_experts <= MAX_EXPERTS);
     smt_lab_experts(ids, g->n_rows, g->n_used, g->n_experts);
 
@@ -83,7 +83,9 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
     smt_lab_fill(&random, x, x_rows, p.x_stride, g->k);
     place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
     uint32_t tiles = smt_lab_work(ids, entries, &list, smt_lab_buffer(lab, 6, 4ull * (list.entries_word + entries)));
-    smt_lab_run(lab, &p, smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), g->gated)), tiles, 1);
+    smt_lab_run(lab, &p,
+                smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), g->columns, g->gated)), tiles,
+                1);
 
     for (uint32_t i = 0; i < entries; i++)
         for (uint32_t row = 0; row < g->rows; row++)
@@ -113,7 +115,7 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     char label[200];
     snprintf(label, sizeof label, "moe_down %s k %u rows %u w%u %u of %u in ranges of %u%s%s",
              smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->windows, g->n_used, g->n_experts, range_size,
-             shared ? " shared" : "", mode == SMT_LAB_MINIMUM ? " minimum" : "");
+             shared ? " shared" : "", smt_lab_mode_names[mode]);
     const smt_kernel_key key = {
         .kernel = SMT_KERNEL_MOE_DOWN, .windows = g->windows, .type = (uint32_t)g->type, .columns = 1, .expert = 1};
     smt_test_random random = {.state = g->k * 100 + g->n_used};
@@ -145,7 +147,7 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
     uint32_t *work = smt_lab_buffer(lab, 6, 4ull * (list.entries_word + g->n_used));
     smt_lab_work(ids, g->n_used, &list, work);
-    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), false));
+    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false));
     smt_lab_run(lab, &p, blocks, 1, 1);
     for (uint32_t row = 0; row < g->rows; row++) {
         expected[row] = expected_sum(lab, g, &set, &p, ids, weights, x, row);
@@ -177,6 +179,7 @@ static void test_down(void **state) {
     for (size_t i = 0; i < SMT_COUNT(cases); i++)
         check_down(*state, SMT_LAB_FULL, &cases[i].g, cases[i].range_size, cases[i].shared);
     check_down(*state, SMT_LAB_MINIMUM, &cases[1].g, 3, true);
+    check_down(*state, SMT_LAB_OTHER, &cases[1].g, 3, true);
 }
 
 static void test_windows(void **state) {
@@ -215,21 +218,27 @@ static void test_other_family(void **state) {
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q5_0, 1408, 40, 8, 16, 20, 4, 21, EXPERT_DOWN, false});
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true});
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_F16, 172, 7, 4, 1, 6, 2, 11, EXPERT_GATE, true});
+    smt_lab *lab = *state; /* tiles, of the device or of the other family: some full, some with few entries */
+    smt_lab_mode wave = smt_vk_device_caps(lab->devices[SMT_LAB_FULL])->family == SMT_FAMILY_WAVE ? SMT_LAB_FULL : SMT_LAB_OTHER;
+    check_grouped(lab, wave, &(grouped){SMT_DTYPE_Q4_K, 768, 70, 32, 4, 6, 2, 70, EXPERT_GATE, true});
+    check_grouped(lab, wave, &(grouped){SMT_DTYPE_Q5_0, 1408, 33, 64, 1, 6, 2, 66, EXPERT_DOWN, false});
 }
 
 /* Every type by every column count in both forms and modes, for the full tier; the window counts take turns. */
 static void test_sweep(void **state) {
     static const uint32_t windows[] = {1, 4, 16};
-    if (!((smt_lab *)*state)->thorough) skip();
+    smt_lab *lab = *state;
+    if (!lab->thorough) skip();
     uint32_t turn = 0;
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
-        for (uint32_t columns = 1; columns <= SMT_KERNEL_MAX_COLUMNS; columns *= 2)
-            for (uint32_t form = 0; form < 2 * SMT_LAB_MODES; form++) {
-                uint32_t block = smt_dtype_get((uint32_t)type)->elems, n = windows[turn++ % 3];
-                check_grouped(*state, (smt_lab_mode)(form / 2),
-                              &(grouped){(smt_dtype)type, block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
-                                         2 * columns + 1, form % 2 ? EXPERT_GATE : EXPERT_DOWN, form % 2});
-            }
+        for (int mode = 0; mode < SMT_LAB_MODES; mode++)
+            for (uint32_t columns = 0; (columns = smt_kernel_next_columns(smt_vk_device_caps(lab->devices[mode]), columns));)
+                for (int gated = 0; gated < 2; gated++) {
+                    uint32_t block = smt_dtype_get((uint32_t)type)->elems, n = windows[turn++ % 3];
+                    check_grouped(lab, (smt_lab_mode)mode,
+                                  &(grouped){(smt_dtype)type, block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
+                                             2 * columns + 1, gated ? EXPERT_GATE : EXPERT_DOWN, gated});
+                }
 }
 
 int main(void) {

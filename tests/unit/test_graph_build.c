@@ -124,7 +124,7 @@ static void check_matmul(const fixture *f, const smt_node *node) {
     assert_true(p->w_off16 * 16ull + last_plane + (uint64_t)p->rows * p->row_bytes <= item->bytes);
     assert_int_equal(p->rows * node->groups[2], item->rows); /* the planes lie one after another, without a remainder */
     assert_int_equal(last_plane, (uint64_t)p->rows * (node->groups[2] - 1) * p->row_bytes);
-    assert_true(node->groups[0] * smt_kernel_matmul_rows(&f->caps, node->key.gated) >= p->rows);
+    assert_true(node->groups[0] * smt_kernel_matmul_rows(&f->caps, node->key.columns, node->key.gated) >= p->rows);
     assert_true(p->y_row + p->rows + (node->groups[2] - 1) * p->y_batch <= p->y_stride);
 }
 

@@ -46,7 +46,7 @@ static void check_family(const char *family) {
     smt_error err;
     SMT_ASSERT_OK(smt_vk_device_create(vk, 0, &options, &device, &err), &err);
     smt_kernel_key key;
-    for (uint32_t i = 0; smt_kernel_catalogue(i, &key); i++)
+    for (uint32_t i = 0; smt_kernel_catalogue(smt_vk_device_caps(device), i, &key); i++)
         if (thorough() || !smt_kernel_decodes(key.kernel) || i % 37 == 0) check_row(device, &key, family);
     smt_vk_device_destroy(device);
     assert_int_equal(smt_vk_message_count(vk), 0);

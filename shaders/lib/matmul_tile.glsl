@@ -1,0 +1,117 @@
+// matmul_tile.glsl: products of the GPU family for many columns: a workgroup multiplies 64 rows (32 of both matrices of a gated pair) by 32 or 64
+// columns. Each chunk of 32 weights is decoded once a tile and shared by all its columns.
+//
+// The sums are those of lib/matmul_wave.glsl to the bit: an invocation goes over the chunks 0, 16, 32, ..., then 1, 17, ..., each such class one
+// chain of fma, and adds up the chains as they end. Walking through memory in that order costs nothing that matters: what is fetched anew is small
+// beside the arithmetic.
+//
+// While the workgroup multiplies one chunk, each invocation holds its part of the next one in registers: words as they are in memory, decoded
+// on the way to shared memory. There, vector j of line i lies at 8 i + (j ^ (i & 7)): 8 lines read at the same j meet different banks, and both
+// tiles together take the 16 KiB that every device has.
+//
+// The interface is told in lib/matmul_rows.glsl.
+#ifndef MATMUL_TILE_GLSL
+#define MATMUL_TILE_GLSL
+
+// Lines of the weight tile: rows, or rows of the first matrix and then those of the second.
+#define LINES 64u
+#define TILE_ROWS (LINES / (1u + SMT_GATED))
+// An invocation ends up with MINE_LINES lines and MATMUL_COLUMNS columns, each LANES_... apart.
+#define MATMUL_COLUMNS 4
+#define LANES_COLUMNS uint(SMT_COLUMNS / 4)
+#define LANES_LINES (SMT_GROUP_X / LANES_COLUMNS)
+#define MINE_LINES (LINES / LANES_LINES)
+#define MATMUL_ROWS (MINE_LINES / (1u + SMT_GATED))
+
+// Eight invocations bring a chunk of one column.
+#define MATMUL_LOADS (SMT_COLUMNS * 8 / SMT_GROUP_X)
+uint load_column(uint i) { return i * (SMT_GROUP_X / 8) + gl_LocalInvocationID.x / 8u; }
+#include "lib/matmul_columns.glsl"
+
+shared vec4 tile_w[LINES * 8u], tile_x[SMT_COLUMNS * 8];
+
+float acc[MINE_LINES][MATMUL_COLUMNS], total[MINE_LINES][MATMUL_COLUMNS];
+vec4 next_x[MATMUL_LOADS];
+
+uint product_row(uint r) { return gl_WorkGroupID.x * TILE_ROWS + r * LANES_LINES + gl_LocalInvocationID.x % LANES_LINES; }
+uint product_column(uint i) { return i * LANES_COLUMNS + gl_LocalInvocationID.x / LANES_LINES; }
+bool product_owner() { return true; }
+
+uint place(uint line, uint j) { return line * 8u + (j ^ (line & 7u)); }
+
+void fetch_x(uint chunk) {
+    [[unroll]] for (uint i = 0; i < MATMUL_LOADS; i++) next_x[i] = x_load(i, chunk * 8u + gl_LocalInvocationID.x % 8u);
+}
+
+// What was fetched goes to shared memory; two invocations decode a half each of the chunk of a line.
+void put(Raw a, uint line, uint part) {
+    if (part == 0u)
+        [[unroll]] for (uint j = 0; j < 4; j++) tile_w[place(line, j)] = raw_w(a, j);
+    else
+        [[unroll]] for (uint j = 4; j < 8; j++) tile_w[place(line, j)] = raw_w(a, j);
+    [[unroll]] for (uint i = 0; i < MATMUL_LOADS; i++) tile_x[place(load_column(i), gl_LocalInvocationID.x % 8u)] = next_x[i];
+}
+
+void multiply() {
+    uint line = gl_LocalInvocationID.x % LANES_LINES, column = gl_LocalInvocationID.x / LANES_LINES;
+    for (uint j = 0; j < 8; j++) {
+        vec4 x[MATMUL_COLUMNS];
+        [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++) x[c] = tile_x[place(column + c * LANES_COLUMNS, j)];
+        [[unroll]] for (uint i = 0; i < MINE_LINES; i++) {
+            vec4 w = tile_w[place(line + i * LANES_LINES, j)];
+            [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++)
+                [[unroll]] for (uint e = 0; e < 4; e++) acc[i][c] = fma(w[e], x[c][e], acc[i][c]);
+        }
+    }
+}
+
+// The end of a class of chunks: its chains are added up and begin anew.
+void end_class() {
+    [[unroll]] for (uint i = 0; i < MINE_LINES; i++)
+        [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++) {
+            precise float sum = total[i][c] + acc[i][c];
+            total[i][c] = sum;
+            acc[i][c] = 0.0;
+        }
+}
+
+// A chunk of one line; the window index is the same for all that go one way.
+Raw fetch_w(uint win, uint win2, bool second, uint byte, uint chunk) {
+#if SMT_GATED
+    if (second) return raw_load(win2, byte, chunk);
+#endif
+    return raw_load(win, byte, chunk);
+}
+
+// win, off: window and 16-byte offset of the first row; win2, off2: of the second matrix of a gated pair.
+void product(uint win, uint off, uint win2, uint off2, uint chunks) {
+    if (chunks == 0u) return;
+    uint me = gl_LocalInvocationID.x, row = me % TILE_ROWS, part = me / TILE_ROWS % 2u;
+    bool second = me >= 2u * TILE_ROWS; // in a gated pair
+    uint line = second ? row + TILE_ROWS : row; // lines beyond the end repeat the last row
+    uint byte = (second ? off2 : off) * 16u + min(gl_WorkGroupID.x * TILE_ROWS + row, p.rows - 1u) * p.row_bytes;
+    [[unroll]] for (uint i = 0; i < MINE_LINES; i++)
+        [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++) acc[i][c] = total[i][c] = 0.0;
+    uint chunk = 0u, start = 0u;
+    Raw next = fetch_w(win, win2, second, byte, chunk);
+    fetch_x(chunk);
+    for (uint n = 0; n < chunks; n++) {
+        barrier();
+        put(next, line, part);
+        barrier();
+        chunk += 16u;
+        bool ends = chunk >= chunks;
+        if (ends) chunk = min(++start, chunks - 1u); // the last turn fetches what nobody needs
+        next = fetch_w(win, win2, second, byte, chunk);
+        fetch_x(chunk);
+        multiply();
+        if (ends) end_class();
+    }
+}
+
+float product_sum(uint r, uint c) { return total[r][c]; }
+#if SMT_GATED
+float product_sum2(uint r, uint c) { return total[MATMUL_ROWS + r][c]; }
+#endif
+
+#endif
