@@ -411,10 +411,23 @@ SMT_API smt_status smt_kernels_compile(const smt_device_options *options, const 
 
 typedef struct smt_engine smt_engine;
 
+typedef enum smt_cache_type { SMT_CACHE_F16, SMT_CACHE_F32 } smt_cache_type;
+
+typedef struct smt_runner_options {
+    size_t struct_size;
+    uint32_t n_ctx;            /* positions a session may hold; 0: the lesser of the model's and 4096 */
+    uint32_t n_batch;          /* rows of a prefill step, at most; 0: 512 */
+    uint32_t n_sessions;       /* slots; 0: 1 */
+    smt_cache_type cache_type; /* element of the latent cache, for dense models of K and V */
+} smt_runner_options;
+
 typedef struct smt_engine_options {
     size_t struct_size;
     const char *model_path; /* required */
     smt_device_options device;
+    /* While the weights load, the kernels that such a runner needs for single tokens and for long prompts compile on other threads;
+     * NULL: every kernel compiles when a step first needs it. */
+    const smt_runner_options *compile_for;
 } smt_engine_options;
 
 /* Opens the model, chooses the device, uploads the weights. Thread-safe. */
@@ -431,17 +444,7 @@ SMT_API const char *smt_engine_device_name(const smt_engine *engine, uint32_t in
 typedef struct smt_runner smt_runner;
 typedef struct smt_session smt_session;
 
-typedef enum smt_cache_type { SMT_CACHE_F16, SMT_CACHE_F32 } smt_cache_type;
-
-typedef struct smt_runner_options {
-    size_t struct_size;
-    uint32_t n_ctx;            /* positions a session may hold; 0: the lesser of the model's and 4096 */
-    uint32_t n_batch;          /* rows of a prefill step, at most; 0: 512 */
-    uint32_t n_sessions;       /* slots; 0: 1 */
-    smt_cache_type cache_type; /* element of the latent cache, for dense models of K and V */
-} smt_runner_options;
-
-/* Allocates cache and scratch, compiles the kernels. The engine must outlive the runner. */
+/* Allocates cache and scratch. The engine must outlive the runner. */
 SMT_API smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner,
                                      smt_error *err);
 SMT_API void smt_runner_free(smt_runner *runner);

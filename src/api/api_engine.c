@@ -13,6 +13,14 @@ static smt_status open_device(smt_engine *engine, const smt_device_options *give
     return smt_vk_device_create(engine->vk, index, &options, &engine->device, err);
 }
 
+static smt_status load(smt_engine *engine, const smt_callbacks *callbacks, const smt_runner_options *compile_for,
+                       smt_error *err) {
+    smt_run_options expected = {0};
+    if (compile_for) SMT_TRY(smt_api_runner_options(compile_for, &expected, err));
+    const smt_run_model_options options = {.callbacks = *callbacks, .expected = compile_for ? &expected : NULL};
+    return smt_run_model_create(engine->device, engine->file->model, &options, &engine->model, err);
+}
+
 smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out_engine, smt_error *err) {
     *out_engine = NULL;
     smt_engine_options o;
@@ -31,8 +39,7 @@ smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out
     }
     if (status == SMT_OK) status = smt_model_check_types(engine->file->model, err);
     if (status == SMT_OK) status = open_device(engine, &device, err);
-    if (status == SMT_OK)
-        status = smt_run_model_create(engine->device, engine->file->model, &device.callbacks, false, &engine->model, err);
+    if (status == SMT_OK) status = load(engine, &device.callbacks, o.compile_for, err);
     if (status != SMT_OK)
         smt_engine_free(engine);
     else

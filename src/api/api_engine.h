@@ -25,4 +25,7 @@ struct smt_session {
 /* The tokens of an eval, and their positions, against vocabulary and context (api_runner.c). */
 smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err);
 
+/* The options of a runner, checked, in the words of run.h; defaults stay unresolved (api_runner.c). */
+smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_options *out, smt_error *err);
+
 #endif

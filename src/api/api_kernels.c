@@ -20,13 +20,8 @@ static smt_status add_key(key_list *list, const smt_kernel_key *key, smt_error *
 /* The kernels of one shape of step. */
 static smt_status add_shape(key_list *list, const smt_model *model, const smt_items *items, const smt_caps *caps, uint32_t rows,
                             smt_error *err) {
-    uint32_t n_ctx = smt_min_u32(model->n_ctx_train, 4096);
-    smt_graph_shape shape = {.rows = rows,
-                             .out_rows = 1,
-                             .n_ctx = n_ctx,
-                             .n_blocks = smt_div_up(n_ctx, SMT_BLOCK),
-                             .cache_f16 = true,
-                             .split = rows == 1};
+    const smt_run_options options = {.cache_f16 = true};
+    smt_graph_shape shape = smt_run_expected_shape(model, &options, rows);
     smt_graph *graph;
     SMT_TRY(smt_graph_create(model, items, caps, &shape, &graph, err));
     smt_status status = SMT_OK;
@@ -96,6 +91,8 @@ static smt_status compile_all(smt_vk_device *device, const smt_device_options *o
     }
     if (status == SMT_OK && failed)
         status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n, caps->name);
+    char complaint[1024];
+    if (smt_vk_cache_complaint(device, complaint, sizeof complaint) && c->log) c->log(c->user, SMT_LOG_WARN, complaint);
     smt_free(list.keys);
     return status;
 }

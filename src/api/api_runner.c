@@ -1,17 +1,23 @@
 /* api_runner.c: runners and sessions, and the cutting of an eval into steps. */
 #include "api/api_engine.h"
 
-smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner, smt_error *err) {
-    *out_runner = NULL;
+smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_options *out, smt_error *err) {
     smt_runner_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_runner_options", err));
     if (o.cache_type != SMT_CACHE_F16 && o.cache_type != SMT_CACHE_F32)
         return SMT_FAIL(err, SMT_INVALID, "smt_runner_options.cache_type %d is unknown", (int)o.cache_type);
+    *out = (smt_run_options){
+        .n_ctx = o.n_ctx, .n_batch = o.n_batch, .n_sessions = o.n_sessions, .cache_f16 = o.cache_type == SMT_CACHE_F16};
+    return SMT_OK;
+}
+
+smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner, smt_error *err) {
+    *out_runner = NULL;
+    smt_run_options run_options;
+    SMT_TRY(smt_api_runner_options(options, &run_options, err));
     smt_runner *runner = smt_alloc(1, sizeof *runner);
     if (!runner) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a runner");
     runner->engine = engine;
-    const smt_run_options run_options = {
-        .n_ctx = o.n_ctx, .n_batch = o.n_batch, .n_sessions = o.n_sessions, .cache_f16 = o.cache_type == SMT_CACHE_F16};
     smt_status status = smt_run_create(engine->model, &run_options, &runner->run, err);
     if (status != SMT_OK)
         smt_free(runner);

@@ -1,6 +1,7 @@
 /* run.h: a model on a device (smt_run_model), and what advances rows of tokens over it (smt_run).
  *
- *   run_model.c    weights on the device + compiled kernels, shared by every runner
+ *   run_model.c    weights on the device, shared by every runner
+ *   run_kernels.c  compiled kernels, shared likewise
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
@@ -34,21 +35,38 @@ typedef struct smt_run_model {
     smt_callbacks callbacks;
 } smt_run_model;
 
-smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_callbacks *callbacks, bool force_staging,
+typedef struct smt_run_options smt_run_options;
+typedef struct smt_run_model_options {
+    smt_callbacks callbacks;
+    bool force_staging;              /* tests: weights go through the staging ring even where memory is mapped */
+    const smt_run_options *expected; /* kernels of such a runner compile while the weights load; NULL: none do */
+} smt_run_model_options;
+smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
                                 smt_run_model **out, smt_error *err);
 void smt_run_model_free(smt_run_model *model);
-/* A catalogue entry on a device, as the engine, the kernels report and the tests all make it. */
+
+/* ---- kernels (run_kernels.c) ---- */
+
+/* A catalogue entry on a device, as the engine, the kernels report and the tests all make it. Thread-safe. */
 smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
                                   smt_error *err);
-/* Compiles what is missing of the graph's kernels, with progress. */
+/* Compiles what is missing of the graph's kernels, on all cores, with progress. */
 smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph, smt_error *err);
+typedef struct smt_run_compile smt_run_compile;
+/* Other threads begin to compile the kernels of single tokens and of whole batches; the model's kernels are theirs until finish. */
+smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options *options, smt_run_compile **out, smt_error *err);
+/* Ends it: when all is compiled, or, not `wanted`, as soon as possible, with SMT_CANCELLED. NULL is legal. */
+smt_status smt_run_compile_finish(smt_run_compile *job, bool wanted, smt_error *err);
+/* The shape of a step of `rows` rows in such a runner. */
+smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_options *options, uint32_t rows);
+/* Kernels of the model's own; NULL: not compiled. */
 const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_kernel_key *key);
 
 /* ---- the runner ---- */
-typedef struct smt_run_options {
+struct smt_run_options {
     uint32_t n_ctx, n_batch, n_sessions;
     bool cache_f16;
-} smt_run_options;
+};
 
 typedef struct smt_run_plan_entry { /* one recorded shape */
     smt_graph *graph;
@@ -71,6 +89,8 @@ typedef struct smt_run {
 
 /* Resolves defaults in options (0: default) against the model. */
 void smt_run_resolve(const smt_model *model, smt_run_options *options);
+/* Whether split attention is used: its partial results must fit their scratch. */
+bool smt_run_splits(const smt_model *model, uint32_t n_ctx);
 smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err);
 void smt_run_free(smt_run *run);
 

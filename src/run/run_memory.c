@@ -17,6 +17,11 @@ void smt_run_resolve(const smt_model *model, smt_run_options *options) {
     if (options->n_sessions == 0) options->n_sessions = 1;
 }
 
+bool smt_run_splits(const smt_model *model, uint32_t n_ctx) {
+    uint32_t value = model->mla ? model->kv_rank : model->value_dim;
+    return 4ull * model->n_heads * smt_div_up(n_ctx, SMT_BLOCK) * value <= PARTIAL_MOST;
+}
+
 uint32_t smt_run_bucket(uint32_t n) {
     if (n <= 1) return 1;
     uint32_t bucket = 8; /* steps of 2 to 7 rows run in 8: fewer pipelines to compile, the same bits */
@@ -90,8 +95,7 @@ smt_status smt_run_memory_create(smt_run *run, smt_error *err) {
     const smt_model *model = m->model;
     const smt_caps *caps = smt_vk_device_caps(m->device);
     smt_run_options *o = &run->options;
-    uint32_t chunks = smt_div_up(o->n_ctx, SMT_BLOCK), value = model->mla ? model->kv_rank : model->value_dim;
-    run->split = 4ull * model->n_heads * chunks * value <= PARTIAL_MOST;
+    run->split = smt_run_splits(model, o->n_ctx);
     run->logits_rows = rows_within(4ull * model->n_vocab, o->n_batch);
 
     smt_plan_runner_sizes sizes = {.n_layers = model->n_layers, .rope = smt_graph_rope_bytes(model, o->n_ctx)};

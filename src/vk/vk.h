@@ -6,7 +6,7 @@
  *   1. The loader is opened at run time; without it smt_vk_open says so (SMT_NO_VULKAN). One function table per device.
  *   2. A feature is enabled only because the choice says so; the choice reads only the snapshot.
  *   3. One VkDeviceMemory and one VkBuffer make one smt_vk_buffer: a slab. Callers sub-allocate by offset, from their plan.
- *   4. One owner per queue; one timeline semaphore per queue, +1 per submission. No vkDeviceWaitIdle outside teardown.
+ *   4. One queue, submitted to by one thread at a time (smt_vk_submit sees to it); one timeline semaphore per queue, +1 per submission. No vkDeviceWaitIdle outside teardown.
  *   5. VkResult is translated in one place; a lost device is sticky: every later call fails with the first cause.
  *   6. Kernels never place barriers: the recorder does, as the caller's declared reads and writes demand.
  *
@@ -89,13 +89,19 @@ typedef struct smt_vk_kernel_stats { /* negative: unknown */
  */
 smt_status smt_vk_kernel_create(smt_vk_device *device, const smt_vk_kernel_desc *desc, bool want_stats, smt_vk_kernel **out,
                                 smt_error *err);
+/* Dispatches the kernel over no workgroup, `any` behind all its bindings, and waits: drivers that compile at the first dispatch do it
+ * now. Thread-safe. */
+smt_status smt_vk_kernel_warm(smt_vk_device *device, const smt_vk_kernel *kernel, smt_vk_buffer *any, uint64_t timeout_ns,
+                              smt_error *err);
 void smt_vk_kernel_destroy(smt_vk_device *device, smt_vk_kernel *kernel);
 void smt_vk_kernel_get_stats(const smt_vk_kernel *kernel, smt_vk_kernel_stats *out);
+/* True, once, after a compiled kernel could not be kept in the cache folder (which costs time and nothing else): a line for the log. */
+bool smt_vk_cache_complaint(smt_vk_device *device, char *text, size_t capacity);
 /* Writes the pipeline cache to disk (atomically). Called by device_destroy too. */
 smt_status smt_vk_cache_save(smt_vk_device *device, smt_error *err);
 /* GLSL to SPIR-V alone, for tests and tools: *out_words belongs to the caller (smt_free). */
-smt_status smt_vk_compile_glsl(const smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words,
-                               size_t *out_count, smt_error *err);
+smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
+                               smt_error *err);
 
 /* ---- recordings and submissions (vk_cmd.c, vk_queue.c, vk_timer.c) ---- */
 typedef struct smt_vk_range {
@@ -112,6 +118,7 @@ typedef struct smt_vk_dispatch {
     const void *push;
     uint32_t push_bytes;
     uint32_t groups[3];
+    bool empty;            /* no workgroup at all: groups are not looked at */
     smt_vk_range indirect; /* buffer not NULL: three u32 at offset instead of groups */
 } smt_vk_dispatch;
 
@@ -128,7 +135,7 @@ void smt_vk_recording_destroy(smt_vk_device *device, smt_vk_recording *recording
 /* Ticks as nanoseconds, valid after the submission finished. SMT_UNSUPPORTED without timestamps. */
 smt_status smt_vk_recording_stamps(smt_vk_recording *recording, uint32_t count, double *out_ns, smt_error *err);
 
-/* Submissions run in order. *out_value is the timeline value that this one signals. One thread at a time per device. */
+/* Submissions run in order. *out_value is the timeline value that this one signals. Thread-safe; a recording is one thread's. */
 smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uint64_t *out_value, smt_error *err);
 /* Waits until `value` is reached; SMT_DEVICE_LOST, or SMT_VULKAN after `timeout_ns`. */
 smt_status smt_vk_wait(smt_vk_device *device, uint64_t value, uint64_t timeout_ns, smt_error *err);

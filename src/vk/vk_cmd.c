@@ -226,6 +226,7 @@ static smt_status check_dispatch(const smt_vk_recording *recording, const smt_vk
         return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u bytes of push constants given, it was made for %u", kernel->label,
                         dispatch->push_bytes, kernel->push_bytes);
     const smt_vk_range *indirect = &dispatch->indirect;
+    if (dispatch->empty) return SMT_OK;
     if (indirect->buffer) {
         uint64_t bytes = indirect->buffer->bytes;
         if (indirect->offset % 4 || bytes < 12 || indirect->offset > bytes - 12)
@@ -252,7 +253,9 @@ smt_status smt_vk_record_dispatch(smt_vk_recording *recording, const smt_vk_disp
     if (dispatch->push_bytes)
         fn->CmdPushConstants(recording->commands, kernel->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch->push_bytes,
                              dispatch->push);
-    if (dispatch->indirect.buffer)
+    if (dispatch->empty)
+        fn->CmdDispatch(recording->commands, 0, 0, 0);
+    else if (dispatch->indirect.buffer)
         fn->CmdDispatchIndirect(recording->commands, dispatch->indirect.buffer->handle, dispatch->indirect.offset);
     else
         fn->CmdDispatch(recording->commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);

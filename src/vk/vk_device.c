@@ -77,7 +77,8 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     device->caps = facts.caps;
     SMT_TRY(smt_vk_choose(&facts, &device->choice, err));
     device->loss_mutex = smt_os_mutex_create();
-    if (!device->loss_mutex) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
+    device->queue_mutex = smt_os_mutex_create();
+    if (!device->loss_mutex || !device->queue_mutex) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
     SMT_TRY(copy_option(&device->cache_dir, options ? options->cache_dir : NULL, err));
     SMT_TRY(copy_option(&device->shader_dir, options ? options->shader_dir : NULL, err));
     SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
@@ -119,6 +120,7 @@ void smt_vk_device_destroy(smt_vk_device *device) {
     smt_vk_glsl_free(device->glsl);
     smt_free(device->cache_dir);
     smt_free(device->shader_dir);
+    smt_os_mutex_free(device->queue_mutex);
     smt_os_mutex_free(device->loss_mutex);
     smt_free(device);
 }

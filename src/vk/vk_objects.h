@@ -58,9 +58,12 @@ struct smt_vk_device {
     VkQueue queue;
     VkSemaphore timeline;       /* none on a device without memory heaps: it only compiles */
     _Atomic uint64_t submitted; /* value that the latest submission signals; read by waiters on other threads */
-    smt_os_mutex *loss_mutex;
+    smt_os_mutex *queue_mutex;  /* held while submitting */
+    smt_os_mutex *loss_mutex;   /* guards what follows, up to the layouts */
     bool lost;
-    smt_error loss; /* the first cause */
+    smt_error loss;            /* the first cause */
+    smt_error cache_complaint; /* the first SPIR-V that could not be written; empty: none, or told */
+    bool cache_complained;
     smt_vk_layout layouts[SMT_VK_N_LAYOUTS];
     VkPipelineCache pipeline_cache;
     smt_vk_key cache_key;

@@ -116,8 +116,25 @@ static smt_status flatten(const smt_vk_device *device, const smt_vk_kernel_desc 
     return status;
 }
 
+/* Kept for the caller's thread: this one may be a worker's, where the host expects no callback. */
+static void complain(smt_vk_device *device, const smt_error *cause) {
+    smt_os_mutex_lock(device->loss_mutex);
+    if (!device->cache_complained) device->cache_complaint = *cause;
+    device->cache_complained = true;
+    smt_os_mutex_unlock(device->loss_mutex);
+}
+
+bool smt_vk_cache_complaint(smt_vk_device *device, char *text, size_t capacity) {
+    smt_os_mutex_lock(device->loss_mutex);
+    bool any = device->cache_complaint.message[0] != 0;
+    if (any) snprintf(text, capacity, "compiled kernels are not kept: %s", device->cache_complaint.message);
+    device->cache_complaint.message[0] = 0;
+    smt_os_mutex_unlock(device->loss_mutex);
+    return any;
+}
+
 /* *out_cached: whether the words came from disk. */
-static smt_status get_words(const smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
+static smt_status get_words(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
                             bool *out_cached, smt_error *err) {
     smt_vk_source source;
     SMT_TRY(check_desc(device, desc, err));
@@ -132,14 +149,14 @@ static smt_status get_words(const smt_vk_device *device, const smt_vk_kernel_des
         smt_error cause;
         if (status == SMT_OK && device->cache_dir &&
             smt_vk_blob_write(device->cache_dir, "spirv", &key, *out_words, *out_count * 4, &cause) != SMT_OK)
-            smt_vk_log(device->vk, SMT_LOG_WARN, "the SPIR-V of %s is not cached: %s", desc->label, cause.message);
+            complain(device, &cause);
     }
     smt_vk_source_free(&source);
     return status;
 }
 
-smt_status smt_vk_compile_glsl(const smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words,
-                               size_t *out_count, smt_error *err) {
+smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
+                               smt_error *err) {
     *out_words = NULL;
     *out_count = 0;
     bool cached;

@@ -19,6 +19,7 @@ smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uin
     *out_value = 0;
     SMT_TRY(smt_vk_check_lost(device, err));
     if (!recording->ended) return SMT_FAIL(err, SMT_INVALID, "recording %s was not ended", recording->name);
+    smt_os_mutex_lock(device->queue_mutex);
     uint64_t value = device->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
                                               .signalSemaphoreValueCount = 1,
@@ -30,10 +31,11 @@ smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uin
                          .signalSemaphoreCount = 1,
                          .pSignalSemaphores = &device->timeline};
     VkResult result = device->fn.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE);
+    if (!result) device->submitted = *out_value = value;
+    smt_os_mutex_unlock(device->queue_mutex);
     if (result)
         return SMT_VK_FAIL(device, err, result, "submission %llu (%s) on %s", (unsigned long long)value, recording->name,
                            device->caps.name);
-    device->submitted = *out_value = value;
     return SMT_OK;
 }
 

@@ -13,13 +13,13 @@ enum { N_TOKENS = 5, N_VOCAB = 512 };
 
 static void run_tokens(const smt_vk_fixture *fixture, const smt_model *model, bool force_staging, float *logits) {
     static const int32_t tokens[N_TOKENS] = {3, 1, 4, 1, 5}, positions[N_TOKENS] = {0, 1, 2, 3, 4};
-    const smt_callbacks callbacks = {0};
     const smt_run_options options = {.n_ctx = 32, .n_batch = 8};
+    const smt_run_model_options model_options = {.force_staging = force_staging, .expected = &options};
     smt_run_model *loaded;
     smt_run *run;
     uint32_t slot;
     smt_error err;
-    SMT_ASSERT_OK(smt_run_model_create(fixture->device, model, &callbacks, force_staging, &loaded, &err), &err);
+    SMT_ASSERT_OK(smt_run_model_create(fixture->device, model, &model_options, &loaded, &err), &err);
     SMT_ASSERT_OK(smt_run_create(loaded, &options, &run, &err), &err);
     SMT_ASSERT_OK(smt_kv_take_slot(&run->kv, &slot, &err), &err);
     SMT_ASSERT_OK(smt_kv_resize(&run->kv, slot, N_TOKENS, &err), &err);
@@ -93,7 +93,6 @@ static void test_peak_memory(void **state) {
                                         .n_ff_expert = 1024,
                                         .n_vocab = 32000,
                                         .type = SMT_DTYPE_Q4_K};
-    const smt_callbacks callbacks = {0};
     smt_error err;
     smt_gguf *file;
     smt_model *model;
@@ -106,7 +105,8 @@ static void test_peak_memory(void **state) {
         smt_run_model *loaded;
         uint64_t before = status_bytes("VmRSS");
         if (!reset_peak() || before == 0) break;
-        SMT_ASSERT_OK(smt_run_model_create(fixture->device, model, &callbacks, staged, &loaded, &err), &err);
+        SMT_ASSERT_OK(
+            smt_run_model_create(fixture->device, model, &(smt_run_model_options){.force_staging = staged}, &loaded, &err), &err);
         uint64_t grown = status_bytes("VmHWM") - before;
         if (grown > bytes + bytes / 4 + 4 * SMT_UPLOAD_CHUNK)
             fail_msg("%s: %llu bytes of tensors took %llu", staged ? "staged" : "direct", (unsigned long long)bytes,

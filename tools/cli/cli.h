@@ -118,8 +118,9 @@ typedef struct cli_engine {
     smt_runner *runner;
     smt_session *session;
 } cli_engine;
-/* CLI_DONE or the exit status, with a message. cli_engine_close accepts whatever was made. */
-int cli_engine_load(const cli_args *args, cli_engine *out);
+/* CLI_DONE or the exit status, with a message. cli_engine_close accepts whatever was made. n_prompt: tokens that will be evaluated
+ * together, at most, so that their kernels compile while the weights load; 0: not known. */
+int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out);
 int cli_engine_start(const cli_args *args, cli_engine *engine, uint32_t n_ctx);
 void cli_engine_close(cli_engine *engine);
 
@@ -185,8 +186,8 @@ typedef struct cli_generator {
 } cli_generator;
 
 /* In this order; each CLI_DONE or the exit status, with a message. n_ctx as smt_runner_options has it. cli_generator_close accepts
- * a generator at any stage, zeroed too. */
-int cli_generator_load(const cli_args *args, cli_generator *g);
+ * a generator at any stage, zeroed too. n_prompt: see cli_engine_load. */
+int cli_generator_load(const cli_args *args, size_t n_prompt, cli_generator *g);
 int cli_generator_start(cli_generator *g, uint32_t n_ctx);
 /* From here on answers are turns of a chat: the template's stops hold, and an answer has no blank in front. */
 int cli_generator_set_chat(cli_generator *g, const smt_chat_template *chat);

@@ -119,7 +119,8 @@ static const char *base_name(const char *path) {
 
 static int load(bench *b, uint32_t n_ctx) {
     double start = cli_seconds();
-    int status = cli_engine_load(b->args, &b->engine);
+    int status =
+        cli_engine_load(b->args, most(&b->prompts) > most(&b->depths) ? most(&b->prompts) : most(&b->depths), &b->engine);
     if (status != CLI_DONE) return status;
     status = cli_engine_start(b->args, &b->engine, n_ctx);
     if (status != CLI_DONE) return status;

@@ -214,7 +214,7 @@ static int prepare(chat *c) {
     if (!c->messages) return cli_no_memory();
     const char *system = cli_given(args, OPT_SYSTEM) ? cli_text(args, OPT_SYSTEM) : "";
     if (!chat_set_system(c->messages, system)) return CLI_FAILED;
-    int status = cli_generator_load(args, &c->generator);
+    int status = cli_generator_load(args, 0, &c->generator);
     if (status != CLI_DONE) return status;
     const smt_file *file = smt_engine_file(c->generator.engine.engine);
     status = cli_chat_template(args, file, c->generator.tokenizer, &c->template);

@@ -95,7 +95,7 @@ static int allocate(measure *m) {
 }
 
 static int prepare(measure *m) {
-    int status = cli_engine_load(m->args, &m->engine);
+    int status = cli_engine_load(m->args, 0, &m->engine);
     if (status != CLI_DONE) return status;
     smt_engine_model(m->engine.engine, &m->model);
     status = choose_windows(m);

@@ -101,7 +101,7 @@ int cmd_run(const cli_args *args) {
     int status = read_prompt(args, &prompt, &bytes);
     if (status != CLI_DONE) return status;
     cli_generator g = {0};
-    status = cli_generator_load(args, &g);
+    status = cli_generator_load(args, bytes + 1, &g); /* at most a token for each byte, and one in front */
     if (status == CLI_DONE) status = generate(args, &g, prompt, bytes);
     free(prompt);
     if (status == CLI_DONE && cli_flag(args, OPT_JSON)) status = print_json(&g);

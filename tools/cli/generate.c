@@ -30,12 +30,12 @@ static int read_stops(cli_generator *g) {
     return CLI_DONE;
 }
 
-int cli_generator_load(const cli_args *args, cli_generator *g) {
+int cli_generator_load(const cli_args *args, size_t n_prompt, cli_generator *g) {
     double start = cli_seconds();
     *g = (cli_generator){.args = args};
     int status = read_stops(g);
     if (status == CLI_DONE) status = cli_read_biases(args, &g->biases);
-    if (status == CLI_DONE) status = cli_engine_load(args, &g->engine);
+    if (status == CLI_DONE) status = cli_engine_load(args, n_prompt, &g->engine);
     if (status != CLI_DONE) return status;
     smt_engine_model(g->engine.engine, &g->model);
     smt_error err = {0};

@@ -1,0 +1,167 @@
+/* test_compile.c: kernels that compile while the weights load: the right ones, with progress on the caller's thread alone, to the same
+ * results; and what happens when that is cancelled or the compiled kernels cannot be kept. */
+#include "engine_support.h"
+#include "tiny_model.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+enum { N_TOKENS = 12, N_BATCH = 16, CONTEXT = 64, N_VOCAB = 262 };
+
+static struct {
+    char path[1024];
+    int32_t *tokens;
+} shared;
+
+typedef struct watch {
+    pthread_t caller;
+    uint64_t compiled, total, calls, cancel_at; /* cancel_at: kernels after which to cancel; 0: never */
+    uint32_t strangers, complaints, fell;       /* calls on another thread; log lines about the cache; counts that fell back */
+} watch;
+
+static bool on_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
+    watch *w = user;
+    w->strangers += !pthread_equal(w->caller, pthread_self());
+    if (stage != SMT_STAGE_COMPILE) return true;
+    assert_true(done <= total);
+    w->fell += done < w->compiled;
+    w->compiled = done;
+    w->total = total;
+    w->calls++;
+    return !w->cancel_at || done < w->cancel_at;
+}
+
+static void on_log(void *user, smt_log_level level, const char *text) {
+    watch *w = user;
+    if (level == SMT_LOG_VALIDATION) fail_msg("%s", text);
+    w->strangers += !pthread_equal(w->caller, pthread_self());
+    w->complaints += strstr(text, "not kept") != NULL;
+}
+
+static smt_engine_options watched(watch *w, const smt_runner_options *runner) {
+    smt_engine_options options = smt_test_engine_options(shared.path);
+    w->caller = pthread_self();
+    options.device.callbacks = (smt_callbacks){.user = w, .log = on_log, .progress = on_progress};
+    options.compile_for = runner;
+    return options;
+}
+
+static void evaluate(smt_session *session, uint32_t n, float *logits) {
+    smt_error err;
+    smt_eval eval = {
+        .struct_size = sizeof eval, .tokens = shared.tokens + smt_session_length(session), .n_tokens = n, .logits = logits};
+    SMT_ASSERT_OK(smt_session_eval(session, &eval, &err), &err);
+}
+
+/* Logits after a prompt and a token more, of a new engine. */
+static void run_engine(const smt_engine_options *options, float *logits) {
+    smt_engine *engine;
+    smt_error err;
+    SMT_ASSERT_OK(smt_engine_create(options, &engine, &err), &err);
+    smt_runner *runner = smt_test_runner(engine, CONTEXT, N_BATCH, 1, SMT_CACHE_F16);
+    smt_session *session = smt_test_session(runner);
+    watch *w = options->device.callbacks.user;
+    uint64_t before = w->calls;
+    evaluate(session, N_TOKENS, logits);
+    evaluate(session, 1, logits);
+    if (options->compile_for && w->calls != before)
+        fail_msg("%llu kernels of %llu were not expected", (unsigned long long)w->compiled, (unsigned long long)w->total);
+    smt_session_free(session);
+    smt_runner_free(runner);
+    smt_engine_free(engine);
+}
+
+static const smt_runner_options expected = {
+    .struct_size = sizeof expected, .n_ctx = CONTEXT, .n_batch = N_BATCH, .n_sessions = 1, .cache_type = SMT_CACHE_F16};
+
+static void test_expected(void **state) {
+    (void)state;
+    float want[N_VOCAB] = {0}, got[N_VOCAB] = {0};
+    watch lazy = {0}, early = {0};
+    smt_engine_options options = watched(&lazy, NULL);
+    run_engine(&options, want);
+    options = watched(&early, &expected);
+    run_engine(&options, got);
+    assert_memory_equal(got, want, sizeof got);
+    assert_true(early.total > 10 && early.compiled == early.total);
+    assert_int_equal(early.fell, 0);
+    assert_true(lazy.calls > 0);
+    assert_int_equal(early.strangers + lazy.strangers, 0);
+}
+
+static void test_cancelled(void **state) {
+    (void)state;
+    for (uint64_t at = 1; at <= 7; at += 3) {
+        watch w = {.cancel_at = at};
+        smt_engine_options options = watched(&w, &expected);
+        smt_engine *engine;
+        smt_error err;
+        assert_int_equal(smt_engine_create(&options, &engine, &err), SMT_CANCELLED);
+        assert_null(engine);
+        assert_non_null(strstr(err.message, "cancelled"));
+        assert_int_equal(w.strangers, 0);
+    }
+}
+
+static bool stop_loading(void *user, smt_stage stage, uint64_t done, uint64_t total) {
+    (void)user, (void)done, (void)total;
+    return stage != SMT_STAGE_LOAD;
+}
+
+/* Threads at work are called back when the loading ends early. */
+static void test_loading_fails(void **state) {
+    (void)state;
+    watch w = {0};
+    smt_engine_options options = watched(&w, &expected);
+    options.device.callbacks.progress = stop_loading;
+    smt_engine *engine;
+    smt_error err;
+    assert_int_equal(smt_engine_create(&options, &engine, &err), SMT_CANCELLED);
+    assert_non_null(strstr(err.message, "loading"));
+}
+
+static void test_wrong_options(void **state) {
+    (void)state;
+    watch w = {0};
+    smt_runner_options runner = expected;
+    runner.cache_type = (smt_cache_type)7;
+    smt_engine_options options = watched(&w, &runner);
+    smt_engine *engine;
+    smt_error err;
+    assert_int_equal(smt_engine_create(&options, &engine, &err), SMT_INVALID);
+    assert_non_null(strstr(err.message, "cache_type 7"));
+}
+
+/* A cache folder that is a file: everything works, and the log says so once. */
+static void test_not_kept(void **state) {
+    (void)state;
+    float logits[N_VOCAB];
+    watch w = {0};
+    smt_engine_options options = watched(&w, &expected);
+    options.device.cache_dir = shared.path;
+    run_engine(&options, logits);
+    assert_int_equal(w.complaints, 1);
+    assert_int_equal(w.strangers, 0);
+}
+
+static int setup(void **state) {
+    smt_error err;
+    smt_engine_test_setup(state);
+    snprintf(shared.path, sizeof shared.path, "%s/test_compile-%ld.gguf", SMT_TEST_WORK, (long)getpid());
+    SMT_ASSERT_OK(smt_tiny_deepseek2(shared.path, &(smt_tiny_options){.type = SMT_DTYPE_F16, .n_layers = 2}, &err), &err);
+    shared.tokens = smt_test_tokens(CONTEXT, 200, 11);
+    return 0;
+}
+
+static int teardown(void **state) {
+    remove(shared.path);
+    free(shared.tokens);
+    return smt_engine_test_teardown(state);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected), cmocka_unit_test(test_cancelled),
+                                       cmocka_unit_test(test_loading_fails), cmocka_unit_test(test_wrong_options),
+                                       cmocka_unit_test(test_not_kept)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
