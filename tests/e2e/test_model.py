@@ -184,17 +184,18 @@ class Run(cli.Case):
             self.assertIn(b"interrupted", err)
 
     def start_compiling(self, folder):
-        """eval -v without compiled kernels, up to the line that it writes between loading and compiling."""
-        command = [cli.BIN, "eval", "-v", "-m", MOE, "--tokens", "1,2,3", "--cache-dir", folder]
+        """eval without compiled kernels, up to the moment when the first of them is there."""
+        command = [cli.BIN, "eval", "-m", MOE, "--tokens", "1,2,3", "--cache-dir", folder]
         env = cli.environment(MESA_SHADER_CACHE_DISABLE="true")
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
         self.addCleanup(program.stdout.close)
         self.addCleanup(program.stderr.close)
         self.addCleanup(program.kill)
-        for line in program.stderr:
-            if line.startswith(b"device: "):
+        for _ in range(6000):
+            if any(name.startswith("spirv-") for name in os.listdir(folder)):
                 return program
-        self.fail("no device line")
+            time.sleep(0.01)
+        self.fail("no kernel in the cache")
 
     def test_interrupt_while_compiling(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -202,9 +203,9 @@ class Run(cli.Case):
             program.send_signal(signal.SIGINT)
             out, err = program.communicate(timeout=60)
             self.assertEqual((program.returncode, out), (1, b""))
-            self.assertIn(b"interrupted: ", err)
-            self.assertIn(b"cancelled", err)
-            self.assertEqual(err.count(b"\n"), 1)
+            (line,) = [line for line in err.splitlines() if not line.startswith(b"notice: ")]
+            self.assertIn(b"interrupted: ", line)
+            self.assertIn(b"cancelled", line)
 
     def test_progress_lines(self):
         """Where stderr is no terminal, long work says a line after five seconds; the clock goes on while the program stands."""
