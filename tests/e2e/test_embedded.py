@@ -1,5 +1,5 @@
 """The model that comes with seamount (assets/): found without -m, fixed greedy text per tensor type, perplexity as its trainer measured it,
-no idle expert.
+no idle expert, holes filled with balanced brackets.
 
 What is expected stands in tests/data/embedded.json. After a change of the model, `test_embedded.py SEAMOUNT DATA_FOLDER --record` writes it
 anew, the trainer's figure excepted, which tools/train/evaluate.py gives.
@@ -16,7 +16,7 @@ SAMPLE = cli.data("sample_code.txt")  # Python code that was not in the training
 EXPECTED = cli.data("embedded.json")
 PROMPTS = ["def ", "for i in range(", "class Point:\n    def __init__(self"]
 TYPES = ["Q8_0", "Q6_K", "Q4_K_M"]
-N_EXPERTS = 32
+N_EXPERTS, N_FILL = 32, 24
 
 
 def expected():
@@ -26,6 +26,39 @@ def expected():
 
 def greedy(case, prompt, n, *options):
     return case.good("run", "-p", prompt, "-n", n, "--temp", 0, "--json", *options).json()
+
+
+def net_brackets(text):
+    """Opened minus closed brackets of each kind; None where one closes that was not open."""
+    pairs, stack = {")": "(", "]": "[", "}": "{"}, []
+    for c in text:
+        if c in "([{":
+            stack.append(c)
+        elif c in pairs and (not stack or stack.pop() != pairs[c]):
+            return None
+    return len(stack)
+
+
+def holes():
+    """(prefix, the line so far, suffix): each hole goes from behind the first bracket of a line to its end, where the line closes it."""
+    with open(SAMPLE) as f:
+        lines = f.read().split("\n")
+    found = [i for i, line in enumerate(lines) if 12 < i < len(lines) - 8 and "(" in line[:60] and "'" not in line and '"' not in line
+             and net_brackets(line) == 0 and len(line) < 90]
+    for i in found[::max(1, len(found) // N_FILL)][:N_FILL]:
+        cut = lines[i].index("(") + 1
+        yield "\n".join(lines[i - 10:i] + [lines[i][:cut]]), lines[i][:cut], "\n" + "\n".join(lines[i + 1:i + 7])
+
+
+def balanced_share(case):
+    """Of the holes: those whose line comes out with every bracket closed, by its end."""
+    good = cases = 0
+    for prefix, line, suffix in holes():
+        answer = greedy(case, prefix, 48, "--suffix", suffix)
+        whole = line + answer["text"]
+        good += answer["stop"] == "eos" and net_brackets(whole) == 0
+        cases += 1
+    return good, cases
 
 
 class Embedded(cli.Case):
@@ -65,6 +98,12 @@ class Embedded(cli.Case):
         for layer in layers:
             self.assertEqual({e for experts in layer["experts"] for e in experts}, set(range(N_EXPERTS)), layer["layer"])
 
+    def test_fills_holes(self):
+        good, cases = balanced_share(self)
+        want = expected()["fill"]
+        self.assertEqual(cases, want["cases"])
+        self.assertGreaterEqual(good, want["balanced"])
+
     def test_expert_use(self):
         result = self.good("run", "-p", "def ", "-n", 8, "--temp", 0, "--expert-use", "--json")
         use, n = result.json()["expert_use"], len(result.json()["tokens"])
@@ -86,6 +125,8 @@ def record():
             path = os.path.join(folder, name + ".gguf")
             case.good("quantize", MODEL, path, name, "--allow-requantize")
             want["greedy"][name] = {p: greedy(case, p, 24, "-m", path)["text"] for p in PROMPTS}
+    good, cases = balanced_share(case)
+    want["fill"] = {"balanced": good, "cases": cases}
     with open(EXPECTED, "w") as f:
         json.dump(want, f, indent=1)
         f.write("\n")
