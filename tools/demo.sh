@@ -14,7 +14,7 @@ prompt='class Stack:
     def __init__(self'
 command=("$root/build/seamount" run -p "$prompt" -n 96 -s 3 -v --expert-use)
 echo
-echo "A mixture of 32 experts with 10 million parameters, trained on Python for an hour or two on a processor: it knows how"
+echo "A mixture of 32 experts with 10 million parameters, trained on Python for three hours on a processor: it knows how"
 echo "code looks, not what it means. For sense, give a GGUF file of yours: -m FILE."
 echo
 printf '%q ' "${command[@]}"
