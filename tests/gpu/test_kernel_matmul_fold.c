@@ -46,6 +46,8 @@ static void check_norm(smt_lab *lab, smt_lab_mode mode, const followed *f) {
     smt_lab_fill(&random, x, 1, f->k, f->k);
     smt_lab_fill(&random, weight, 1, words, f->rows);
     smt_lab_fill(&random, residual, 1, words, f->rows);
+    const smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = (uint32_t)f->type, .columns = 1, .norm = 1};
+    smt_lab_begin(lab, mode, &key); /* dot products are those of its device's family */
     for (uint32_t row = 0; row < f->rows; row++) {
         result[row] = smt_lab_dot(lab, w.values + (size_t)row * f->k, x, f->k);
         if (f->residual) result[row] += residual[row];
@@ -53,9 +55,7 @@ static void check_norm(smt_lab *lab, smt_lab_mode mode, const followed *f) {
     float *normed = normed_by_kernel(lab, mode, f->rows, result, weight), *expected = smt_lab_image(words);
     memcpy(expected, normed, 4ull * f->rows);
 
-    smt_lab_begin(
-        lab, mode,
-        &(smt_kernel_key){.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = (uint32_t)f->type, .columns = 1, .norm = 1});
+    smt_lab_begin(lab, mode, &key);
     struct matmul_params p = {.row_bytes = w.row_bytes,
                               .k = f->k,
                               .rows = f->rows,
