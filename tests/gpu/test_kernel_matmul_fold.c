@@ -38,7 +38,8 @@ static void check_norm(smt_lab *lab, smt_lab_mode mode, const followed *f) {
     snprintf(label, sizeof label, "norm after %s k %u rows %u%s%s", smt_dtype_get((uint32_t)f->type)->name, f->k, f->rows,
              f->residual ? " residual" : "", mode == SMT_LAB_MINIMUM ? " minimum" : "");
     smt_test_random random = {.state = f->k};
-    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false), groups = smt_div_up(f->rows, group);
+    uint32_t group = smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false),
+             groups = smt_div_up(f->rows, group);
     uint32_t words = (uint32_t)smt_align_up(f->rows, 4) + 4;
     smt_lab_matrix w = smt_lab_matrix_make(&random, f->type, f->rows, f->k);
     float *x = smt_lab_image(f->k + 3), *weight = smt_lab_image(words), *residual = smt_lab_image(words),
@@ -166,7 +167,8 @@ static void check_merge(smt_lab *lab, smt_lab_mode mode, const merged *m) {
     float *y = smt_lab_output(lab, 2, words), *expected = smt_lab_image(words);
     smt_lab_buffer(lab, 3, 4);
     smt_lab_step_set(smt_lab_step(lab, 4, 1, 0, 1), STEP_ARRAY_INDEX, 0, m->chunks * SMT_BLOCK - 1);
-    smt_lab_run(lab, &p, smt_div_up(m->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false)), 1, m->heads);
+    smt_lab_run(lab, &p, smt_div_up(m->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false)), 1,
+                m->heads);
     for (uint32_t i = 0; i < m->rows * m->heads; i++)
         expected[i] = smt_lab_dot(lab, w.values + (size_t)i * m->value_dim, columns + i / m->rows * m->value_dim, m->value_dim);
     smt_lab_same(label, y, expected, words);
