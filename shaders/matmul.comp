@@ -4,12 +4,18 @@
 // (lib/matmul_product.glsl). The order of summation depends on nothing but the family and the row length, so 1, 2, 4 and 8 columns, dense and
 // expert use, give equal bits.
 //
-// Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list),
-// SMT_WAVE (the product family).
+// Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list), SMT_WAVE (the product
+// family), SMT_MERGE (what is read as the column, see lib/matmul_columns.glsl), SMT_NORM (the norm of a single row of results follows, see
+// lib/norm_after.glsl).
 #include "lib/prelude.glsl"
 layout(push_constant) uniform Push { matmul_params p; };
 #include "lib/quant_funcs.glsl"
+#if SMT_NORM
+layout(std430, binding = 2) coherent buffer Y { float y[]; };
+#include "lib/norm_after.glsl"
+#else
 layout(std430, binding = 2) writeonly buffer Y { float y[]; };
+#endif
 layout(std430, binding = 3) readonly buffer Residual { float residual[]; };
 layout(std430, binding = 4) readonly buffer Step { uint step_words[]; };
 #if SMT_EXPERT
@@ -40,11 +46,11 @@ void main() {
     [[unroll]] for (uint i = 0; i < MATMUL_LOADS; i++)
         x_at[i] = (min(first + load_column(i), max(total, 1u) - 1u) * p.x_stride + batch * p.x_batch) >> 2;
 #endif
+    columns_prepare();
     product(win, off, SMT_EXPERT == 1 ? win : 1u, off2, n > 0u ? (p.k + 31u) / 32u : 0u);
-    if (!product_owner()) return;
     [[unroll]] for (uint i = 0; i < MATMUL_COLUMNS; i++) {
         uint c = product_column(i);
-        if (c >= n) break;
+        if (!product_owner() || c >= n) break;
 #if SMT_EXPERT
         uint y_at = work[p.entries_word + first + c] * p.y_stride;
 #else
@@ -65,4 +71,7 @@ void main() {
             y[y_at + row] = sum;
         }
     }
+#if SMT_NORM
+    norm_after();
+#endif
 }

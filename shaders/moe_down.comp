@@ -3,11 +3,16 @@
 // then over the ranges, then the shared expert, then the residual.
 //
 // A workgroup owns rows of the result and walks the work list, which holds one entry per tile in ascending expert id (moe_route.comp).
-// Defines: SMT_TYPE; SMT_COLUMNS is 1, SMT_GATED 0.
+// Defines: SMT_TYPE, SMT_NORM (the norm of the result follows, see lib/norm_after.glsl); SMT_COLUMNS is 1, SMT_GATED 0.
 #include "lib/prelude.glsl"
 layout(push_constant) uniform Push { matmul_params p; };
 #include "lib/quant_funcs.glsl"
+#if SMT_NORM
+layout(std430, binding = 2) coherent buffer Y { float y[]; };
+#include "lib/norm_after.glsl"
+#else
 layout(std430, binding = 2) writeonly buffer Y { float y[]; };
+#endif
 layout(std430, binding = 3) readonly buffer Residual { float residual[]; };
 layout(std430, binding = 4) readonly buffer Weights { float weights[]; };
 layout(std430, binding = 5) readonly buffer Table { uint table[]; };
@@ -34,13 +39,15 @@ void main() {
             part[r] = fma(weight, product_sum(r, 0u), part[r]);
         }
     }
-    if (tiles == 0u || !product_owner()) return;
     [[unroll]] for (uint r = 0; r < MATMUL_ROWS; r++) {
         uint row = product_row(r);
-        if (row >= p.rows) break;
+        if (tiles == 0u || !product_owner() || row >= p.rows) break;
         total[r] += part[r];
         if (p.has_shared != 0u) total[r] += shared_y[row];
         total[r] += residual[row];
         y[row] = total[r];
     }
+#if SMT_NORM
+    norm_after();
+#endif
 }

@@ -34,6 +34,13 @@ float smt_silu(float x) {
     return y;
 }
 
+// The vec4 of elements 4 * at .. of a row of k, with zeros for what lies beyond it.
+vec4 within(vec4 v, uint k, uint at) {
+    uint left = k - min(k, at * 4u);
+    if (left < 4u) v = vec4(left > 0u ? v.x : 0.0, left > 1u ? v.y : 0.0, left > 2u ? v.z : 0.0, 0.0);
+    return v;
+}
+
 // binary16 to float by integer arithmetic, subnormals included (unpackHalf2x16 may flush them).
 float half_exact(uint h) {
     uint e = (h >> 10) & 31u, m = h & 1023u, sign = (h & 0x8000u) << 16;

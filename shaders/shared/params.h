@@ -95,6 +95,9 @@ struct matmul_params {
     u32 entries_word;             /* expert: where the entries begin in the work list */
     u32 x_div;                    /* expert: input row of an entry = entry / x_div (n_used for gate/up, 1 for down) */
     u32 range_size, has_shared;   /* moe_down: experts of a range that is summed apart; add a shared expert */
+    u32 norm_k, norm_groups;      /* where a norm follows: values of the row, workgroups that write it */
+    f32 eps;
+    u32 max_chunks;               /* where the chunks of a split attention are merged: as in attend_params */
 };
 
 /* cache write and rotation, latent form (mla_cache) and plain form (gqa_cache); grid: rows, 1 + blocks of SMT_TURN_PAIRS of a row's queries */

@@ -75,6 +75,7 @@ typedef enum smt_value_kind {
     SMT_VALUE_ROPE,      /* rotary tables */
     SMT_VALUE_BLOCKS,    /* block table */
     SMT_VALUE_EXPERTS,   /* expert table of `layer` */
+    SMT_VALUE_COUNTER,   /* one word, 0 between kernels: workgroups of one result count themselves there */
     SMT_VALUE_CODEBOOKS, /* quant.h's, the same for all that read them */
     SMT_VALUE_WEIGHT,    /* item `layer`, bound as a plain buffer (small vectors) */
     SMT_VALUE_LOGITS,    /* [out_rows, n_vocab] in host-visible memory */
@@ -89,7 +90,8 @@ typedef struct smt_value {
     uint64_t offset;                /* scratch: bytes from the start of the scratch range */
 } smt_value;
 
-#define SMT_NO_VALUE UINT32_MAX
+#define SMT_NO_VALUE      UINT32_MAX
+#define SMT_COUNTER_BYTES 16
 
 typedef enum smt_node_windows { SMT_WINDOWS_NONE, SMT_WINDOWS_ITEMS, SMT_WINDOWS_EXPERTS, SMT_WINDOWS_CACHE } smt_node_windows;
 
@@ -98,11 +100,11 @@ typedef struct smt_node {
     uint64_t copy_to, copy_bytes;
     smt_kernel_key key;
     smt_node_windows windows;
-    uint32_t items[2];   /* SMT_WINDOWS_ITEMS: window 0 and, when not SMT_NO_VALUE, window 1 */
-    uint32_t layer;      /* SMT_WINDOWS_EXPERTS, _CACHE; and for reports */
-    uint32_t buffers[8]; /* value of binding 1 + i, or SMT_NO_VALUE */
-    uint8_t writes;      /* bit i: buffers[i] is written */
-    bool writes_windows; /* the cache kernels */
+    uint32_t items[2];    /* SMT_WINDOWS_ITEMS: window 0 and, when not SMT_NO_VALUE, window 1 */
+    uint32_t layer;       /* SMT_WINDOWS_EXPERTS, _CACHE; and for reports */
+    uint32_t buffers[11]; /* value of binding 1 + i, or SMT_NO_VALUE */
+    uint16_t writes;      /* bit i: buffers[i] is written */
+    bool writes_windows;  /* the cache kernels */
     uint32_t n_buffers;
     union {
         struct embed_params embed;

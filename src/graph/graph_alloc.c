@@ -1,5 +1,5 @@
-/* graph_alloc.c: an offset for every scratch value. Values whose node ranges (whole stages) overlap get disjoint bytes; others share. First fit in
- * the order of first use, which is deterministic and near the peak of what lives at once. */
+/* graph_alloc.c: an offset for every scratch value. Values whose node ranges (whole stages) overlap get disjoint bytes; others share. First
+ * fit in the order of first use, which is deterministic and near the peak of what lives at once. */
 #include "graph/graph_internal.h"
 
 #include <stdlib.h>

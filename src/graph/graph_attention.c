@@ -38,7 +38,7 @@ static smt_node cache_node(const smt_builder *b, uint32_t kernel) {
         .label = "cache"};
 }
 
-uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
+smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
     const smt_graph *g = b->graph;
     const smt_model *m = b->model;
     uint32_t rows = g->shape.rows, heads = smt_kernel_attend_heads(b->caps, a->heads_per_kv, a->key_dim);
@@ -80,6 +80,7 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                        .indirect_word = STEP_ATTEND,
                        .work = (double)rows * m->n_heads * (a->key_dim + a->value_dim) * smt_min_u32(g->shape.n_ctx, 2048),
                        .label = "attend"});
+    if (g->shape.split && a->merge_later) return (smt_input){.x = partial, .merge = true, .sums = sums};
     if (g->shape.split)
         smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_ATTEND_MERGE, .windows = 1, .value4 = a->value_dim / 4},
                                       .layer = b->layer,
@@ -90,25 +91,24 @@ uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                                       .groups = {m->n_heads, rows, 1},
                                       .indirect = SMT_NO_VALUE,
                                       .label = "attend merge"});
-    return o;
+    return smt_plain(o);
 }
 
 static uint32_t build_latent_query(smt_builder *b, const smt_model_layer *layer, uint32_t normed) {
     if (!layer->q_a.tensor) return smt_build_linear(b, &layer->q, normed, SMT_NO_VALUE, "q");
-    uint32_t low = smt_build_linear(b, &layer->q_a, normed, SMT_NO_VALUE, "q_a");
-    low = smt_build_norm(b, &layer->q_a_norm, low, false, "q_a norm");
-    return smt_build_linear(b, &layer->q_b, low, SMT_NO_VALUE, "q_b");
+    smt_stream low = smt_build_with_norm(b, &layer->q_a, NULL, normed, SMT_NO_VALUE, &layer->q_a_norm, "q_a");
+    return smt_build_linear(b, &layer->q_b, low.normed, SMT_NO_VALUE, "q_b");
 }
 
-uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
+smt_stream smt_build_mla(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
     const smt_model *m = b->model;
     uint32_t rows = b->graph->shape.rows, head = m->nope_dim + m->rope_dim, wide = m->kv_rank + m->rope_dim;
-    uint32_t q = build_latent_query(b, layer, normed);
-    uint32_t kv = smt_build_linear(b, &layer->kv_a, normed, SMT_NO_VALUE, "kv_a");
+    uint32_t kv = smt_build_linear(b, &layer->kv_a, in.normed, SMT_NO_VALUE, "kv_a"); /* beside q or q_a, not behind q_b */
+    uint32_t q = build_latent_query(b, layer, in.normed);
     uint32_t absorbed = smt_build_scratch(b, rows, m->n_heads * m->kv_rank),
              turned = smt_build_scratch(b, rows, m->n_heads * m->rope_dim);
     smt_build_matmul(b, &(smt_matmul_args){.w = &layer->k_b,
-                                           .x = q,
+                                           .in = smt_plain(q),
                                            .y = absorbed,
                                            .x_stride = smt_stride(m->n_heads * head),
                                            .x_batch = head,
@@ -116,24 +116,25 @@ uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t no
                                            .y_batch = m->kv_rank,
                                            .residual = SMT_NO_VALUE,
                                            .label = "absorb k_b"});
-    uint32_t norm = smt_build_value(b, SMT_VALUE_WEIGHT, smt_items_find(b->items, &layer->kv_a_norm), 0);
+    uint32_t kv_norm = smt_build_value(b, SMT_VALUE_WEIGHT, smt_items_find(b->items, &layer->kv_a_norm), 0);
     smt_node cache = cache_node(b, SMT_KERNEL_MLA_CACHE);
-    const uint32_t buffers[] = {kv, q, turned, norm, b->step, b->rope, b->blocks};
+    const uint32_t buffers[] = {kv, q, turned, kv_norm, b->step, b->rope, b->blocks};
     for (uint32_t i = 0; i < SMT_COUNT(buffers); i++) cache.buffers[i] = buffers[i];
     cache.push.cache.q_stride = smt_stride(m->n_heads * head);
     cache.push.cache.kv_stride = smt_stride(wide);
     cache.push.cache.turned_stride = smt_stride(m->n_heads * m->rope_dim);
     cache.groups[1] += smt_div_up(m->n_heads * m->rope_dim / 2, SMT_TURN_PAIRS);
     smt_build_node(b, &cache);
-    uint32_t o = smt_build_attend(b, &(smt_attend_args){.q = absorbed,
-                                                        .turned = turned,
-                                                        .q_dim = m->kv_rank,
-                                                        .key_dim = wide,
-                                                        .value_dim = m->kv_rank,
-                                                        .heads_per_kv = m->n_heads});
+    smt_input o = smt_build_attend(b, &(smt_attend_args){.q = absorbed,
+                                                         .turned = turned,
+                                                         .q_dim = m->kv_rank,
+                                                         .key_dim = wide,
+                                                         .value_dim = m->kv_rank,
+                                                         .heads_per_kv = m->n_heads,
+                                                         .merge_later = rows == 1});
     uint32_t values = smt_build_scratch(b, rows, m->n_heads * m->value_dim);
     smt_build_matmul(b, &(smt_matmul_args){.w = &layer->v_b,
-                                           .x = o,
+                                           .in = o,
                                            .y = values,
                                            .x_stride = smt_stride(m->n_heads * m->kv_rank),
                                            .x_batch = m->kv_rank,
@@ -141,15 +142,15 @@ uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t no
                                            .y_batch = m->value_dim,
                                            .residual = SMT_NO_VALUE,
                                            .label = "value v_b"});
-    return smt_build_linear(b, &layer->output, values, residual, "attention output");
+    return smt_build_with_norm(b, &layer->output, NULL, values, in.x, norm, "attention output");
 }
 
-uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
+smt_stream smt_build_gqa(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
     const smt_model *m = b->model;
     uint32_t head = m->nope_dim + m->rope_dim;
-    uint32_t q = smt_build_biased(b, &layer->q, &layer->q_bias, normed, SMT_NO_VALUE, "q");
-    uint32_t k = smt_build_biased(b, &layer->k, &layer->k_bias, normed, SMT_NO_VALUE, "k");
-    uint32_t v = smt_build_biased(b, &layer->v, &layer->v_bias, normed, SMT_NO_VALUE, "v");
+    uint32_t q = smt_build_biased(b, &layer->q, &layer->q_bias, in.normed, SMT_NO_VALUE, "q");
+    uint32_t k = smt_build_biased(b, &layer->k, &layer->k_bias, in.normed, SMT_NO_VALUE, "k");
+    uint32_t v = smt_build_biased(b, &layer->v, &layer->v_bias, in.normed, SMT_NO_VALUE, "v");
     uint32_t turned = smt_build_scratch(b, b->graph->shape.rows, m->n_heads * head);
     smt_node cache = cache_node(b, SMT_KERNEL_GQA_CACHE);
     const uint32_t buffers[] = {k, q, turned, v, b->step, b->rope, b->blocks};
@@ -159,14 +160,14 @@ uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t no
     cache.push.cache.kv_stride = smt_stride(m->n_kv_heads * head);
     cache.push.cache.v_stride = smt_stride(m->n_kv_heads * m->value_dim);
     smt_build_node(b, &cache);
-    uint32_t o = smt_build_attend(b, &(smt_attend_args){.q = turned,
-                                                        .turned = turned,
-                                                        .q_dim = head,
-                                                        .key_dim = head,
-                                                        .value_dim = m->value_dim,
-                                                        .heads_per_kv = m->n_heads / m->n_kv_heads,
-                                                        .key_step = head,
-                                                        .value_off = m->n_kv_heads * head,
-                                                        .value_step = m->value_dim});
-    return smt_build_biased(b, &layer->output, &layer->output_bias, o, residual, "attention output");
+    smt_input o = smt_build_attend(b, &(smt_attend_args){.q = turned,
+                                                         .turned = turned,
+                                                         .q_dim = head,
+                                                         .key_dim = head,
+                                                         .value_dim = m->value_dim,
+                                                         .heads_per_kv = m->n_heads / m->n_kv_heads,
+                                                         .key_step = head,
+                                                         .value_off = m->n_kv_heads * head,
+                                                         .value_step = m->value_dim});
+    return smt_build_with_norm(b, &layer->output, &layer->output_bias, o.x, in.x, norm, "attention output");
 }

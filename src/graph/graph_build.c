@@ -83,6 +83,27 @@ uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bo
     return y;
 }
 
+void smt_build_norm_after(smt_builder *b, smt_node *node, const smt_matrix *norm, uint32_t groups, uint32_t normed) {
+    node->key.norm = 1;
+    while (node->n_buffers < 8) node->buffers[node->n_buffers++] = SMT_NO_VALUE;
+    node->buffers[8] = smt_build_value(b, SMT_VALUE_WEIGHT, find_item(b, norm), 0);
+    node->buffers[9] = normed;
+    node->buffers[10] = b->counter;
+    node->n_buffers = 11;
+    node->writes |= 1 << 9 | 1 << 10;
+    node->push.matmul.norm_k = norm->k;
+    node->push.matmul.norm_groups = groups;
+    node->push.matmul.eps = b->model->norm_eps;
+}
+
+/* Workgroups of all parts of a matrix. */
+static uint32_t part_groups(const smt_builder *b, const smt_matrix *w, uint32_t first) {
+    uint32_t n = 0;
+    for (uint32_t i = first; i < b->items->n_items && b->items->items[i].matrix == w; i++)
+        n += smt_div_up(b->items->items[i].rows, smt_kernel_matmul_rows(b->caps, 1, false));
+    return n;
+}
+
 void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
     uint32_t columns_max = a->out_rows ? b->graph->shape.out_rows : b->graph->shape.rows;
     uint32_t columns = smt_kernel_columns(b->caps, columns_max);
@@ -102,7 +123,7 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
             .windows = SMT_WINDOWS_ITEMS,
             .items = {i, a->w2 ? second + (i - first) : second},
             .layer = b->layer,
-            .buffers = {a->x, a->y, a->residual == SMT_NO_VALUE ? a->x : a->residual, b->step}, /* every binding is bound */
+            .buffers = {a->in.x, a->y, a->residual == SMT_NO_VALUE ? a->in.x : a->residual, b->step}, /* every binding is bound */
             .n_buffers = 4,
             .writes = 1 << 1,
             .push.matmul = {.row_bytes = items[i].row_bytes,
@@ -123,6 +144,12 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
             .indirect = SMT_NO_VALUE,
             .work = (double)rows * a->w->k * a->w->n_planes * columns_max * (a->w2 ? 2 : 1),
             .label = a->label};
+        if (a->in.merge) {
+            node.key.merge = a->w->k / 4;
+            node.buffers[node.n_buffers++] = a->in.sums;
+            node.push.matmul.max_chunks = b->graph->max_chunks;
+        }
+        if (a->norm) smt_build_norm_after(b, &node, a->norm, part_groups(b, items[first].matrix, first), a->normed);
         smt_build_node(b, &node);
     }
 }
@@ -136,13 +163,35 @@ uint32_t smt_build_biased(smt_builder *b, const smt_matrix *w, const smt_matrix 
     uint32_t y = smt_build_scratch(b, b->graph->shape.rows, w->rows);
     smt_build_matmul(b, &(smt_matmul_args){.w = w,
                                            .bias = bias,
-                                           .x = x,
+                                           .in = smt_plain(x),
                                            .y = y,
                                            .x_stride = smt_stride(w->k),
                                            .y_stride = smt_stride(w->rows),
                                            .residual = residual,
                                            .label = label});
     return y;
+}
+
+smt_stream smt_build_norm_of(smt_builder *b, uint32_t x, const smt_matrix *norm) {
+    return (smt_stream){.x = x, .normed = norm ? smt_build_norm(b, norm, x, false, "norm") : SMT_NO_VALUE};
+}
+
+smt_stream smt_build_with_norm(smt_builder *b, const smt_matrix *w, const smt_matrix *bias, uint32_t x, uint32_t residual,
+                               const smt_matrix *norm, const char *label) {
+    uint32_t rows = b->graph->shape.rows;
+    if (rows > 1 || !norm) return smt_build_norm_of(b, smt_build_biased(b, w, bias, x, residual, label), norm);
+    smt_stream out = {.x = smt_build_scratch(b, rows, w->rows), .normed = smt_build_scratch(b, rows, w->rows)};
+    smt_build_matmul(b, &(smt_matmul_args){.w = w,
+                                           .bias = bias,
+                                           .in = smt_plain(x),
+                                           .y = out.x,
+                                           .norm = norm,
+                                           .normed = out.normed,
+                                           .x_stride = smt_stride(w->k),
+                                           .y_stride = smt_stride(w->rows),
+                                           .residual = residual,
+                                           .label = label});
+    return out;
 }
 
 static uint32_t build_embed(smt_builder *b) {
@@ -169,12 +218,13 @@ static uint32_t build_embed(smt_builder *b) {
     return y;
 }
 
-static void build_head(smt_builder *b, uint32_t x) {
+static void build_head(smt_builder *b, smt_stream in) {
     const smt_model *m = b->model;
     uint32_t logits = smt_build_value(b, SMT_VALUE_LOGITS, UINT32_MAX, (uint64_t)b->graph->shape.out_rows * m->n_vocab * 4);
-    uint32_t normed = smt_build_norm(b, &m->output_norm, x, true, "output norm");
+    uint32_t normed = in.normed;
+    if (normed == SMT_NO_VALUE) normed = smt_build_norm(b, &m->output_norm, in.x, true, "output norm");
     smt_build_matmul(b, &(smt_matmul_args){.w = &m->output,
-                                           .x = normed,
+                                           .in = smt_plain(normed),
                                            .y = logits,
                                            .x_stride = smt_stride(m->n_embd),
                                            .y_stride = m->n_vocab,
@@ -192,28 +242,31 @@ static void build(smt_builder *b) {
     b->step = smt_build_value(b, SMT_VALUE_STEP, UINT32_MAX, smt_graph_step_bytes(shape->rows));
     b->rope = smt_build_value(b, SMT_VALUE_ROPE, UINT32_MAX, smt_graph_rope_bytes(m, shape->n_ctx));
     b->blocks = smt_build_value(b, SMT_VALUE_BLOCKS, UINT32_MAX, 4 * (uint64_t)shape->n_blocks);
+    b->counter = smt_build_value(b, SMT_VALUE_COUNTER, UINT32_MAX, SMT_COUNTER_BYTES);
     b->codebooks =
         b->items->codebooks ? smt_build_value(b, SMT_VALUE_CODEBOOKS, UINT32_MAX, sizeof smt_quant_codebooks) : SMT_NO_VALUE;
     if (shape->keep_hidden || shape->keep_routing)
         capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
 
-    uint32_t x = build_embed(b);
-    if (shape->keep_hidden) smt_build_capture(b, x, smt_graph_capture_hidden(m, shape->rows, 0), hidden_bytes, capture);
+    uint32_t embedded = build_embed(b);
+    smt_stream s = {.x = embedded, .normed = smt_build_norm(b, &m->layers[0].attn_norm, embedded, false, "norm")};
+    if (shape->keep_hidden) smt_build_capture(b, s.x, smt_graph_capture_hidden(m, shape->rows, 0), hidden_bytes, capture);
     for (uint32_t i = 0; i < m->n_layers && b->status == SMT_OK; i++) {
         const smt_model_layer *layer = &m->layers[i];
+        /* a step of many rows gives logits for some of them: the head makes the norm of those */
+        const smt_matrix *last = shape->rows == 1 && shape->out_rows ? &m->output_norm : NULL;
+        const smt_matrix *next = i + 1 < m->n_layers ? &m->layers[i + 1].attn_norm : last;
         b->layer = i;
-        uint32_t normed = smt_build_norm(b, &layer->attn_norm, x, false, "attention norm");
-        x = m->mla ? smt_build_mla(b, layer, normed, x) : smt_build_gqa(b, layer, normed, x);
-        normed = smt_build_norm(b, &layer->ffn_norm, x, false, "ffn norm");
-        x = layer->moe ? smt_build_moe(b, layer, normed, x) : smt_build_ffn(b, layer, normed, x);
-        if (shape->keep_hidden) smt_build_capture(b, x, smt_graph_capture_hidden(m, shape->rows, i + 1), hidden_bytes, capture);
+        s = m->mla ? smt_build_mla(b, layer, s, &layer->ffn_norm) : smt_build_gqa(b, layer, s, &layer->ffn_norm);
+        s = layer->moe ? smt_build_moe(b, layer, s, next) : smt_build_ffn(b, layer, s, next);
+        if (shape->keep_hidden) smt_build_capture(b, s.x, smt_graph_capture_hidden(m, shape->rows, i + 1), hidden_bytes, capture);
     }
     b->layer = UINT32_MAX;
     if (shape->keep_hidden) {
-        uint32_t normed = smt_build_norm(b, &m->output_norm, x, false, "output norm");
+        uint32_t normed = smt_build_norm(b, &m->output_norm, s.x, false, "output norm");
         smt_build_capture(b, normed, smt_graph_capture_hidden(m, shape->rows, m->n_layers + 1), hidden_bytes, capture);
     }
-    if (shape->out_rows) build_head(b, x);
+    if (shape->out_rows) build_head(b, s);
 }
 
 /* Kernels move activations and cached values four at a time. */

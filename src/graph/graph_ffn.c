@@ -14,7 +14,7 @@ static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_ma
     uint32_t y = smt_build_scratch(b, b->graph->shape.rows, gate->rows);
     smt_matmul_args args = {.w = gate,
                             .w2 = up,
-                            .x = x,
+                            .in = smt_plain(x),
                             .y = y,
                             .x_stride = smt_stride(gate->k),
                             .y_stride = smt_stride(gate->rows),
@@ -38,9 +38,9 @@ static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_ma
     return y;
 }
 
-uint32_t smt_build_ffn(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
-    uint32_t hidden = build_gated(b, &layer->gate, &layer->gate_bias, &layer->up, &layer->up_bias, normed, "ffn gate/up");
-    return smt_build_biased(b, &layer->down, &layer->down_bias, hidden, residual, "ffn down");
+smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
+    uint32_t hidden = build_gated(b, &layer->gate, &layer->gate_bias, &layer->up, &layer->up_bias, in.normed, "ffn gate/up");
+    return smt_build_with_norm(b, &layer->down, &layer->down_bias, hidden, in.x, norm, "ffn down");
 }
 
 /* What the expert kernels of one layer share. */
@@ -207,12 +207,12 @@ static uint32_t build_down_and_combine(smt_builder *b, const smt_model_layer *la
     return out;
 }
 
-/* The same for a single row, in one kernel. */
-static uint32_t build_down_summed(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t hidden,
-                                  uint32_t shared_y, uint32_t residual) {
+/* The same for a single row, in one kernel; a norm may follow in it. */
+static smt_stream build_down_summed(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t hidden,
+                                    uint32_t shared_y, uint32_t residual, const smt_matrix *norm) {
     const smt_model *m = b->model;
-    uint32_t out = smt_build_scratch(b, 1, m->n_embd);
-    smt_node node = expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, out, "experts down and sum");
+    smt_stream out = {.x = smt_build_scratch(b, 1, m->n_embd), .normed = SMT_NO_VALUE};
+    smt_node node = expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, out.x, "experts down and sum");
     node.key.kernel = SMT_KERNEL_MOE_DOWN;
     node.buffers[2] = residual;
     node.buffers[3] = w->weights;
@@ -222,6 +222,10 @@ static uint32_t build_down_summed(smt_builder *b, const smt_model_layer *layer, 
     node.push.matmul.range_size = smt_div_up(m->n_experts, expert_ranges(m));
     node.push.matmul.has_shared = shared_y != SMT_NO_VALUE;
     node.groups[1] = 1;
+    if (norm) {
+        out.normed = smt_build_scratch(b, 1, m->n_embd);
+        smt_build_norm_after(b, &node, norm, w->down_blocks, out.normed);
+    }
     smt_build_node(b, &node);
     return out;
 }
@@ -238,20 +242,24 @@ static void capture_routing(smt_builder *b, const expert_work *w) {
     smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, capture);
 }
 
-uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual) {
+smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
     uint32_t shared_hidden = SMT_NO_VALUE, shared_y = SMT_NO_VALUE;
     expert_work w = make_work(b, layer);
-    uint32_t logits = smt_build_linear(b, &layer->router, normed, SMT_NO_VALUE, "router");
+    uint32_t logits = smt_build_linear(b, &layer->router, in.normed, SMT_NO_VALUE, "router");
     if (layer->gate_shexp.tensor)
-        shared_hidden = build_gated(b, &layer->gate_shexp, &no_bias, &layer->up_shexp, &no_bias, normed, "shared gate/up");
+        shared_hidden = build_gated(b, &layer->gate_shexp, &no_bias, &layer->up_shexp, &no_bias, in.normed, "shared gate/up");
     build_route(b, layer, &w, logits);
     if (layer->gate_shexp.tensor) shared_y = smt_build_linear(b, &layer->down_shexp, shared_hidden, SMT_NO_VALUE, "shared down");
     if (!w.single) build_lists(b, &w);
-    uint32_t hidden = build_expert_hidden(b, layer, &w, normed);
+    uint32_t hidden = build_expert_hidden(b, layer, &w, in.normed);
     /* In one kernel a row's experts come one after another; a GPU has the lanes to take them side by side. */
     bool summed = w.single && b->caps->family == SMT_FAMILY_ROWS;
-    uint32_t out = summed ? build_down_summed(b, layer, &w, hidden, shared_y, residual)
-                          : build_down_and_combine(b, layer, &w, hidden, shared_y, residual);
+    smt_stream out = {.x = SMT_NO_VALUE, .normed = SMT_NO_VALUE};
+    if (summed)
+        out = build_down_summed(b, layer, &w, hidden, shared_y, in.x, norm);
+    else
+        out.x = build_down_and_combine(b, layer, &w, hidden, shared_y, in.x);
     if (b->graph->shape.keep_routing) capture_routing(b, &w);
+    if (!summed) out = smt_build_norm_of(b, out.x, norm);
     return out;
 }

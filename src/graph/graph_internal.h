@@ -13,8 +13,8 @@ typedef struct smt_builder {
     smt_error *err;
     smt_status status;
     uint32_t layer;
-    uint32_t step, rope, blocks; /* values every graph has */
-    uint32_t codebooks;          /* SMT_NO_VALUE where no type needs them */
+    uint32_t step, rope, blocks, counter; /* values every graph has */
+    uint32_t codebooks;                   /* SMT_NO_VALUE where no type needs them */
 } smt_builder;
 
 /* Floats from row to row of an activation of n values. */
@@ -28,10 +28,21 @@ void smt_build_node(smt_builder *b, const smt_node *node);
 
 uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bool out_list, const char *label);
 
+/* Activations for products. */
+typedef struct smt_input {
+    uint32_t x;
+    bool merge; /* x and sums hold the chunks of a split attention, to be joined by the reader. A step of one row alone */
+    uint32_t sums;
+} smt_input;
+static inline smt_input smt_plain(uint32_t x) { return (smt_input){.x = x}; }
+
 typedef struct smt_matmul_args {
     const smt_matrix *w, *w2; /* w2: the up matrix of a gated pair */
     const smt_matrix *bias;   /* [1, rows]; NULL or without a tensor: none. Not with w2 */
-    uint32_t x, y;            /* values */
+    smt_input in;
+    uint32_t y;
+    const smt_matrix *norm; /* weights of a norm that the same kernel makes of a single row of y, into `normed`; or NULL */
+    uint32_t normed;
     uint32_t x_stride, y_stride;
     uint32_t x_batch, y_batch; /* for matrices of several planes */
     uint32_t residual;         /* value or SMT_NO_VALUE */
@@ -44,20 +55,33 @@ uint32_t smt_build_biased(smt_builder *b, const smt_matrix *w, const smt_matrix 
                           const char *label);
 uint32_t smt_build_linear(smt_builder *b, const smt_matrix *w, uint32_t x, uint32_t residual, const char *label);
 
-/* Attention of one layer: normed input and residual to the new residual stream. */
-uint32_t smt_build_mla(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
-uint32_t smt_build_gqa(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
+/* A result and its norm: of the residual stream, what a half of a layer takes and gives. */
+typedef struct smt_stream {
+    uint32_t x, normed;
+} smt_stream;
+/* x and its norm, by a kernel of its own. `norm` is NULL where nobody wants one: normed is SMT_NO_VALUE then, here and below. */
+smt_stream smt_build_norm_of(smt_builder *b, uint32_t x, const smt_matrix *norm);
+/* y = W x (+ bias) (+ residual) and the norm of y: in one kernel where the step has one row. */
+smt_stream smt_build_with_norm(smt_builder *b, const smt_matrix *w, const smt_matrix *bias, uint32_t x, uint32_t residual,
+                               const smt_matrix *norm, const char *label);
+/* Has the node of a product make the norm of its single row too. */
+void smt_build_norm_after(smt_builder *b, smt_node *node, const smt_matrix *norm, uint32_t groups, uint32_t normed);
+
+/* Attention of one layer; `norm` follows. */
+smt_stream smt_build_mla(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
+smt_stream smt_build_gqa(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 /* Scores and values over the cache, whole or split and merged: -> [rows, n_heads * value_dim]. Of the key_dim values of a head's query the
  * first q_dim lie in q [rows, n_heads * q_dim], the others in turned (q again where there are none). */
 typedef struct smt_attend_args {
     uint32_t q, turned, q_dim, key_dim, value_dim, heads_per_kv;
     uint32_t key_step, value_off, value_step; /* in values of the cached row */
+    bool merge_later;                         /* leave the chunks of a split attention to the product that reads them, per head */
 } smt_attend_args;
-uint32_t smt_build_attend(smt_builder *b, const smt_attend_args *args);
+smt_input smt_build_attend(smt_builder *b, const smt_attend_args *args);
 
-/* Feed-forward of one layer, dense or mixture of experts: normed input and residual to the new residual stream. */
-uint32_t smt_build_ffn(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
-uint32_t smt_build_moe(smt_builder *b, const smt_model_layer *layer, uint32_t normed, uint32_t residual);
+/* Feed-forward of one layer, dense or mixture of experts; `norm` follows. */
+smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
+smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 
 /* Copies the first bytes of a value into the capture value. */
 void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture);

@@ -37,6 +37,8 @@ typedef struct smt_kernel_key {
     uint32_t type;                       /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
     uint32_t columns;                    /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
     uint32_t gated, expert;              /* MATMUL */
+    uint32_t norm;                       /* MATMUL, MOE_DOWN of one column: the norm of the result follows */
+    uint32_t merge;                      /* MATMUL of one column: vec4s of an attention's chunks that are joined; 0: none */
     uint32_t cache_f16;                  /* *_CACHE, ATTEND */
     uint32_t heads, split, key4, value4; /* ATTEND: heads per workgroup; ATTEND_MERGE: value4 */
     uint32_t sigmoid, top2, list;        /* ROUTE */

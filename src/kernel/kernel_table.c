@@ -93,7 +93,11 @@ static void describe_product(const smt_caps *caps, const smt_kernel_key *key, sm
     define(spec, "SMT_COLUMNS", key->columns);
     define(spec, "SMT_GATED", key->gated);
     define(spec, "SMT_EXPERT", key->expert);
-    add_label(spec, " x%u%s%s%s", key->columns, wave ? " wave" : "", key->gated ? " gated" : "", key->expert ? " expert" : "");
+    define(spec, "SMT_NORM", key->norm);
+    define(spec, "SMT_MERGE", key->merge);
+    add_label(spec, " x%u%s%s%s%s", key->columns, wave ? " wave" : "", key->gated ? " gated" : "", key->expert ? " expert" : "",
+              key->norm ? " norm" : "");
+    if (key->merge) add_label(spec, " merge %u", key->merge * 4);
 }
 
 void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out) {
@@ -153,7 +157,14 @@ static const struct {
     uint32_t gated, expert, windows;
 } matmul_forms[] = {{0, 0, 1}, {1, 0, 4}, {1, 1, 1}, {1, 1, 4}, {1, 1, 16}, {0, 1, 1}, {0, 1, 4}, {0, 1, 16}};
 
-static const uint32_t down_windows[] = {1, 4, 16};
+/* what a single row needs besides, of one type */
+static const smt_kernel_key row_forms[] = {
+    {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .norm = 1},
+    {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .merge = 128},
+    {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 1, .expert = 1, .norm = 1},
+    {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 4, .expert = 1, .norm = 1},
+    {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 16, .expert = 1, .norm = 1},
+};
 
 static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_NORM, .windows = 1},
@@ -177,11 +188,13 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
     {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
     {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 8}, /* with a bias */
+    {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 1, .norm = 1},
+    {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 1, .type = SMT_DTYPE_F16, .columns = 1, .expert = 1}, /* no norm follows */
 };
 
 bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *out) {
     const uint32_t n_forms = SMT_COUNT(matmul_forms), n_types = SMT_COUNT(types);
-    const uint32_t n_singles = SMT_COUNT(singles), n_down = SMT_COUNT(down_windows);
+    const uint32_t n_singles = SMT_COUNT(singles), n_row_forms = SMT_COUNT(row_forms);
     *out = (smt_kernel_key){0};
     if (index < n_singles) {
         *out = singles[index];
@@ -193,15 +206,13 @@ bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *
         return true;
     }
     index -= n_types;
-    if (index < n_types * n_down) {
-        *out = (smt_kernel_key){.kernel = SMT_KERNEL_MOE_DOWN,
-                                .windows = down_windows[index % n_down],
-                                .type = types[index / n_down],
-                                .columns = 1,
-                                .expert = 1};
+    if (index < n_types * n_row_forms) {
+        *out = row_forms[index % n_row_forms];
+        out->type = types[index / n_row_forms];
+        out->columns = 1;
         return true;
     }
-    index -= n_types * n_down;
+    index -= n_types * n_row_forms;
     uint32_t per_columns = n_types * n_forms, n_columns = 1, form = index % n_forms;
     while (n_columns && index >= per_columns) index -= per_columns, n_columns = smt_kernel_next_columns(caps, n_columns);
     *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,

@@ -45,13 +45,13 @@ typedef struct smt_plan_weights {
 typedef struct smt_plan_runner_sizes {
     uint32_t n_layers, n_cache_windows;
     uint64_t cache_window_bytes, cache_last_bytes; /* all windows of a layer but the last; the last */
-    uint64_t rope, blocks, scratch, step, logits, capture;
+    uint64_t rope, blocks, counter, scratch, step, logits, capture;
 } smt_plan_runner_sizes;
 
 typedef struct smt_plan_runner {
     smt_plan plan;
     smt_plan_place *cache; /* owned, [n_layers * n_cache_windows] */
-    smt_plan_place rope, blocks, scratch, step, logits, capture;
+    smt_plan_place rope, blocks, counter, scratch, step, logits, capture;
 } smt_plan_runner;
 
 /* SMT_DEVICE_MEMORY when a heap's budget is exceeded, with the heap and both numbers; SMT_UNSUPPORTED when one piece exceeds the

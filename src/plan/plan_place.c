@@ -121,6 +121,7 @@ static smt_status place_runner(const smt_plan_runner_sizes *s, const smt_caps *c
         smt_plan_place *to;
     } pieces[] = {
         {SMT_TIER_DEVICE, s->rope, "the rotary tables", &out->rope},
+        {SMT_TIER_DEVICE, s->counter, "the counter", &out->counter},
         {SMT_TIER_DEVICE, s->scratch, "scratch memory", &out->scratch},
         {SMT_TIER_UPLOAD, s->step, "the step buffer", &out->step},
         {SMT_TIER_UPLOAD, s->blocks, "the block table", &out->blocks},

@@ -69,6 +69,13 @@ static smt_status measure_scratch(smt_run *run, uint64_t *out_scratch, smt_error
     }
 }
 
+static smt_status upload(smt_run *run, const smt_plan_place *place, const void *bytes, size_t n, smt_error *err) {
+    smt_os_mutex_lock(run->model->lock); /* it may submit, and other runners share the queue */
+    smt_status status = smt_load_bytes(run->model->device, run->buffers[place->buffer], place->offset, bytes, n, err);
+    smt_os_mutex_unlock(run->model->lock);
+    return status;
+}
+
 static smt_status write_rope(smt_run *run, smt_error *err) {
     const smt_model *model = run->model->model;
     uint32_t pairs = model->rope_dim / 2, n_coarse = smt_div_up(run->options.n_ctx, SMT_BLOCK);
@@ -82,10 +89,7 @@ static smt_status write_rope(smt_run *run, smt_error *err) {
             table[((size_t)i * pairs + j) * 2] = (float)cos(angle);
             table[((size_t)i * pairs + j) * 2 + 1] = (float)sin(angle);
         }
-    smt_os_mutex_lock(run->model->lock); /* it may submit, and other runners share the queue */
-    smt_status status =
-        smt_load_bytes(run->model->device, run->buffers[run->plan.rope.buffer], run->plan.rope.offset, table, n * 4, err);
-    smt_os_mutex_unlock(run->model->lock);
+    smt_status status = upload(run, &run->plan.rope, table, n * 4, err);
     smt_free(table);
     return status;
 }
@@ -98,7 +102,8 @@ smt_status smt_run_memory_create(smt_run *run, smt_error *err) {
     run->split = smt_run_splits(model, o->n_ctx);
     run->logits_rows = rows_within(4ull * model->n_vocab, o->n_batch);
 
-    smt_plan_runner_sizes sizes = {.n_layers = model->n_layers, .rope = smt_graph_rope_bytes(model, o->n_ctx)};
+    smt_plan_runner_sizes sizes = {
+        .n_layers = model->n_layers, .rope = smt_graph_rope_bytes(model, o->n_ctx), .counter = SMT_COUNTER_BYTES};
     SMT_TRY(measure_scratch(run, &sizes.scratch, err));
     run->logits_rows = smt_min_u32(run->logits_rows, o->n_batch);
     run->capture_rows = rows_within(smt_graph_capture_bytes(model, 1), o->n_batch);
@@ -117,5 +122,7 @@ smt_status smt_run_memory_create(smt_run *run, smt_error *err) {
     smt_plan_count(&m->plan.plan, caps, used);
     SMT_TRY(smt_plan_runner_create(&sizes, caps, used, &run->plan, err));
     SMT_TRY(smt_load_buffers(m->device, &run->plan.plan, "runner", &run->buffers, err));
+    static const uint8_t zeros[SMT_COUNTER_BYTES];
+    SMT_TRY(upload(run, &run->plan.counter, zeros, sizeof zeros, err));
     return write_rope(run, err);
 }

@@ -22,6 +22,9 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
     case SMT_VALUE_BLOCKS:
         place = own->blocks;
         break;
+    case SMT_VALUE_COUNTER:
+        place = own->counter;
+        break;
     case SMT_VALUE_LOGITS:
         place = own->logits;
         break;

@@ -21,7 +21,7 @@
 #include <params.h>
 
 #define SMT_VK_MAX_WINDOWS 16
-#define SMT_VK_MAX_BUFFERS 8
+#define SMT_VK_MAX_BUFFERS 11
 #define SMT_VK_MAX_PUSH    128
 
 typedef struct smt_vk smt_vk;                     /* loader, instance, snapshots */

@@ -116,8 +116,9 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     snprintf(label, sizeof label, "moe_down %s k %u rows %u w%u %u of %u in ranges of %u%s%s",
              smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->windows, g->n_used, g->n_experts, range_size,
              shared ? " shared" : "", smt_lab_mode_names[mode]);
+    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false));
     const smt_kernel_key key = {
-        .kernel = SMT_KERNEL_MOE_DOWN, .windows = g->windows, .type = (uint32_t)g->type, .columns = 1, .expert = 1};
+        .kernel = SMT_KERNEL_MOE_DOWN, .windows = g->windows, .type = (uint32_t)g->type, .columns = 1, .expert = 1, .norm = 1};
     smt_test_random random = {.state = g->k * 100 + g->n_used};
     static expert_set set;
     for (uint32_t e = 0; e < g->n_experts; e++)
@@ -132,7 +133,10 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
                                     .entries_word = list.entries_word,
                                     .x_div = 1,
                                     .range_size = range_size,
-                                    .has_shared = shared};
+                                    .has_shared = shared,
+                                    .norm_k = g->rows,
+                                    .norm_groups = blocks,
+                                    .eps = 1e-2f};
     uint32_t ids[MAX_EXPERTS], words = g->rows + 3;
     for (uint32_t s = 0; s < g->n_used; s++) ids[s] = (s * 7 + 3) % g->n_experts; /* distinct: 7 is prime to n */
 
@@ -147,7 +151,10 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     place_experts(lab, g, &set, smt_lab_buffer(lab, 5, 4ull * EXPERT_WORDS * g->n_experts));
     uint32_t *work = smt_lab_buffer(lab, 6, 4ull * (list.entries_word + g->n_used));
     smt_lab_work(ids, g->n_used, &list, work);
-    uint32_t blocks = smt_div_up(g->rows, smt_kernel_matmul_rows(smt_vk_device_caps(lab->devices[mode]), 1, false));
+    float *norm_weight = smt_lab_buffer(lab, 9, 4ull * g->rows), *normed = smt_lab_output(lab, 10, words),
+          *expected_norm = smt_lab_image(words);
+    uint32_t *counter = smt_lab_buffer(lab, 11, 4);
+    smt_lab_fill(&random, norm_weight, 1, g->rows, g->rows);
     smt_lab_run(lab, &p, blocks, 1, 1);
     for (uint32_t row = 0; row < g->rows; row++) {
         expected[row] = expected_sum(lab, g, &set, &p, ids, weights, x, row);
@@ -155,11 +162,15 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
         expected[row] += residual[row];
     }
     smt_lab_same(label, y, expected, words);
+    smt_ref_rmsnorm(expected, norm_weight, p.eps, expected_norm, g->rows);
+    smt_lab_close(label, normed, expected_norm, words, 1e-6);
+    assert_int_equal(*counter, 0);
     work[WORK_TILES] = 0; /* a step without rows writes nothing */
     for (uint32_t i = 0; i < words; i++) y[i] = expected[i] = -7;
     smt_lab_run(lab, &p, blocks, 1, 1);
     smt_lab_same(label, y, expected, words);
     smt_free(expected);
+    smt_free(expected_norm);
     for (uint32_t e = 0; e < g->n_experts; e++)
         for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
 }

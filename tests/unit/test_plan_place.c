@@ -277,6 +277,7 @@ static const smt_plan_runner_sizes runner_sizes = {.n_layers = 5,
                                                    .cache_window_bytes = 100 * MIB,
                                                    .cache_last_bytes = 7 * MIB,
                                                    .rope = 12345,
+                                                   .counter = 16,
                                                    .blocks = 64,
                                                    .scratch = 300 * MIB,
                                                    .step = 1000,
@@ -285,12 +286,13 @@ static const smt_plan_runner_sizes runner_sizes = {.n_layers = 5,
 
 static void check_runner_places(const smt_plan_runner *plan, const smt_caps *caps) {
     const smt_plan_runner_sizes *s = &runner_sizes;
-    smt_plan_place places[6 + 15] = {plan->rope, plan->blocks, plan->scratch, plan->step, plan->logits, plan->capture};
-    const uint64_t least[] = {s->rope, s->blocks, s->scratch, s->step, s->logits, s->capture};
-    for (size_t i = 0; i < 6; i++) assert_true(places[i].bytes >= least[i]);
+    smt_plan_place places[7 + 15] = {plan->rope, plan->counter, plan->blocks, plan->scratch,
+                                     plan->step, plan->logits,  plan->capture};
+    const uint64_t least[] = {s->rope, s->counter, s->blocks, s->scratch, s->step, s->logits, s->capture};
+    for (size_t i = 0; i < SMT_COUNT(least); i++) assert_true(places[i].bytes >= least[i]);
     for (uint32_t i = 0; i < 15; i++) {
         assert_true(plan->cache[i].bytes >= (i % 3 == 2 ? s->cache_last_bytes : s->cache_window_bytes));
-        places[6 + i] = plan->cache[i];
+        places[SMT_COUNT(least) + i] = plan->cache[i];
     }
     check_tiling(&plan->plan, caps, places, SMT_COUNT(places));
 }
