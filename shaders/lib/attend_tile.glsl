@@ -2,7 +2,7 @@
 // Scores: 64 bytes of every key of the chunk at a time come to shared memory, each cached row read once for all columns, neighbours reading
 // neighbours; an invocation owns four positions of its quad: 16 chains of four for 8 reads. Values: an invocation owns a unit
 // of the value and V_COLUMNS columns, and walks the positions; rows are read as they lie. The shared memory of the keys then holds the weights.
-// RADV navi31, 576 x 512, 16 columns: no spills; see tools/bench/attend.csv.
+// RADV, 576 x 512, 16 columns: no spills, 128 registers on vega10 and navi21, 144 on navi31 (tools/bench/attend.csv).
 #ifndef ATTEND_TILE_GLSL
 #define ATTEND_TILE_GLSL
 
