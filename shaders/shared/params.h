@@ -119,7 +119,7 @@ struct attend_params {
     u32 key_off, value_off;     /* first value of key and value of kv head 0 in a cached row */
     u32 key_step, value_step;   /* from kv head to kv head */
     u32 row_words, blocks_per_window, table_stride;
-    u32 max_chunks;             /* partial results per row and head */
+    u32 max_chunks, split;      /* split: one workgroup per chunk; partial results per row and head */
     f32 scale;
 };
 

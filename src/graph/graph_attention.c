@@ -41,7 +41,14 @@ static smt_node cache_node(const smt_builder *b, uint32_t kernel) {
 smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
     const smt_graph *g = b->graph;
     const smt_model *m = b->model;
-    uint32_t rows = g->shape.rows, heads = smt_kernel_attend_heads(b->caps, a->heads_per_kv, a->key_dim);
+    uint32_t rows = g->shape.rows;
+    smt_kernel_key key = {.kernel = SMT_KERNEL_ATTEND,
+                          .windows = smt_kernel_windows(g->n_cache_windows),
+                          .cache_f16 = g->shape.cache_f16,
+                          .key4 = a->key_dim / 4,
+                          .query4 = a->q_dim / 4,
+                          .value4 = a->value_dim / 4};
+    smt_kernel_attend_shape(b->caps, a->heads_per_kv, rows, &key);
     uint32_t o = smt_build_scratch(b, rows, m->n_heads * a->value_dim), partial = SMT_NO_VALUE;
     uint32_t sums =
         smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, g->shape.split ? 8ull * rows * m->n_heads * g->max_chunks : 16);
@@ -60,22 +67,17 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                                  .blocks_per_window = g->blocks_per_window,
                                  .table_stride = g->table_stride,
                                  .max_chunks = g->max_chunks,
+                                 .split = g->shape.split,
                                  .scale = m->attn_scale};
     smt_build_node(
-        b, &(smt_node){.key = {.kernel = SMT_KERNEL_ATTEND,
-                               .windows = smt_kernel_windows(g->n_cache_windows),
-                               .cache_f16 = g->shape.cache_f16,
-                               .heads = heads,
-                               .split = g->shape.split,
-                               .key4 = a->key_dim / 4,
-                               .value4 = a->value_dim / 4},
+        b, &(smt_node){.key = key,
                        .windows = SMT_WINDOWS_CACHE,
                        .layer = b->layer,
                        .buffers = {a->q, g->shape.split ? partial : o, sums, b->step, b->blocks, a->turned},
                        .n_buffers = 6,
                        .writes = 1 << 1 | 1 << 2,
                        .push.attend = push,
-                       .groups = {m->n_heads / heads, rows, 1},
+                       .groups = {m->n_heads / key.heads, smt_div_up(rows, key.rows), 1},
                        .indirect = g->shape.split ? b->step : SMT_NO_VALUE,
                        .indirect_word = STEP_ATTEND,
                        .work = (double)rows * m->n_heads * (a->key_dim + a->value_dim) * smt_min_u32(g->shape.n_ctx, 2048),

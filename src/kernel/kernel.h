@@ -32,17 +32,18 @@ typedef enum smt_kernel_id {
 } smt_kernel_id;
 
 typedef struct smt_kernel_key {
-    uint32_t kernel;                     /* smt_kernel_id */
-    uint32_t windows;                    /* 1, 4 or 16 */
-    uint32_t type;                       /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
-    uint32_t columns;                    /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
-    uint32_t gated, expert;              /* MATMUL */
-    uint32_t norm;                       /* MATMUL, MOE_DOWN of one column: the norm of the result follows */
-    uint32_t merge;                      /* MATMUL of one column: vec4s of an attention's chunks that are joined; 0: none */
-    uint32_t cache_f16;                  /* *_CACHE, ATTEND */
-    uint32_t heads, split, key4, value4; /* ATTEND: heads per workgroup; ATTEND_MERGE: value4 */
-    uint32_t sigmoid, top2, list;        /* ROUTE */
-    uint32_t experts;                    /* ROUTE, GROUP: upper bound, a power of two */
+    uint32_t kernel;               /* smt_kernel_id */
+    uint32_t windows;              /* 1, 4 or 16 */
+    uint32_t type;                 /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
+    uint32_t columns;              /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
+    uint32_t gated, expert;        /* MATMUL */
+    uint32_t norm;                 /* MATMUL, MOE_DOWN of one column: the norm of the result follows */
+    uint32_t merge;                /* MATMUL of one column: vec4s of an attention's chunks that are joined; 0: none */
+    uint32_t cache_f16;            /* *_CACHE, ATTEND */
+    uint32_t heads, rows, tile;    /* ATTEND: heads and rows of a workgroup; tile: the GPU family */
+    uint32_t key4, query4, value4; /* ATTEND; ATTEND_MERGE: value4 */
+    uint32_t sigmoid, top2, list;  /* ROUTE */
+    uint32_t experts;              /* ROUTE, GROUP: upper bound, a power of two */
 } smt_kernel_key;
 
 #define SMT_KERNEL_MAX_DEFINES 16
@@ -74,8 +75,8 @@ uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t columns);
 /* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
 uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t rows);
 uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t rows, uint32_t n_used, uint32_t n_experts);
-/* Heads per workgroup of ATTEND that fit the shared memory and divide heads_per_kv. */
-uint32_t smt_kernel_attend_heads(const smt_caps *caps, uint32_t heads_per_kv, uint32_t key_dim);
+/* Sets heads, rows and tile of an ATTEND key for a step of n_rows rows: heads divides heads_per_kv. */
+void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key);
 /* The window-array size for n windows: 1, 4, 16; 0: more than any kernel binds. */
 uint32_t smt_kernel_windows(uint32_t n);
 

@@ -19,12 +19,13 @@ static const struct {
 #undef X
 };
 
-#define GROUP             64
-#define GROUP_MATMUL_ROWS 32
-#define GROUP_MATMUL_WAVE 128
-#define WAVE_ROWS         16 /* 16 lanes share two rows */
-#define TILE_ROWS         64
-#define TILE_COLUMNS      32 /* or twice as many */
+#define GROUP              64
+#define GROUP_MATMUL_ROWS  32
+#define GROUP_MATMUL_WAVE  128
+#define WAVE_ROWS          16 /* 16 lanes share two rows */
+#define TILE_ROWS          64
+#define TILE_COLUMNS       32    /* or twice as many */
+#define ATTEND_TILE_SHARED 28672 /* bytes: keys of a chunk, or their weights, and what reductions need */
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
 
@@ -64,10 +65,20 @@ uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t n_rows, uint32
     return mean >= 4 ? 8 : 2; /* few variants: each is a pipeline to compile */
 }
 
-uint32_t smt_kernel_attend_heads(const smt_caps *caps, uint32_t heads_per_kv, uint32_t key_dim) {
-    uint32_t heads = 4;
-    while (heads > 1 && (heads_per_kv % heads || heads * (key_dim + SMT_BLOCK + 8) * 4 > caps->max_shared_bytes)) heads /= 2;
-    return heads;
+void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key) {
+    key->tile = caps->family == SMT_FAMILY_WAVE && caps->max_shared_bytes >= ATTEND_TILE_SHARED && caps->max_invocations >= 256;
+    uint32_t columns = key->tile ? 16 : 8; /* more do not fit the registers; every shape is a pipeline to compile */
+    key->heads = columns;
+    while (heads_per_kv % key->heads) key->heads /= 2;
+    key->rows = columns / key->heads;
+    while (key->rows > n_rows) key->rows /= 2;
+}
+
+/* CPU-like: one subgroup, which then needs no barriers. GPUs: 64 invocations for every four columns. */
+static uint32_t attend_group(const smt_caps *caps, const smt_kernel_key *key) {
+    if (key->tile) return GROUP * smt_div_up(key->heads * key->rows, 4);
+    uint32_t size = caps->subgroup_ballot ? caps->subgroup_size : 0;
+    return size == 4 || size == 16 ? size : 8;
 }
 
 static void define(smt_kernel_spec *spec, const char *name, uint32_t value) {
@@ -100,6 +111,21 @@ static void describe_product(const smt_caps *caps, const smt_kernel_key *key, sm
     if (key->merge) add_label(spec, " merge %u", key->merge * 4);
 }
 
+static void describe_attend(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
+    spec->group = attend_group(caps, key);
+    define(spec, "SMT_HEADS", key->heads);
+    define(spec, "SMT_ROWS", key->rows);
+    define(spec, "SMT_TILE", key->tile);
+    define(spec, "SMT_KEY4", key->key4);
+    define(spec, "SMT_QUERY4", key->query4);
+    define(spec, "SMT_VALUE4", key->value4);
+    add_label(spec, " %ux%u heads %u rows %u%s", key->key4 * 4, key->value4 * 4, key->heads, key->rows, key->tile ? " tile" : "");
+    /* Texels have 16 bytes: half a head of float16 values must have them too. */
+    if (!smt_caps_texels(caps) || (key->cache_f16 && (key->key4 % 2 || key->value4 % 2))) return;
+    spec->window_texels = SMT_TEXEL_U32X4;
+    spec->buffer_texels = 1u << 0 | (key->query4 < key->key4 ? 1u << 5 : 0u); /* the queries */
+}
+
 void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *out) {
     *out = (smt_kernel_spec){
         .source = rows[key->kernel].source, .windows = key->windows, .group = GROUP, .push_bytes = rows[key->kernel].push_bytes};
@@ -119,11 +145,7 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
         describe_product(caps, key, out);
         break;
     case SMT_KERNEL_ATTEND:
-        define(out, "SMT_HEADS", key->heads);
-        define(out, "SMT_SPLIT", key->split);
-        define(out, "SMT_KEY4", key->key4);
-        define(out, "SMT_VALUE4", key->value4);
-        add_label(out, " %ux%u heads %u%s", key->key4 * 4, key->value4 * 4, key->heads, key->split ? " split" : "");
+        describe_attend(caps, key, out);
         break;
     case SMT_KERNEL_ATTEND_MERGE:
         define(out, "SMT_VALUE4", key->value4);
@@ -166,6 +188,11 @@ static const smt_kernel_key row_forms[] = {
     {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 16, .expert = 1, .norm = 1},
 };
 
+#define ATTEND_ROW(windows_, f16, heads_, rows_, tile_, key, query, value)                                                 \
+    {                                                                                                                      \
+        .kernel = SMT_KERNEL_ATTEND, .windows = windows_, .cache_f16 = f16, .heads = heads_, .rows = rows_, .tile = tile_, \
+        .key4 = key, .query4 = query, .value4 = value                                                                      \
+    }
 static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_NORM, .windows = 1},
     {.kernel = SMT_KERNEL_MLA_CACHE, .windows = 1, .cache_f16 = 0},
@@ -173,11 +200,13 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_MLA_CACHE, .windows = 4, .cache_f16 = 1},
     {.kernel = SMT_KERNEL_GQA_CACHE, .windows = 1, .cache_f16 = 0},
     {.kernel = SMT_KERNEL_GQA_CACHE, .windows = 1, .cache_f16 = 1},
-    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 4, .split = 0, .key4 = 144, .value4 = 128},
-    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 4, .split = 1, .key4 = 144, .value4 = 128},
-    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 0, .heads = 4, .split = 0, .key4 = 144, .value4 = 128},
-    {.kernel = SMT_KERNEL_ATTEND, .windows = 4, .cache_f16 = 1, .heads = 1, .split = 0, .key4 = 32, .value4 = 32},
-    {.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 1, .split = 1, .key4 = 32, .value4 = 32},
+    ATTEND_ROW(1, 1, 8, 1, 0, 144, 128, 128),
+    ATTEND_ROW(1, 0, 8, 1, 0, 144, 128, 128),
+    ATTEND_ROW(4, 1, 4, 2, 0, 32, 32, 32),
+    ATTEND_ROW(1, 1, 16, 1, 1, 144, 128, 128),
+    ATTEND_ROW(1, 0, 16, 1, 1, 144, 128, 128),
+    ATTEND_ROW(4, 1, 4, 4, 1, 32, 32, 32),
+    ATTEND_ROW(1, 1, 1, 1, 1, 32, 32, 32),
     {.kernel = SMT_KERNEL_ATTEND_MERGE, .windows = 1, .value4 = 128},
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 64},
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 256, .sigmoid = 1, .top2 = 1},

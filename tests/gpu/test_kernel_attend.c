@@ -6,16 +6,19 @@
 #include "ref/ref.h"
 
 typedef struct attention {
-    uint32_t n_heads, n_kv_heads, heads; /* heads: of one workgroup */
+    uint32_t n_heads, n_kv_heads, heads, rows; /* heads, rows: of one workgroup */
     uint32_t key_dim, value_dim;
     bool latent; /* values are the first value_dim numbers of the key */
     bool f16;
     uint32_t windows;
+    bool tile; /* the family for GPUs */
 } attention;
 
-/* Rows of the step: index in the timeline, one less than the positions seen; the last two are idle. */
-enum { N_ROWS = 5, MAX_ROWS = 7, SLOTS = 2, PER_SLOT = 3, BLOCKS = SLOTS * PER_SLOT };
-static const uint32_t indices[MAX_ROWS] = {0, 254, 255, 256, 699, 1, 700}, slots[MAX_ROWS] = {0, 1, 0, 1, 0, 1, 1};
+/* Rows of the step: index in the timeline, one less than the positions seen; the last two are idle. Rows of one slot follow one another or
+ * not, begin and end on both sides of a chunk's border. */
+enum { N_ROWS = 9, MAX_ROWS = 11, SLOTS = 2, PER_SLOT = 3, BLOCKS = SLOTS * PER_SLOT };
+static const uint32_t indices[MAX_ROWS] = {0, 254, 255, 256, 699, 511, 512, 3, 600, 1, 700},
+                      slots[MAX_ROWS] = {0, 0, 1, 1, 1, 0, 1, 1, 0, 1, 1};
 static const uint32_t blocks[BLOCKS] = {4, 1, 5, 3, 0, 2};
 
 typedef struct cache {
@@ -100,8 +103,10 @@ static float *attend(smt_lab *lab, smt_lab_mode mode, const attention *a, const 
                                     .windows = a->windows,
                                     .cache_f16 = a->f16,
                                     .heads = a->heads,
-                                    .split = split,
+                                    .rows = a->rows,
+                                    .tile = a->tile,
                                     .key4 = a->key_dim / 4,
+                                    .query4 = p->q_dim / 4,
                                     .value4 = a->value_dim / 4});
     put_cache(lab, a, c);
     put_queries(lab, a, p, q);
@@ -109,7 +114,9 @@ static float *attend(smt_lab *lab, smt_lab_mode mode, const attention *a, const 
     *sums = smt_lab_output(lab, 3, sum_words);
     put_step(lab, 4);
     memcpy(smt_lab_buffer(lab, 5, sizeof blocks), blocks, sizeof blocks);
-    smt_lab_run(lab, p, a->n_heads / a->heads, MAX_ROWS, split ? PER_SLOT : 1);
+    struct attend_params push = *p;
+    push.split = split;
+    smt_lab_run(lab, &push, a->n_heads / a->heads, smt_div_up(MAX_ROWS, a->rows), split ? PER_SLOT : 1);
     return out;
 }
 
@@ -134,8 +141,9 @@ static void attend_split(smt_lab *lab, smt_lab_mode mode, const attention *a, co
 
 static void check_attention(smt_lab *lab, smt_lab_mode mode, const attention *a) {
     char label[120];
-    snprintf(label, sizeof label, "attend %ux%u heads %u of %u, kv %u %s w%u%s", a->key_dim, a->value_dim, a->heads, a->n_heads,
-             a->n_kv_heads, a->f16 ? "f16" : "f32", a->windows, mode == SMT_LAB_MINIMUM ? " minimum" : "");
+    snprintf(label, sizeof label, "attend %ux%u heads %u of %u, rows %u, kv %u %s w%u%s%s", a->key_dim, a->value_dim, a->heads,
+             a->n_heads, a->rows, a->n_kv_heads, a->f16 ? "f16" : "f32", a->windows, a->tile ? " tile" : "",
+             mode == SMT_LAB_MINIMUM ? " minimum" : "");
     smt_test_random random = {.state = a->key_dim};
     cache c = make_cache(a, &random);
     struct attend_params p = make_params(a, &c);
@@ -165,23 +173,31 @@ static void check_attention(smt_lab *lab, smt_lab_mode mode, const attention *a)
 }
 
 static void test_latent(void **state) {
-    check_attention(*state, SMT_LAB_FULL, &(attention){8, 1, 4, 80, 64, true, true, 1});
-    check_attention(*state, SMT_LAB_FULL, &(attention){4, 1, 2, 576, 512, true, true, 4});
+    check_attention(*state, SMT_LAB_FULL, &(attention){8, 1, 4, 2, 80, 64, true, true, 4, false});
 }
 
 static void test_plain(void **state) {
-    check_attention(*state, SMT_LAB_FULL, &(attention){4, 4, 1, 8, 8, false, false, 1});
-    check_attention(*state, SMT_LAB_FULL, &(attention){6, 3, 2, 32, 32, false, true, 4});
-    check_attention(*state, SMT_LAB_FULL, &(attention){4, 1, 1, 128, 128, false, false, 4});
+    check_attention(*state, SMT_LAB_FULL, &(attention){2, 2, 1, 4, 8, 8, false, false, 1, false});
+    check_attention(*state, SMT_LAB_FULL, &(attention){4, 1, 1, 2, 12, 20, false, true, 1, false});
 }
 
-static void test_minimum(void **state) { check_attention(*state, SMT_LAB_MINIMUM, &(attention){4, 1, 4, 80, 64, true, true, 1}); }
+static void test_tile(void **state) {
+    check_attention(*state, SMT_LAB_FULL, &(attention){6, 3, 2, 8, 40, 32, false, true, 4, true});
+    check_attention(*state, SMT_LAB_FULL, &(attention){2, 1, 1, 1, 12, 20, false, true, 1, true});
+}
+
+static void test_minimum(void **state) {
+    check_attention(*state, SMT_LAB_MINIMUM, &(attention){2, 1, 2, 1, 16, 8, true, true, 1, false});
+}
 
 /* Each pipeline takes lavapipe seconds to compile. */
 static void test_more(void **state) {
     const attention cases[] = {
-        {3, 1, 1, 80, 64, true, false, 4}, {4, 1, 4, 576, 512, true, false, 1},  {4, 1, 4, 576, 512, true, true, 1},
-        {4, 1, 4, 8, 8, false, true, 1},   {8, 2, 4, 128, 128, false, true, 16}, {2, 2, 1, 32, 32, false, false, 4},
+        {3, 1, 1, 8, 80, 64, true, false, 4, false},    {4, 1, 4, 2, 576, 512, true, false, 1, false},
+        {8, 1, 8, 1, 576, 512, true, true, 4, false},   {16, 1, 16, 1, 576, 512, true, true, 1, true},
+        {8, 1, 8, 2, 80, 64, true, true, 1, true},      {4, 1, 4, 4, 576, 512, true, false, 1, true},
+        {4, 1, 4, 2, 8, 8, false, true, 1, false},      {8, 2, 4, 4, 128, 128, false, true, 16, true},
+        {4, 1, 1, 1, 128, 128, false, false, 4, false}, {2, 2, 1, 16, 32, 32, false, false, 4, true},
     };
     if (!((smt_lab *)*state)->thorough) skip();
     for (size_t i = 0; i < 2 * SMT_COUNT(cases); i++)
@@ -189,7 +205,7 @@ static void test_more(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_latent), cmocka_unit_test(test_plain),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_latent), cmocka_unit_test(test_plain), cmocka_unit_test(test_tile),
                                        cmocka_unit_test(test_minimum), cmocka_unit_test(test_more)};
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }
