@@ -1,7 +1,7 @@
 // matmul.comp: rows of a weight matrix times columns of activations; the matrix kernel (moe_down.comp is its sum over a row's experts).
 //
 // Which columns, and what happens to the results, is decided here; how rows and columns are multiplied, in a product family
-// (lib/matmul_product.glsl). The order of summation depends on nothing but the family and the row length, so 1, 2, 4 and 8 columns, dense and
+// (lib/matmul_product.glsl). The order of summation depends on nothing but the family and the row length, so any number of columns, dense and
 // expert use, give equal bits.
 //
 // Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list), SMT_WAVE (the product

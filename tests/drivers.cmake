@@ -37,6 +37,10 @@ function(smt_add_driver_tests program labels)
     if(driver STREQUAL "lavapipe" AND name STREQUAL "test_logits_full" AND EXISTS ${CMAKE_SOURCE_DIR}/build-mesa/lvp_icd.json)
       continue()
     endif()
+    # The second family of kernels sees the golden models on the older lavapipe and SwiftShader.
+    if(driver STREQUAL "lavapipe-new" AND name STREQUAL "test_logits_wave")
+      continue()
+    endif()
     # There the short form would only repeat a part of the full one, of the same tier.
     if(driver STREQUAL "swiftshader" AND name STREQUAL "test_types")
       continue()

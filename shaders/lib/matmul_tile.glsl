@@ -14,7 +14,7 @@
 #define MATMUL_TILE_GLSL
 
 // Lines of the weight tile: rows, or rows of the first matrix and then those of the second.
-#define LINES 64u
+#define LINES uint(SMT_TILE_LINES)
 #define TILE_ROWS (LINES / (1u + SMT_GATED))
 // An invocation ends up with MINE_LINES lines and MATMUL_COLUMNS columns, each LANES_... apart.
 #define MATMUL_COLUMNS 4
@@ -99,7 +99,7 @@ void product(uint win, uint off, uint win2, uint off2, uint chunks) {
         barrier();
         put(next, line, part);
         barrier();
-        chunk += 16u;
+        chunk += uint(SMT_WAVE_LANES);
         bool ends = chunk >= chunks;
         if (ends) chunk = min(++start, chunks - 1u); // the last turn fetches what nobody needs
         next = fetch_w(win, win2, second, byte, chunk);

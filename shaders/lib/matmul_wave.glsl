@@ -11,8 +11,8 @@
 #ifndef MATMUL_WAVE_GLSL
 #define MATMUL_WAVE_GLSL
 
-#define LANES 16u
-#define GROUPS uint(SMT_GROUP_X / 16)
+#define LANES uint(SMT_WAVE_LANES)
+#define GROUPS uint(SMT_GROUP_X / SMT_WAVE_LANES)
 #define STREAMS 2u
 #define MATMUL_ROWS (STREAMS - SMT_GATED)
 

@@ -27,7 +27,7 @@ struct Head {
 #endif
 };
 
-// Where a row ends between two vectors of a plane, the second one is not followed.
+// In a short row the second of two vectors may lie beyond the plane; no chunk asks for what it holds.
 Head head_load(uint win, uint row_byte, uint super) {
     Head h;
     uint blocks = p.k >> 5, small = (row_byte >> 4) + blocks * VECTORS;

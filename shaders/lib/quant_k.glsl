@@ -1,12 +1,11 @@
 // quant_k.glsl: Q4_K, Q5_K and Q6_K: super-blocks of 256 elements.
 //
-// Q4_K stays in place. Planes with the scales and mins of each sub-block precomputed as float32 pairs (192 bytes a block instead of 144, equal
+// Q4_K and Q5_K keep the file's blocks. Planes with the scales and mins of each sub-block precomputed as float32 pairs (192 bytes a block instead of 144, equal
 // bits) measured 1.01x at one column and 1.04x at eight on lavapipe 25, 0.98x and 0.99x on lavapipe 22, 1.13x and 1.24x on SwiftShader, and
 // save 10 to 13 % of RADV's static cost at one column, 3 % at eight: not worth a third more memory traffic. Float16 pairs change the results.
 
-// Each chunk of 32 loads anew what it shares with its neighbours. Loading 64 (Q4_K) or 128 elements (Q6_K) at once multiplies the code that a
-// CPU driver compiles: the cold first dispatch of Q6_K x8 took 46 to 49 s on lavapipe 25.0, now 7 to 10 s, Q4_K x8 11 to 17 s, now 7 to 8 s.
-// The price at one column, 8192 x 2048: Q6_K 15 ms, now 27 ms; Q4_K 10 ms, now 11 to 13 ms.
+// A chunk has 32 elements; scales come once for eight of them (Head). Decoding 64 (Q4_K) or 128 elements (Q6_K) in a row, unrolled, multiplies
+// the code that a CPU driver compiles: the cold first dispatch of Q6_K x8 took 46 to 49 s on lavapipe 25.0 and 7 to 10 s with chunks of 32.
 
 #if SMT_TYPE != T_Q6_K
 // 16-byte aligned: {d, dmin, 12 bytes of 6-bit scales and mins}, in Q5_K 32 bytes of fifth bits (bit s for sub-block s), then 4 x 32 bytes of

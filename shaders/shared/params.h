@@ -21,6 +21,9 @@ typedef float f32;
 #define SMT_BLOCK 256
 /* Pairs of queries that one workgroup of the cache kernels rotates. */
 #define SMT_TURN_PAIRS 512
+/* Matrix products of the GPU family: lanes that share a row, which is part of the order of summation, and lines of a tile. */
+#define SMT_WAVE_LANES 16
+#define SMT_TILE_LINES 64
 /* The most experts per token that moe_route keeps in local memory. */
 #define SMT_MAX_USED 32
 

@@ -47,8 +47,8 @@ void smt_caps_reduce(smt_caps *caps) {
 }
 
 bool smt_caps_texels(const smt_caps *caps) {
-    return caps->kind == SMT_KIND_CPU && caps->max_texels >= NEED_TEXELS && caps->texel_array_dynamic &&
-           caps->texel_align <= TEXEL_ALIGN_MOST;
+    return caps->kind == SMT_KIND_CPU && caps->family == SMT_FAMILY_ROWS && caps->max_texels >= NEED_TEXELS &&
+           caps->texel_array_dynamic && caps->texel_align <= TEXEL_ALIGN_MOST;
 }
 
 bool smt_caps_family(smt_device_kind kind, const char *word, smt_family *out) {

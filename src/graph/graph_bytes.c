@@ -1,5 +1,6 @@
 /* graph_bytes.c: how many bytes of weights and cache a step has to read, whatever the kernels do: the denominator of every figure that
- * compares a speed with the memory's. Padding is not counted. */
+ * compares a speed with the memory's. Rows count as the device holds them, the
+ * gaps between items do not. */
 #include "graph/graph_internal.h"
 
 #include <math.h>

@@ -22,9 +22,8 @@ static const struct {
 #define GROUP              64
 #define GROUP_MATMUL_ROWS  32
 #define GROUP_MATMUL_WAVE  128
-#define WAVE_ROWS          16 /* 16 lanes share two rows */
-#define TILE_ROWS          64
-#define TILE_COLUMNS       32    /* or twice as many */
+#define WAVE_ROWS          (2 * GROUP_MATMUL_WAVE / SMT_WAVE_LANES) /* the lanes share two rows */
+#define TILE_COLUMNS       32                                       /* or twice as many */
 #define ATTEND_TILE_SHARED 28672 /* bytes: keys of a chunk, or their weights, and what reductions need */
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
@@ -37,7 +36,7 @@ bool smt_kernel_equal(const smt_kernel_key *a, const smt_kernel_key *b) { return
 
 uint32_t smt_kernel_matmul_rows(const smt_caps *caps, uint32_t n_columns, bool gated) {
     if (caps->family == SMT_FAMILY_ROWS) return GROUP_MATMUL_ROWS;
-    return (n_columns < TILE_COLUMNS ? WAVE_ROWS : TILE_ROWS) / (gated ? 2 : 1);
+    return (n_columns < TILE_COLUMNS ? WAVE_ROWS : SMT_TILE_LINES) / (gated ? 2 : 1);
 }
 
 uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t n_columns) {
@@ -132,8 +131,7 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
     snprintf(out->label, sizeof out->label, "%.*s", (int)(strlen(out->source) - strlen(".comp")), out->source);
     if (smt_kernel_decodes(key->kernel)) {
         define(out, "SMT_TYPE", key->type);
-        if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type) &&
-            (key->kernel == SMT_KERNEL_EMBED || caps->family == SMT_FAMILY_ROWS)) {
+        if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type)) {
             out->window_texels = SMT_TEXEL_U32X4;
             out->buffer_texels = key->kernel == SMT_KERNEL_EMBED ? 0 : 1; /* the activations */
         }

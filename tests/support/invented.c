@@ -8,7 +8,7 @@ static uint64_t or_default(uint64_t value, uint64_t standard) { return value ? v
 smt_caps smt_invented_device(const smt_invented *wanted) {
     smt_caps caps = {.id = "vk0",
                      .kind = wanted->unified ? SMT_KIND_CPU : SMT_KIND_DISCRETE,
-                     .family = wanted->unified ? SMT_FAMILY_ROWS : SMT_FAMILY_WAVE,
+                     .family = wanted->unified && !wanted->wave ? SMT_FAMILY_ROWS : SMT_FAMILY_WAVE,
                      .api_version = 1u << 22 | 2u << 12,
                      .max_allocation = or_default(wanted->allocation, 4ull << 30),
                      .max_storage_range = or_default(wanted->range, (4ull << 30) - 1),
@@ -19,6 +19,9 @@ smt_caps smt_invented_device(const smt_invented *wanted) {
                      .max_invocations = 256,
                      .max_stage_buffers = 30,
                      .max_group_count = {65535, 65535, 65535},
+                     .max_texels = wanted->texels ? 128u << 20 : 0,
+                     .texel_align = 16,
+                     .texel_array_dynamic = wanted->texels,
                      .subgroup_size = 32,
                      .buffer_array_dynamic = true,
                      .timeline = true};

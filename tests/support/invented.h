@@ -11,6 +11,8 @@ typedef struct smt_invented { /* zero means default */
     uint64_t host_bytes;      /* of the host heap 1: 64 GiB; with `unified` there is none */
     uint32_t storage_align;   /* 64 */
     bool unified;             /* one heap, both device-local and host-visible */
+    bool texels;              /* texel buffers of 2 GiB, as lavapipe has; else none */
+    bool wave;                /* a unified device with the kernels of GPUs */
 } smt_invented;
 
 /* A discrete GPU with memory types: device-local, host-visible and coherent, host-visible and cached; or a software device. */

@@ -91,6 +91,15 @@ static smt_vk_kernel *compile(smt_vk_device *device, const smt_kernel_key *key) 
     return kernel;
 }
 
+void smt_test_kernel_stats(smt_vk_device *device, const smt_kernel_key *key, smt_kernel_spec *spec, smt_vk_kernel_stats *stats) {
+    smt_vk_kernel *kernel;
+    smt_error err;
+    smt_kernel_describe(smt_vk_device_caps(device), key, spec);
+    SMT_ASSERT_OK(smt_run_kernel_compile(device, spec, true, &kernel, &err), &err);
+    smt_vk_kernel_get_stats(kernel, stats);
+    smt_vk_kernel_destroy(device, kernel);
+}
+
 const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key) {
     for (size_t i = 0; i < lab->n_kernels; i++)
         if (lab->kernels[i].mode == mode && smt_kernel_equal(&lab->kernels[i].key, key)) return lab->kernels[i].kernel;

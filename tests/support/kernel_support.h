@@ -86,6 +86,9 @@ void smt_lab_same(const char *label, const void *got, const void *expected, size
  * compared to the bit. Returns the greatest difference in that measure. */
 double smt_lab_close(const char *label, const float *got, const float *expected, size_t words, double bound);
 
+/* What the device's compiler says of a kernel, which is compiled for that and thrown away. */
+void smt_test_kernel_stats(smt_vk_device *device, const smt_kernel_key *key, smt_kernel_spec *spec, smt_vk_kernel_stats *stats);
+
 /* ---- fixtures ---- */
 
 /* A matrix in device layout and its values. Block types get random blocks (random_blocks.h). */

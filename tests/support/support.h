@@ -28,11 +28,10 @@ float smt_test_uniform(smt_test_random *random, float low, float high);
 float smt_test_normal(smt_test_random *random);
 
 /* Asserts SMT_OK and prints the message otherwise. */
-#define SMT_ASSERT_OK(call, err)                                                                       \
-    do {                                                                                               \
-        smt_status smt_assert_status_ = (call);                                                        \
-        if (smt_assert_status_ != SMT_OK)                                                              \
-            fail_msg("%s: %s: %s", #call, smt_status_name(smt_assert_status_), (err)->message);        \
+#define SMT_ASSERT_OK(call, err)                                                                                              \
+    do {                                                                                                                      \
+        smt_status smt_assert_status_ = (call);                                                                               \
+        if (smt_assert_status_ != SMT_OK) fail_msg("%s: %s: %s", #call, smt_status_name(smt_assert_status_), (err)->message); \
     } while (0)
 
 #endif

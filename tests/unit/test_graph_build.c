@@ -282,6 +282,28 @@ static void test_v2_lite(void **state) {
     close_model(&f);
 }
 
+/* Texel windows reach beyond storage buffers; where the kernels read none, no item may. */
+static void test_texel_windows(void **state) {
+    (void)state;
+    static const struct {
+        bool wave;
+        uint32_t heads, windows;
+    } cases[] = {{false, 1, 1}, {true, 2, 4}};
+    fixture f;
+    smt_big_shape shape = smt_big_v2_lite;
+    shape.type = SMT_DTYPE_Q6_K;
+    if (!open_big(&f, &shape)) skip();
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) {
+        use_device(&f, &(smt_invented){.range = 128 * MIB, .unified = true, .texels = true, .wave = cases[i].wave});
+        make(&f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true});
+        assert_int_equal(count_nodes(f.graph, "output head"), cases[i].heads);
+        assert_int_equal(f.items.layers[1].n_windows, cases[i].windows);
+        for (uint32_t j = 0; j < f.items.n_items; j++) assert_true(!cases[i].wave || f.items.items[j].bytes <= 128 * MIB);
+        smt_graph_free(f.graph);
+    }
+    close_model(&f);
+}
+
 /* Every released model that has experts, with latent attention and without. */
 static void test_models_with_experts(void **state) {
     (void)state;
@@ -417,9 +439,10 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tiny),      cmocka_unit_test(test_v2_lite),  cmocka_unit_test(test_models_with_experts),
-        cmocka_unit_test(test_stages),    cmocka_unit_test(test_segments), cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_tiny),          cmocka_unit_test(test_v2_lite),
+        cmocka_unit_test(test_texel_windows), cmocka_unit_test(test_models_with_experts),
+        cmocka_unit_test(test_stages),        cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_refuses),       cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* test_kernel_radv.c: the catalogue through AMD's compiler without AMD's hardware: every row compiles, and none spills registers.
  * Skipped where RADV is not installed. By default one matmul in 37 (prime to the lengths of the catalogue); all with
  * SMT_TEST_FULL. */
-#include "vk_support.h"
+#include "kernel_support.h"
 
 #include "kernel/kernel.h"
 #include "run/run.h"
@@ -28,13 +28,8 @@ static bool thorough(void) {
 
 static void check_row(smt_vk_device *device, const smt_kernel_key *key, const char *family) {
     smt_kernel_spec spec;
-    smt_vk_kernel *kernel;
     smt_vk_kernel_stats stats;
-    smt_error err;
-    smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
-    SMT_ASSERT_OK(smt_run_kernel_compile(device, &spec, true, &kernel, &err), &err);
-    smt_vk_kernel_get_stats(kernel, &stats);
-    smt_vk_kernel_destroy(device, kernel);
+    smt_test_kernel_stats(device, key, &spec, &stats);
     if (stats.spills != 0) fail_msg("%s on %s: %g registers spilled of %g", spec.label, family, stats.spills, stats.vgprs);
 }
 

@@ -6,6 +6,7 @@
  * SMT_RADV_MANIFEST names the driver's manifest where it is not in build-mesa. SMT_RADV_RECORD=FILE writes the table instead, from all
  * families: tools/bench/record_radv.sh does that. By default one family is checked, with SMT_TEST_FULL all five. */
 #include "big_model.h"
+#include "kernel_support.h"
 #include "vk_support.h"
 
 #include "run/run.h"
@@ -107,13 +108,8 @@ static void check(const char *family, const char *kernel, const smt_vk_kernel_st
 
 static void take(smt_vk_device *device, const char *family, const smt_kernel_key *key, bool record) {
     smt_kernel_spec spec;
-    smt_vk_kernel *kernel;
     smt_vk_kernel_stats stats;
-    smt_error err;
-    smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
-    SMT_ASSERT_OK(smt_run_kernel_compile(device, &spec, true, &kernel, &err), &err);
-    smt_vk_kernel_get_stats(kernel, &stats);
-    smt_vk_kernel_destroy(device, kernel);
+    smt_test_kernel_stats(device, key, &spec, &stats);
     if (!record) {
         check(family, spec.label, &stats);
         return;
