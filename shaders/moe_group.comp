@@ -9,42 +9,62 @@ layout(std430, binding = 2) writeonly buffer Work { uint work[]; };
 #define STEP_BINDING 3
 #include "lib/step.glsl"
 
+#define STAGED 1024
 shared uint count[SMT_EXPERTS], entry_at[SMT_EXPERTS], tile_at[SMT_EXPERTS];
+shared uint staged[STAGED];
+
+// Choices from `from` on go to shared memory, where every invocation walks them: each is read once from the buffer. Returns how many.
+uint stage(uint from, uint n) {
+    uint taken = min(n - from, uint(STAGED));
+    barrier(); // all have walked the former ones
+    for (uint i = gl_LocalInvocationID.x; i < taken; i += SMT_GROUP_X) staged[i] = ids[from + i];
+    barrier();
+    return taken;
+}
+
+// Where each expert's entries and tiles begin, and how many there are.
+void scan() {
+    uint entries = 0u, tiles = 0u;
+    for (uint e = 0; e < p.n_experts; e++) {
+        entry_at[e] = entries;
+        tile_at[e] = tiles;
+        entries += count[e];
+        tiles += (count[e] + p.columns - 1u) / p.columns;
+    }
+    work[WORK_GRID_UP] = p.up_blocks;
+    work[WORK_GRID_UP + 1u] = tiles;
+    work[WORK_GRID_UP + 2u] = 1u;
+    work[WORK_TILES] = tiles;
+    work[WORK_GRID_DOWN] = p.down_blocks;
+    work[WORK_GRID_DOWN + 1u] = tiles;
+    work[WORK_GRID_DOWN + 2u] = 1u;
+}
 
 void main() {
     uint lane = gl_LocalInvocationID.x, n = step_rows() * p.n_used;
-    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) {
-        uint mine = 0u;
-        for (uint i = 0; i < n; i++) mine += uint(ids[i] == e);
-        count[e] = mine;
-    }
-    barrier();
-    if (lane == 0u) {
-        uint entries = 0u, tiles = 0u;
-        for (uint e = 0; e < p.n_experts; e++) {
-            entry_at[e] = entries;
-            tile_at[e] = tiles;
-            entries += count[e];
-            tiles += (count[e] + p.columns - 1u) / p.columns;
+    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) count[e] = 0u;
+    for (uint from = 0u; from < n; from += STAGED) {
+        uint taken = stage(from, n);
+        for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) {
+            uint mine = 0u;
+            for (uint i = 0; i < taken; i++) mine += uint(staged[i] == e);
+            count[e] += mine;
         }
-        work[WORK_GRID_UP] = p.up_blocks;
-        work[WORK_GRID_UP + 1u] = tiles;
-        work[WORK_GRID_UP + 2u] = 1u;
-        work[WORK_TILES] = tiles;
-        work[WORK_GRID_DOWN] = p.down_blocks;
-        work[WORK_GRID_DOWN + 1u] = tiles;
-        work[WORK_GRID_DOWN + 2u] = 1u;
     }
     barrier();
-    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) {
-        uint at = p.entries_word + entry_at[e];
-        for (uint i = 0; i < n && at < p.entries_word + p.max_entries; i++)
-            if (ids[i] == e) work[at++] = i;
+    if (lane == 0u) scan();
+    barrier();
+    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X)
         for (uint t = 0; t * p.columns < count[e]; t++) {
             uint tile = WORK_HEAD + (tile_at[e] + t) * WORK_TILE_WORDS;
             work[tile] = e;
             work[tile + 1u] = entry_at[e] + t * p.columns;
             work[tile + 2u] = min(p.columns, count[e] - t * p.columns);
         }
+    for (uint from = 0u; from < n; from += STAGED) {
+        uint taken = stage(from, n);
+        for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X)
+            for (uint i = 0; i < taken; i++)
+                if (staged[i] == e && entry_at[e] < p.max_entries) work[p.entries_word + entry_at[e]++] = from + i;
     }
 }

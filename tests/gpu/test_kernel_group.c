@@ -35,6 +35,7 @@ static void test_group(void **state) {
     check_group(*state, 7, 6, 160, 8);
     check_group(*state, 8, 8, 256, 8);
     check_group(*state, 9, 4, 256, 8);
+    check_group(*state, 300, 4, 32, 8); /* more choices than are staged at a time */
 }
 
 int main(void) {
