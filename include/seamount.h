@@ -478,6 +478,19 @@ typedef struct smt_eval {
  * SMT_INVALID names a token out of range, SMT_FULL the context and the numbers. */
 SMT_API smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err);
 
+/* The part of one session in a step of several. */
+typedef struct smt_batch_entry {
+    smt_session *session; /* of the runner, in no other entry */
+    const smt_eval *eval; /* as for smt_session_eval: a single token or a piece of a prompt, its outputs the caller's */
+} smt_batch_entry;
+
+/* What smt_session_eval does, for several sessions at once: the tokens of all entries are rows of the same device step, which reads
+ * the weights once for all of them. Up to n_batch tokens (smt_runner_options) make one step, more of them, or many logits, several.
+ * Each session gets the very bits that it gets alone, whoever else is in the batch. On failure, smt_runner_cancel included, every
+ * session keeps its former length; with several entries the message names the one that is wrong. SMT_INVALID also for a session that is
+ * there twice or belongs to another runner, and for no entries. One thread at a time. */
+SMT_API smt_status smt_runner_eval(smt_runner *runner, const smt_batch_entry *entries, uint32_t n_entries, smt_error *err);
+
 /* ---- measuring ---------------------------------------------------------------------------------------------------- */
 
 /* What one step costs and where its time goes. Times are seconds. */

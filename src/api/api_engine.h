@@ -22,7 +22,7 @@ struct smt_session {
     uint32_t slot, length;
 };
 
-/* The tokens of an eval, and their positions, against vocabulary and context (api_runner.c). */
+/* The tokens of an eval, and their positions, against vocabulary and context (api_eval.c). */
 smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err);
 
 /* The options of a runner, checked, in the words of run.h; defaults stay unresolved (api_runner.c). */

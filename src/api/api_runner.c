@@ -1,4 +1,4 @@
-/* api_runner.c: runners and sessions, and the cutting of an eval into steps. */
+/* api_runner.c: runners and sessions. */
 #include "api/api_engine.h"
 
 smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_options *out, smt_error *err) {
@@ -70,79 +70,4 @@ smt_status smt_session_rewind(smt_session *session, uint32_t length, smt_error *
     SMT_TRY(smt_kv_resize(&session->runner->run->kv, session->slot, length, err));
     session->length = length;
     return SMT_OK;
-}
-
-smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err) {
-    const smt_model *model = session->runner->engine->file->model;
-    const smt_run_options *o = &session->runner->run->options;
-    if (!eval->tokens || eval->n_tokens == 0) return SMT_FAIL(err, SMT_INVALID, "smt_eval has no tokens");
-    if (eval->n_tokens > o->n_ctx - session->length)
-        return SMT_FAIL(err, SMT_FULL, "%u tokens after %u exceed the context of %u", eval->n_tokens, session->length, o->n_ctx);
-    for (uint32_t i = 0; i < eval->n_tokens; i++) {
-        if (eval->tokens[i] < 0 || (uint32_t)eval->tokens[i] >= model->n_vocab)
-            return SMT_FAIL(err, SMT_INVALID, "token %d at index %u is outside the vocabulary of %u", eval->tokens[i], i,
-                            model->n_vocab);
-        if (eval->positions && (eval->positions[i] < 0 || (uint32_t)eval->positions[i] >= o->n_ctx))
-            return SMT_FAIL(err, SMT_INVALID, "position %d at index %u is outside the context of %u", eval->positions[i], i,
-                            o->n_ctx);
-    }
-    return SMT_OK;
-}
-
-/* One step's worth of an eval: rows [at, at + n). */
-static smt_status eval_rows(smt_session *session, const smt_eval *eval, const int32_t *positions, uint32_t at, uint32_t n,
-                            smt_error *err) {
-    const smt_model *model = session->runner->engine->file->model;
-    bool last = at + n == eval->n_tokens;
-    smt_run_rows rows = {.n = n,
-                         .tokens = eval->tokens + at,
-                         .positions = positions + at,
-                         .slot = session->slot,
-                         .index = session->length + at,
-                         .hidden = eval->hidden,
-                         .ids = eval->expert_ids,
-                         .weights = eval->expert_weights,
-                         .total = eval->n_tokens,
-                         .at = at};
-    if (eval->logits && (eval->all_logits || last)) {
-        rows.n_out = eval->all_logits ? n : 1;
-        rows.logits = eval->logits + (eval->all_logits ? (size_t)at * model->n_vocab : 0);
-    }
-    return smt_run_step(session->runner->run, &rows, err);
-}
-
-static smt_status eval_steps(smt_session *session, const smt_eval *eval, const int32_t *positions, smt_error *err) {
-    smt_run *run = session->runner->run;
-    const smt_callbacks *c = &run->model->callbacks;
-    bool capture = eval->hidden || eval->expert_ids || eval->expert_weights;
-    uint32_t limit = smt_run_rows_limit(run, eval->logits && eval->all_logits, capture);
-    for (uint32_t at = 0; at < eval->n_tokens; at += limit) {
-        uint32_t n = smt_min_u32(limit, eval->n_tokens - at);
-        SMT_TRY(eval_rows(session, eval, positions, at, n, err));
-        if (c->progress && !c->progress(c->user, SMT_STAGE_EVAL, at + n, eval->n_tokens))
-            return SMT_FAIL(err, SMT_CANCELLED, "cancelled after %u of %u tokens", at + n, eval->n_tokens);
-    }
-    return SMT_OK;
-}
-
-smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err) {
-    smt_eval e;
-    SMT_TRY(smt_api_copy_options(&e, sizeof e, eval, "smt_eval", err));
-    SMT_TRY(smt_api_check_eval(session, &e, err));
-    int32_t *own = NULL;
-    if (!e.positions) {
-        own = smt_alloc(e.n_tokens, sizeof *own);
-        if (!own) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %u positions", e.n_tokens);
-        for (uint32_t i = 0; i < e.n_tokens; i++) own[i] = (int32_t)(session->length + i);
-    }
-    smt_run *run = session->runner->run;
-    atomic_store(&run->cancel, false);
-    smt_status status = smt_kv_resize(&run->kv, session->slot, session->length + e.n_tokens, err);
-    if (status == SMT_OK) status = eval_steps(session, &e, own ? own : e.positions, err);
-    if (status == SMT_OK)
-        session->length += e.n_tokens;
-    else
-        smt_kv_resize(&run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */
-    smt_free(own);
-    return status;
 }

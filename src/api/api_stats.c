@@ -27,30 +27,28 @@ static void describe(const smt_session *session, uint32_t n_tokens, const smt_ru
     out->longest_submission_s = measured->longest_s;
 }
 
-/* Room for the call's own arrays: a second for each layer, a position for each token. */
+/* Room for the call's own arrays: a time for each layer, a row for each token. */
 typedef struct room {
     double *layer_s;
-    int32_t *positions;
+    smt_run_row *rows;
 } room;
 
 static smt_status measure(smt_session *session, const smt_eval *eval, const room *own, smt_profile *out, smt_error *err) {
     smt_run *run = session->runner->run;
     const smt_caps *caps = smt_vk_device_caps(run->model->device);
     uint32_t n = eval->n_tokens;
-    for (uint32_t i = 0; i < n; i++) own->positions[i] = (int32_t)(session->length + i);
-    const smt_run_rows rows = {.n = n,
-                               .tokens = eval->tokens,
-                               .positions = own->positions,
-                               .slot = session->slot,
-                               .index = session->length,
-                               .n_out = 1,
-                               .total = n};
+    for (uint32_t i = 0; i < n; i++)
+        own->rows[i] = (smt_run_row){.token = eval->tokens[i],
+                                     .position = (int32_t)(session->length + i),
+                                     .slot = session->slot,
+                                     .index = session->length + i,
+                                     .out = i + 1 == n};
     smt_run_profile measured = {.layer_s = own->layer_s};
     /* The clock of a software device is the host's, and some of them stop it at the end of the submission only. */
     out->device_clock = !out->host_clock && caps->timestamp_ns > 0 && caps->kind != SMT_KIND_CPU;
     atomic_store(&run->cancel, false);
     SMT_TRY(smt_kv_resize(&run->kv, session->slot, session->length + n, err));
-    smt_status status = smt_run_profile_step(run, &rows, out->device_clock, &measured, err);
+    smt_status status = smt_run_profile_step(run, own->rows, n, out->device_clock, &measured, err);
     if (status != SMT_OK) {
         smt_kv_resize(&run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */
         return status;
@@ -67,15 +65,14 @@ smt_status smt_session_profile(smt_session *session, const int32_t *tokens, uint
     uint32_t n_layers = session->runner->engine->file->model->n_layers;
     SMT_TRY(smt_api_copy_options(&p, sizeof p, profile, "smt_profile", err));
     SMT_TRY(smt_api_check_eval(session, &eval, err));
-    uint32_t limit = smt_run_rows_limit(session->runner->run, false, false);
+    uint32_t limit = session->runner->run->options.n_batch;
     if (n_tokens > limit) return SMT_FAIL(err, SMT_INVALID, "%u tokens to be measured, one step takes %u", n_tokens, limit);
-    room own = {.layer_s = smt_alloc(n_layers, sizeof(double)), .positions = smt_alloc(n_tokens, sizeof(int32_t))};
-    smt_status status = own.layer_s && own.positions
-                            ? measure(session, &eval, &own, &p, err)
-                            : SMT_FAIL(err, SMT_MEMORY, "out of memory for a profile of %u tokens", n_tokens);
+    room own = {.layer_s = smt_alloc(n_layers, sizeof(double)), .rows = smt_alloc(n_tokens, sizeof(smt_run_row))};
+    smt_status status = own.layer_s && own.rows ? measure(session, &eval, &own, &p, err)
+                                                : SMT_FAIL(err, SMT_MEMORY, "out of memory for a profile of %u tokens", n_tokens);
     if (status == SMT_OK && p.layer_s) memcpy(p.layer_s, own.layer_s, n_layers * sizeof *p.layer_s);
     if (status == SMT_OK) memcpy(profile, &p, smt_min_u64(p.struct_size, sizeof p));
     smt_free(own.layer_s);
-    smt_free(own.positions);
+    smt_free(own.rows);
     return status;
 }

@@ -94,22 +94,26 @@ bool smt_run_splits(const smt_model *model, uint32_t n_ctx);
 smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err);
 void smt_run_free(smt_run *run);
 
-/* Rows of one step; the caller keeps n <= smt_run_rows_limit. */
-typedef struct smt_run_rows {
-    uint32_t n;
-    const int32_t *tokens, *positions; /* [n] */
-    uint32_t slot, index;              /* session slot; timeline index of the first row */
-    uint32_t n_out;                    /* the last n_out rows give logits (0: none) */
-    float *logits;                     /* [n_out, n_vocab] */
-    /* Captures, strided by the caller's token count so that batches land in one array; NULL: not wanted. */
-    float *hidden; /* slot s of row r: hidden + (s * total + at + r) * n_embd */
-    int32_t *ids;  /* MoE layer l of row r: ids + (l * total + at + r) * n_used */
+/* What is kept of a session's tokens on their way, [.., total, ..] so that steps land in one array; NULL: not wanted. */
+typedef struct smt_run_capture {
+    uint32_t total;
+    float *hidden; /* slot s of token t: hidden + (s * total + t) * n_embd */
+    int32_t *ids;  /* MoE layer l of token t: ids + (l * total + t) * n_used */
     float *weights;
-    uint32_t total, at;
-} smt_run_rows;
-smt_status smt_run_step(smt_run *run, const smt_run_rows *rows, smt_error *err);
-/* Most rows of a step that wants all logits and/or captures. */
-uint32_t smt_run_rows_limit(const smt_run *run, bool all_logits, bool capture);
+} smt_run_capture;
+
+typedef struct smt_run_row {
+    int32_t token, position;
+    uint32_t slot, index;           /* session slot; place in its timeline */
+    bool out;                       /* the output head runs for this row */
+    float *logits;                  /* [n_vocab], where `out`; NULL: not read back */
+    const smt_run_capture *capture; /* NULL: nothing */
+    uint32_t at;                    /* the row's token in the capture */
+} smt_run_row;
+
+/* One step of n rows, of any slots; those of a slot stand together, with ascending index. The caller keeps n within
+ * options.n_batch, or capture_rows if one row has a capture, and the rows with `out` within logits_rows. */
+smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err);
 /* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
 uint32_t smt_run_bucket(uint32_t n);
 
@@ -124,13 +128,13 @@ typedef struct smt_run_profile {
 /* smt_run_step without readback, in pieces that neither a layer nor a submission reaches beyond: each is submitted and waited for by
  * itself. device_clock: timed by the device's timestamps, which SMT_UNSUPPORTED says it lacks; else by the host's clock, the
  * submission's own cost included. */
-smt_status smt_run_profile_step(smt_run *run, const smt_run_rows *rows, bool device_clock, smt_run_profile *profile,
+smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t n, bool device_clock, smt_run_profile *profile,
                                 smt_error *err);
 
 /* Shared by the files of this room. */
 #define SMT_RUN_WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */
 /* The recorded shape that the rows run in, its inputs written. */
-smt_status smt_run_ready(smt_run *run, const smt_run_rows *rows, smt_run_plan_entry **out, smt_error *err);
+smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err);
 /* Nodes [first, last) of the graph with their barriers, into a recording under way. */
 smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, uint32_t first, uint32_t last,
                                 smt_vk_recording *recording, smt_error *err);

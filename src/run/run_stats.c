@@ -44,14 +44,14 @@ static uint32_t piece_end(const smt_graph *graph, const smt_segment *segment, ui
     return last;
 }
 
-smt_status smt_run_profile_step(smt_run *run, const smt_run_rows *rows, bool device_clock, smt_run_profile *profile,
+smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t n, bool device_clock, smt_run_profile *profile,
                                 smt_error *err) {
     uint32_t n_layers = run->model->model->n_layers;
     bool in_front = true; /* of the first layer */
     smt_run_plan_entry *entry;
     *profile = (smt_run_profile){.layer_s = profile->layer_s};
     for (uint32_t i = 0; i < n_layers; i++) profile->layer_s[i] = 0;
-    SMT_TRY(smt_run_ready(run, rows, &entry, err));
+    SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
     const smt_graph *graph = profile->graph = entry->graph;
     for (size_t s = 0; s < graph->n_segments; s++) {
         double submission = 0, seconds;

@@ -6,35 +6,27 @@
 
 #include <string.h>
 
-uint32_t smt_run_rows_limit(const smt_run *run, bool all_logits, bool capture) {
-    uint32_t limit = run->options.n_batch;
-    if (all_logits) limit = smt_min_u32(limit, run->logits_rows);
-    if (capture) limit = smt_min_u32(limit, run->capture_rows);
-    return limit;
-}
-
-static smt_status write_inputs(smt_run *run, const smt_run_rows *rows, const smt_graph *graph, smt_error *err) {
+static smt_status write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph, smt_error *err) {
     const smt_plan_place *place = &run->plan.step;
     smt_vk_buffer *buffer = run->buffers[place->buffer];
     uint32_t *words = (uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + place->offset), max_rows = graph->shape.rows;
     memset(words, 0, STEP_HEAD * sizeof *words);
-    words[STEP_N_ROWS] = rows->n;
-    words[STEP_N_OUT] = rows->n_out;
+    words[STEP_N_ROWS] = n;
     words[STEP_MAX_ROWS] = max_rows;
-    for (uint32_t r = 0; r < rows->n; r++) {
+    for (uint32_t r = 0; r < n; r++) {
         uint32_t *row = words + STEP_HEAD + r;
-        row[STEP_ARRAY_TOKEN * max_rows] = (uint32_t)rows->tokens[r];
-        row[STEP_ARRAY_POSITION * max_rows] = (uint32_t)rows->positions[r];
-        row[STEP_ARRAY_INDEX * max_rows] = rows->index + r;
-        row[STEP_ARRAY_SLOT * max_rows] = rows->slot;
-        if (r < rows->n_out) row[STEP_ARRAY_OUT * max_rows] = rows->n - rows->n_out + r;
+        row[STEP_ARRAY_TOKEN * max_rows] = (uint32_t)rows[r].token;
+        row[STEP_ARRAY_POSITION * max_rows] = (uint32_t)rows[r].position;
+        row[STEP_ARRAY_INDEX * max_rows] = rows[r].index;
+        row[STEP_ARRAY_SLOT * max_rows] = rows[r].slot;
+        if (rows[r].out) words[STEP_HEAD + STEP_ARRAY_OUT * max_rows + words[STEP_N_OUT]++] = r;
     }
     if (graph->shape.split)
         for (size_t i = 0; i < graph->n_nodes; i++)
             if (graph->nodes[i].key.kernel == SMT_KERNEL_ATTEND && !graph->nodes[i].copy) {
                 words[STEP_ATTEND] = graph->nodes[i].groups[0];
-                words[STEP_ATTEND + 1] = rows->n;
-                words[STEP_ATTEND + 2] = (rows->index + rows->n - 1) / SMT_BLOCK + 1;
+                words[STEP_ATTEND + 1] = n;
+                words[STEP_ATTEND + 2] = rows[n - 1].index / SMT_BLOCK + 1;
                 break;
             }
     SMT_TRY(smt_vk_buffer_flush(run->model->device, buffer, place->offset, place->bytes, err));
@@ -51,18 +43,49 @@ static smt_status readback(const smt_run *run, const smt_plan_place *place, cons
     return smt_vk_buffer_invalidate(run->model->device, buffer, place->offset, place->bytes, err);
 }
 
-static smt_status read_captures(const smt_run *run, const smt_run_rows *rows, uint32_t bucket, smt_error *err) {
-    const smt_model *m = run->model->model;
-    const uint8_t *bytes;
-    SMT_TRY(readback(run, &run->plan.capture, &bytes, err));
-    size_t n = rows->n;
-    for (uint32_t s = 0; rows->hidden && s < m->n_layers + 2; s++)
-        memcpy(rows->hidden + ((size_t)s * rows->total + rows->at) * m->n_embd, bytes + smt_graph_capture_hidden(m, bucket, s),
-               n * m->n_embd * sizeof(float));
+/* Of one row, out of the mapped captures of its step. */
+static void copy_capture(const smt_model *m, const smt_run_row *row, uint32_t r, uint32_t bucket, const uint8_t *bytes) {
+    const smt_run_capture *c = row->capture;
+    size_t embd = m->n_embd, used = m->n_used;
+    for (uint32_t s = 0; c->hidden && s < m->n_layers + 2; s++)
+        memcpy(c->hidden + ((size_t)s * c->total + row->at) * embd,
+               bytes + smt_graph_capture_hidden(m, bucket, s) + r * embd * sizeof(float), embd * sizeof(float));
     for (uint32_t l = 0; l < smt_model_moe_layers(m); l++) {
-        size_t to = ((size_t)l * rows->total + rows->at) * m->n_used, count = n * m->n_used;
-        if (rows->ids) memcpy(rows->ids + to, bytes + smt_graph_capture_ids(m, bucket, l), count * sizeof(int32_t));
-        if (rows->weights) memcpy(rows->weights + to, bytes + smt_graph_capture_weights(m, bucket, l), count * sizeof(float));
+        size_t to = ((size_t)l * c->total + row->at) * used, from = r * used * sizeof(float), n = used * sizeof(float);
+        if (c->ids) memcpy(c->ids + to, bytes + smt_graph_capture_ids(m, bucket, l) + from, n);
+        if (c->weights) memcpy(c->weights + to, bytes + smt_graph_capture_weights(m, bucket, l) + from, n);
+    }
+}
+
+/* What the rows of a step want, all rows together. */
+typedef struct wishes {
+    uint32_t n_out;
+    bool logits, hidden, routing;
+} wishes;
+
+static wishes collect(const smt_run_row *rows, uint32_t n) {
+    wishes w = {0};
+    for (uint32_t r = 0; r < n; r++) {
+        const smt_run_capture *c = rows[r].capture;
+        w.n_out += rows[r].out;
+        w.logits |= rows[r].out && rows[r].logits;
+        w.hidden |= c && c->hidden;
+        w.routing |= c && (c->ids || c->weights);
+    }
+    return w;
+}
+
+static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint32_t n, uint32_t bucket, smt_error *err) {
+    const smt_model *m = run->model->model;
+    const uint8_t *logits = NULL, *captured = NULL;
+    const wishes w = collect(rows, n);
+    if (w.logits) SMT_TRY(readback(run, &run->plan.logits, &logits, err));
+    if (w.hidden || w.routing) SMT_TRY(readback(run, &run->plan.capture, &captured, err));
+    size_t row_bytes = m->n_vocab * sizeof(float);
+    for (uint32_t r = 0, out = 0; r < n; r++) {
+        if (rows[r].out && rows[r].logits) memcpy(rows[r].logits, logits + out * row_bytes, row_bytes);
+        out += rows[r].out;
+        if (rows[r].capture) copy_capture(m, &rows[r], r, bucket, captured);
     }
     return SMT_OK;
 }
@@ -87,24 +110,17 @@ static smt_status submit_segments(smt_run *run, const smt_run_plan_entry *entry,
     return status == SMT_OK ? waited : status;
 }
 
-static bool wants_routing(const smt_run_rows *rows) { return rows->ids || rows->weights; }
-
-smt_status smt_run_ready(smt_run *run, const smt_run_rows *rows, smt_run_plan_entry **out, smt_error *err) {
-    uint32_t bucket = smt_run_bucket(rows->n), out_rows = rows->n_out <= 1 ? rows->n_out : bucket;
-    smt_graph_shape shape = smt_run_make_shape(run, bucket, out_rows, rows->hidden != NULL, wants_routing(rows));
+smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err) {
+    const wishes w = collect(rows, n);
+    uint32_t out_rows = w.n_out ? smt_run_bucket(w.n_out) : 0;
+    smt_graph_shape shape = smt_run_make_shape(run, smt_run_bucket(n), out_rows, w.hidden, w.routing);
     SMT_TRY(smt_run_shape(run, &shape, out, err));
-    return write_inputs(run, rows, (*out)->graph, err);
+    return write_inputs(run, rows, n, (*out)->graph, err);
 }
 
-smt_status smt_run_step(smt_run *run, const smt_run_rows *rows, smt_error *err) {
+smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
     smt_run_plan_entry *entry;
-    SMT_TRY(smt_run_ready(run, rows, &entry, err));
+    SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
     SMT_TRY(submit_segments(run, entry, err));
-    if (rows->n_out) {
-        const uint8_t *bytes;
-        SMT_TRY(readback(run, &run->plan.logits, &bytes, err));
-        memcpy(rows->logits, bytes, (size_t)rows->n_out * run->model->model->n_vocab * sizeof(float));
-    }
-    if (rows->hidden || wants_routing(rows)) return read_captures(run, rows, smt_run_bucket(rows->n), err);
-    return SMT_OK;
+    return read_results(run, rows, n, smt_run_bucket(n), err);
 }

@@ -308,6 +308,74 @@ static void test_slots(void **state) {
     smt_runner_free(runner);
 }
 
+/* ---- several sessions in a step ---- */
+
+static void refuse_batch(smt_runner *runner, const smt_batch_entry *entries, uint32_t n, smt_status status, const char *word) {
+    smt_error err = {0};
+    assert_int_equal(smt_runner_eval(runner, entries, n, &err), status);
+    assert_int_equal(err.code, status);
+    mentions(&err, word);
+    for (uint32_t i = 0; i < n; i++)
+        if (entries && entries[i].session) assert_int_equal(smt_session_length(entries[i].session), i);
+}
+
+/* What is wrong with one entry keeps all others where they were. */
+static void test_batch_arguments(void **state) {
+    (void)state;
+    smt_error err;
+    smt_runner *runner = smt_test_runner(shared.engine, CONTEXT, 16, 3, SMT_CACHE_F32),
+               *other = smt_test_runner(shared.engine, CONTEXT, 16, 1, SMT_CACHE_F32);
+    smt_session *a = smt_test_session(runner), *b = smt_test_session(runner), *foreign = smt_test_session(other);
+    smt_eval good = {.struct_size = sizeof good, .tokens = shared.tokens, .n_tokens = 1}, bad = good, full = good;
+    const int32_t outside[] = {(int32_t)shared.info.n_vocab};
+    bad.tokens = outside;
+    full.n_tokens = CONTEXT;
+    SMT_ASSERT_OK(smt_session_eval(b, &good, &err), &err); /* entry i holds i tokens */
+    refuse_batch(runner, NULL, 1, SMT_INVALID, "without entries");
+    refuse_batch(runner, (smt_batch_entry[]){{a, &good}}, 0, SMT_INVALID, "without entries");
+    refuse_batch(runner, (smt_batch_entry[]){{a, &good}, {NULL, &good}}, 2, SMT_INVALID, "entry 1 of 2: it has no session");
+    refuse_batch(runner, (smt_batch_entry[]){{a, &good}, {b, NULL}}, 2, SMT_INVALID, "entry 1 of 2: it has no smt_eval");
+    refuse_batch(runner, (smt_batch_entry[]){{foreign, &good}}, 1, SMT_INVALID, "another runner");
+    refuse_batch(runner, (smt_batch_entry[]){{a, &good}, {b, &bad}}, 2, SMT_INVALID, "entry 1 of 2: token");
+    refuse_batch(runner, (smt_batch_entry[]){{a, &good}, {b, &full}}, 2, SMT_FULL, "entry 1 of 2: 64 tokens after 1");
+    SMT_ASSERT_OK(smt_session_rewind(b, 0, &err), &err);
+    assert_int_equal(smt_runner_eval(runner, (smt_batch_entry[]){{b, &good}, {a, &good}, {b, &good}}, 3, &err), SMT_INVALID);
+    mentions(&err, "entry 2 of 3: entry 0 has the same session");
+    assert_int_equal(smt_session_length(a) + smt_session_length(b), 0);
+    check_usable(a);
+    smt_session_free(a);
+    smt_session_free(b);
+    smt_session_free(foreign);
+    smt_runner_free(runner);
+    smt_runner_free(other);
+}
+
+/* Steps that are cancelled when some entries are through already: no session has moved. */
+static void test_batch_cancelled(void **state) {
+    (void)state;
+    smt_error err;
+    progress p = {.cancel_stage = SMT_STAGE_EVAL, .cancel_at = 2};
+    smt_engine *engine;
+    smt_engine_options options = smt_test_engine_options(shared.path);
+    options.device.callbacks = (smt_callbacks){.user = &p, .progress = on_progress};
+    SMT_ASSERT_OK(smt_engine_create(&options, &engine, &err), &err);
+    smt_runner *runner = smt_test_runner(engine, CONTEXT, 8, 2, SMT_CACHE_F32);
+    smt_session *a = smt_test_session(runner), *b = smt_test_session(runner);
+    smt_eval evals[] = {{.struct_size = sizeof *evals, .tokens = shared.tokens, .n_tokens = 5},
+                        {.struct_size = sizeof *evals, .tokens = shared.tokens, .n_tokens = N_TOKENS}};
+    p = (progress){.cancel_stage = SMT_STAGE_EVAL, .cancel_at = 2};
+    assert_int_equal(smt_runner_eval(runner, (smt_batch_entry[]){{a, &evals[0]}, {b, &evals[1]}}, 2, &err), SMT_CANCELLED);
+    mentions(&err, "16 of 17");
+    assert_int_equal(smt_session_length(a) + smt_session_length(b), 0);
+    p = (progress){0};
+    check_usable(b);
+    check_usable(a);
+    smt_session_free(a);
+    smt_session_free(b);
+    smt_runner_free(runner);
+    smt_engine_free(engine);
+}
+
 /* ---- threads ---- */
 
 typedef struct canceller {
@@ -411,10 +479,19 @@ static void test_side_by_side(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_engine_options), cmocka_unit_test(test_files),          cmocka_unit_test(test_unsupported_type),
-        cmocka_unit_test(test_progress),       cmocka_unit_test(test_runner_options), cmocka_unit_test(test_eval_arguments),
-        cmocka_unit_test(test_full),           cmocka_unit_test(test_slots),          cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_two_threads),    cmocka_unit_test(test_side_by_side),
+        cmocka_unit_test(test_engine_options),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_unsupported_type),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_runner_options),
+        cmocka_unit_test(test_eval_arguments),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_two_threads),
+        cmocka_unit_test(test_side_by_side),
+        cmocka_unit_test(test_batch_arguments),
+        cmocka_unit_test(test_batch_cancelled),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

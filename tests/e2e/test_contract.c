@@ -1,6 +1,6 @@
 /* test_contract.c: the numeric contract: what a token gets depends on the tokens before it and on nothing else, to the last bit:
- * not on the batch, on how a prompt is cut, on the slot, on what was rewound, on what is captured along the way, or on optional
- * device features.
+ * not on the batch, on how a prompt is cut, on the slot, on who else is in a step, on what was rewound, on what is captured along the
+ * way, or on optional device features.
  *
  * The measure is one eval of the whole sequence in one step. Sequences of more than SMT_BLOCK = 256 tokens have two chunks of
  * attention; one token at a time takes the split attention and the one-column products, larger steps the others. The many ways
@@ -180,6 +180,59 @@ static void sessions(fixture *f) {
     smt_runner_free(runner);
 }
 
+/* Sessions that share steps: two walk the sequence in pieces of their own, one of them with captures, a third has other tokens; who is
+ * in a step, and in which order, changes all the time, and some steps hold more than a batch. */
+static void together(fixture *f) {
+    static const uint32_t pieces[3][4] = {{1, 4, 1, 2}, {3, 1, 9, 1}, {5, 1, 1, 1}};
+    smt_runner *runner = smt_test_runner(f->engine, CONTEXT, 8, 3, f->cache_type);
+    smt_session *sessions[3];
+    smt_test_outputs outputs[3];
+    uint32_t at[3] = {0}, done = 0;
+    for (int i = 0; i < 3; i++) sessions[i] = smt_test_session(runner);
+    for (int i = 0; i < 3; i++) smt_test_outputs_create(f->engine, f->n, &outputs[i]);
+    for (uint32_t step = 0; done < 3; step++) {
+        smt_batch_entry entries[3];
+        smt_eval evals[3];
+        smt_test_outputs part = {0};
+        smt_error err;
+        uint32_t n = 0, captured = 0;
+        for (uint32_t k = 0; k < 3; k++) {
+            uint32_t i = (k + step) % 3, left = f->n - at[i], want = pieces[i][step % 4];
+            if (left == 0 || (step == 1 && i == 0)) continue; /* 0 sits a step out */
+            evals[n] = (smt_eval){.struct_size = sizeof evals[n],
+                                  .tokens = (i == 1 ? f->others : f->tokens) + at[i],
+                                  .n_tokens = left < want ? left : want,
+                                  .all_logits = true,
+                                  .logits = outputs[i].logits + (size_t)at[i] * outputs[i].n_vocab};
+            if (i == 2) {
+                captured = evals[n].n_tokens;
+                smt_test_outputs_create(f->engine, captured, &part);
+                evals[n].hidden = part.hidden;
+            }
+            entries[n] = (smt_batch_entry){sessions[i], &evals[n]};
+            at[i] += evals[n++].n_tokens;
+        }
+        SMT_ASSERT_OK(smt_runner_eval(runner, entries, n, &err), &err);
+        for (uint32_t s = 0; captured && s < part.n_slots; s++)
+            memcpy(outputs[2].hidden + ((size_t)s * f->n + at[2] - captured) * part.hidden_row,
+                   part.hidden + (size_t)s * captured * part.hidden_row, captured * part.hidden_row * sizeof(float));
+        smt_test_outputs_free(&part);
+        done = 0;
+        for (int i = 0; i < 3; i++) done += smt_session_length(sessions[i]) == f->n;
+    }
+    for (int i = 0; i < 3; i += 2) {
+        memcpy(f->got.logits, outputs[i].logits, (size_t)f->n * f->got.n_vocab * sizeof(float));
+        check(f, i == 0 ? "first of three sessions" : "third of three sessions", 0, false);
+    }
+    same_bits("third of three sessions", "hidden states", outputs[2].hidden, f->want.hidden,
+              f->want.n_slots * f->n * f->want.hidden_row, f->want.hidden_row);
+    for (int i = 0; i < 3; i++) {
+        smt_test_outputs_free(&outputs[i]);
+        smt_session_free(sessions[i]);
+    }
+    smt_runner_free(runner);
+}
+
 /* Across the border between two chunks of attention: after a prompt in steps of 64, the last tokens singly, in small pieces, at
  * once. */
 static void border(fixture *f) {
@@ -217,6 +270,7 @@ static void run_model(const char *path, uint32_t n) {
         }
         batches(&f);
         if (!f16) sessions(&f);
+        if (!f16) together(&f);
     }
     free(f32);
     close_model(&f);

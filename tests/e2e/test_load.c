@@ -12,7 +12,7 @@
 enum { N_TOKENS = 5, N_VOCAB = 512 };
 
 static void run_tokens(const smt_vk_fixture *fixture, const smt_model *model, bool force_staging, float *logits) {
-    static const int32_t tokens[N_TOKENS] = {3, 1, 4, 1, 5}, positions[N_TOKENS] = {0, 1, 2, 3, 4};
+    static const int32_t tokens[N_TOKENS] = {3, 1, 4, 1, 5};
     const smt_run_options options = {.n_ctx = 32, .n_batch = 8};
     const smt_run_model_options model_options = {.force_staging = force_staging, .expected = &options};
     smt_run_model *loaded;
@@ -23,14 +23,15 @@ static void run_tokens(const smt_vk_fixture *fixture, const smt_model *model, bo
     SMT_ASSERT_OK(smt_run_create(loaded, &options, &run, &err), &err);
     SMT_ASSERT_OK(smt_kv_take_slot(&run->kv, &slot, &err), &err);
     SMT_ASSERT_OK(smt_kv_resize(&run->kv, slot, N_TOKENS, &err), &err);
-    smt_run_rows rows = {.n = N_TOKENS,
-                         .tokens = tokens,
-                         .positions = positions,
-                         .slot = slot,
-                         .n_out = N_TOKENS,
-                         .logits = logits,
-                         .total = N_TOKENS};
-    SMT_ASSERT_OK(smt_run_step(run, &rows, &err), &err);
+    smt_run_row rows[N_TOKENS];
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        rows[i] = (smt_run_row){.token = tokens[i],
+                                .position = (int32_t)i,
+                                .slot = slot,
+                                .index = i,
+                                .out = true,
+                                .logits = logits + (size_t)i * model->n_vocab};
+    SMT_ASSERT_OK(smt_run_step(run, rows, N_TOKENS, &err), &err);
     smt_run_free(run);
     smt_run_model_free(loaded);
 }

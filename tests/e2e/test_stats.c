@@ -123,12 +123,13 @@ static void test_device_clock(void **state) {
     smt_run *run = shared.runner->run;
     double layer_s[3], sum = 0;
     smt_error err;
-    int32_t positions[] = {0, 1, 2, 3};
-    const smt_run_rows rows = {.n = 4, .tokens = shared.tokens, .positions = positions, .n_out = 1, .total = 4};
+    smt_run_row rows[4];
+    for (uint32_t i = 0; i < 4; i++)
+        rows[i] = (smt_run_row){.token = shared.tokens[i], .position = (int32_t)i, .index = i, .out = i == 3};
     smt_run_profile profile = {.layer_s = layer_s};
     rewind_to(0);
     evaluate(4, NULL); /* the rows have their place in the cache */
-    smt_status status = smt_run_profile_step(run, &rows, true, &profile, &err);
+    smt_status status = smt_run_profile_step(run, rows, 4, true, &profile, &err);
     if (smt_vk_device_caps(run->model->device)->timestamp_ns <= 0) {
         assert_int_equal(status, SMT_UNSUPPORTED);
         return;
