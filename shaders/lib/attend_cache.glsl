@@ -35,6 +35,7 @@ vec4 query(uint at) { return q[at]; }
 
 // vec4 i of a query whose two parts begin at `from`; the part must be the same for all invocations where that is to cost nothing.
 #if SMT_QUERY4 == SMT_KEY4
+vec4 query_turned(uint at) { return vec4(0); } // there is no second part
 vec4 query_part(uvec2 from, uint i) { return query(from.x + i); }
 #else
 #if SMT_TEXELS

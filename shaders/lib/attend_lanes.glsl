@@ -59,8 +59,13 @@ void scores(chunk_place at, uint t0) {
         // All loads come first: on lavapipe they are calls, around which nothing should be live.
         vec4 mine[COLUMNS][Q_LOADS];
         UNIT raw[POSITIONS][STEP4 / UNIT4];
-        [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-            [[unroll]] for (uint j = 0; j < Q_LOADS; j++) mine[c][j] = query_part(from[c], i + j * Q_LANES);
+        if (i < SMT_QUERY4) { // a step has one part's queries: a branch for all of them, not one for each
+            [[unroll]] for (uint c = 0; c < COLUMNS; c++)
+                [[unroll]] for (uint j = 0; j < Q_LOADS; j++) mine[c][j] = query(from[c].x + i + j * Q_LANES);
+        } else {
+            [[unroll]] for (uint c = 0; c < COLUMNS; c++)
+                [[unroll]] for (uint j = 0; j < Q_LOADS; j++) mine[c][j] = query_turned(from[c].y + i - SMT_QUERY4 + j * Q_LANES);
+        }
         [[unroll]] for (uint k = 0; k < POSITIONS; k++)
             [[unroll]] for (uint j = 0; j < STEP4 / UNIT4; j++) raw[k][j] = cache_unit(at.win, row[k] + i / UNIT4 + j);
         [[unroll]] for (uint j = 0; j < STEP4; j++) {
