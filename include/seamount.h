@@ -419,6 +419,9 @@ typedef struct smt_runner_options {
     uint32_t n_batch;          /* rows of a prefill step, at most; 0: 512 */
     uint32_t n_sessions;       /* slots; 0: 1 */
     smt_cache_type cache_type; /* element of the latent cache, for dense models of K and V */
+    /* No submission shall take the device longer, in milliseconds; 0: 100. Steps are cut finer where measured times ask for it; a single
+     * workgroup is not, and the first steps of a runner may take longer, as they are cut by a guess. Results are the same. */
+    uint32_t submission_ms;
 } smt_runner_options;
 
 typedef struct smt_engine_options {
@@ -452,6 +455,15 @@ SMT_API void smt_runner_free(smt_runner *runner);
 SMT_API void smt_runner_cancel(smt_runner *runner);
 /* The options with defaults resolved. */
 SMT_API void smt_runner_get_options(const smt_runner *runner, smt_runner_options *out_options);
+
+/* Counted since the runner was made, but for what smt_session_profile does. */
+typedef struct smt_runner_stats {
+    size_t struct_size;
+    uint64_t n_steps, n_submissions, n_dispatches;
+    double longest_submission_s; /* by the host's clock: the device may have taken less */
+} smt_runner_stats;
+/* Fills *out_stats, struct_size too. One thread at a time. */
+SMT_API void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats);
 
 SMT_API smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt_error *err);
 SMT_API void smt_session_free(smt_session *session);

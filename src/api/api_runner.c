@@ -6,8 +6,11 @@ smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_opt
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_runner_options", err));
     if (o.cache_type != SMT_CACHE_F16 && o.cache_type != SMT_CACHE_F32)
         return SMT_FAIL(err, SMT_INVALID, "smt_runner_options.cache_type %d is unknown", (int)o.cache_type);
-    *out = (smt_run_options){
-        .n_ctx = o.n_ctx, .n_batch = o.n_batch, .n_sessions = o.n_sessions, .cache_f16 = o.cache_type == SMT_CACHE_F16};
+    *out = (smt_run_options){.n_ctx = o.n_ctx,
+                             .n_batch = o.n_batch,
+                             .n_sessions = o.n_sessions,
+                             .cache_f16 = o.cache_type == SMT_CACHE_F16,
+                             .submission_ms = o.submission_ms};
     return SMT_OK;
 }
 
@@ -40,7 +43,17 @@ void smt_runner_get_options(const smt_runner *runner, smt_runner_options *out_op
                                         .n_ctx = o->n_ctx,
                                         .n_batch = o->n_batch,
                                         .n_sessions = o->n_sessions,
-                                        .cache_type = o->cache_f16 ? SMT_CACHE_F16 : SMT_CACHE_F32};
+                                        .cache_type = o->cache_f16 ? SMT_CACHE_F16 : SMT_CACHE_F32,
+                                        .submission_ms = o->submission_ms};
+}
+
+void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats) {
+    const smt_run_stats *s = &runner->run->stats;
+    *out_stats = (smt_runner_stats){.struct_size = sizeof *out_stats,
+                                    .n_steps = s->n_steps,
+                                    .n_submissions = s->n_submissions,
+                                    .n_dispatches = s->n_dispatches,
+                                    .longest_submission_s = s->longest_s};
 }
 
 smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt_error *err) {

@@ -2,9 +2,9 @@
  *
  *   model + caps + shape --graph_items.c--> items: every piece of weight memory, with its device layout and bytes
  *                        --graph_build.c--> nodes (graph_deepseek2.c and graph_llama.c hold what differs: the attention)
- *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
  *                        --graph_hazard.c--> before which nodes a barrier stands, and the count of dependent stages
  *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
+ *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
  *
  * Everything here is pure: no handle, no device. Barriers are derived from the values that nodes name, never placed by kernels.
  *
@@ -117,17 +117,19 @@ typedef struct smt_node {
         struct combine_params combine;
         struct swiglu_params swiglu;
     } push;
-    uint32_t groups[3];
-    uint32_t indirect; /* value that holds the grid, or SMT_NO_VALUE */
+    uint32_t groups[3]; /* the grid, or the bounds of an indirect one: workgroups beyond that leave no trace */
+    uint32_t indirect;  /* value that holds the grid, or SMT_NO_VALUE */
     uint32_t indirect_word;
-    bool begins_stage; /* it waits for the nodes before: a barrier stands here, or its segment begins */
+    bool begins_stage; /* it waits for the nodes before */
     double work;       /* estimated multiply-adds, for segments */
     const char *label; /* static */
 } smt_node;
 
-/* A run of nodes [first, last). */
+/* A run of nodes [first, last); or workgroups [from, to) of a single one along an axis of its grid, where to is not 0. */
 typedef struct smt_segment {
     uint32_t first, last;
+    uint32_t axis, from, to;
+    double work; /* of its nodes */
 } smt_segment;
 
 typedef struct smt_graph {
@@ -146,6 +148,10 @@ typedef struct smt_graph {
 smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
                             smt_graph **out, smt_error *err);
 void smt_graph_free(smt_graph *graph);
+/* Cuts the segments anew: of `most` work at most, where nodes can be divided. Stages and scratch stay as they are. */
+smt_status smt_graph_cut(smt_graph *graph, double most, smt_error *err);
+/* Work a second that a device of this kind does at least, as long as nothing is measured. */
+double smt_graph_slowest(const smt_caps *caps);
 
 /* ---- hazards and stages (graph_hazard.c) ---- */
 

@@ -77,7 +77,7 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                        .n_buffers = 6,
                        .writes = 1 << 1 | 1 << 2,
                        .push.attend = push,
-                       .groups = {m->n_heads / key.heads, smt_div_up(rows, key.rows), 1},
+                       .groups = {m->n_heads / key.heads, smt_div_up(rows, key.rows), g->shape.split ? g->max_chunks : 1},
                        .indirect = g->shape.split ? b->step : SMT_NO_VALUE,
                        .indirect_word = STEP_ATTEND,
                        .work = (double)rows * m->n_heads * (a->key_dim + a->value_dim) * smt_min_u32(g->shape.n_ctx, 2048),

@@ -269,6 +269,9 @@ static void build(smt_builder *b) {
     if (shape->out_rows) build_head(b, s);
 }
 
+/* What a submission takes where the caller cuts no finer (smt_graph_cut). */
+#define SEGMENT_SECONDS 0.1
+
 /* Kernels move activations and cached values four at a time. */
 static smt_status check_multiples(const smt_model *m, smt_error *err) {
     const struct {
@@ -303,9 +306,9 @@ smt_status smt_graph_create(const smt_model *model, const smt_items *items, cons
                             shape->n_blocks, (unsigned long long)smt_graph_block_bytes(model, shape->cache_f16),
                             (unsigned long long)items->window_limit);
     if (b.status == SMT_OK) build(&b);
-    if (b.status == SMT_OK) b.status = smt_graph_cut(g, caps, err);
     if (b.status == SMT_OK) b.status = smt_graph_find_stages(g, err);
     if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
+    if (b.status == SMT_OK) b.status = smt_graph_cut(g, smt_graph_slowest(caps) * SEGMENT_SECONDS, err);
     if (b.status != SMT_OK)
         smt_graph_free(g);
     else

@@ -47,7 +47,8 @@ smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_strea
 typedef struct expert_work {
     uint32_t ids, weights, list, table, columns, entries;
     uint32_t entries_word, up_blocks, down_blocks;
-    bool single; /* one row: grids are known beforehand */
+    bool single;         /* one row: grids are known beforehand */
+    uint32_t tiles_most; /* each expert has one tile that is not full, at most */
 } expert_work;
 
 static uint32_t expert_bound(const smt_model *m) {
@@ -62,6 +63,7 @@ static expert_work make_work(smt_builder *b, const smt_model_layer *layer) {
     bool gated = smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps);
     expert_work w = {.single = rows == 1, .entries = rows * m->n_used};
     w.columns = smt_kernel_expert_columns(b->caps, rows, m->n_used, m->n_experts);
+    w.tiles_most = smt_min_u32(w.entries, w.entries / w.columns + m->n_experts);
     w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
     w.up_blocks = smt_div_up(layer->gate_exps.rows, smt_kernel_matmul_rows(b->caps, w.columns, gated));
     w.down_blocks = smt_div_up(layer->down_exps.rows, smt_kernel_matmul_rows(b->caps, w.columns, false));
@@ -144,7 +146,7 @@ static smt_node expert_node(const smt_builder *b, const expert_work *w, const sm
                                       .table_word = table_word,
                                       .entries_word = w->entries_word,
                                       .x_div = x_div},
-                      .groups = {down ? w->down_blocks : w->up_blocks, w->entries, 1},
+                      .groups = {down ? w->down_blocks : w->up_blocks, w->tiles_most, 1},
                       .indirect = w->single ? SMT_NO_VALUE : w->list,
                       .indirect_word = down ? WORK_GRID_DOWN : WORK_GRID_UP,
                       .work = (double)w->entries * matrix->rows * matrix->k * (gated ? 2 : 1),

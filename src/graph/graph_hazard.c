@@ -1,8 +1,8 @@
 /* graph_hazard.c: where barriers stand, and how many dependent stages that makes.
  *
  * A barrier is due when something touched since the last one overlaps and either side writes. Two nodes that write different parts of
- * one result therefore write two values. A segment is a recording of its own, which opens and closes with a barrier, so the search starts
- * afresh there. A stage is a run of nodes with no barrier between them: the device may run them side by side.
+ * one result therefore write two values. A stage is a run of nodes with no barrier between them: the device may run them side by side.
+ * Segments, which may be cut anew, add barriers at their borders and take none away.
  *
  * The search goes by values, before they have offsets. Scratch then lives for whole stages, so that bytes which change hands do so across a
  * barrier that stands anyway. */
@@ -61,16 +61,12 @@ static void widen_lifetimes(smt_graph *graph) {
 smt_status smt_graph_find_stages(smt_graph *graph, smt_error *err) {
     smt_graph_hazards hazards = {0};
     smt_status status = SMT_OK;
-    for (size_t s = 0; s < graph->n_segments && status == SMT_OK; s++) {
-        uint32_t first = graph->segments[s].first;
-        hazards.n = 0;
-        for (uint32_t i = first; i < graph->segments[s].last && status == SMT_OK; i++) {
-            smt_graph_access accesses[MAX_ACCESSES];
-            bool barrier;
-            size_t n = node_accesses(graph, &graph->nodes[i], accesses);
-            status = smt_graph_hazard_step(&hazards, accesses, n, &barrier, err);
-            graph->nodes[i].begins_stage = barrier || i == first;
-        }
+    for (size_t i = 0; i < graph->n_nodes && status == SMT_OK; i++) {
+        smt_graph_access accesses[MAX_ACCESSES];
+        bool barrier;
+        size_t n = node_accesses(graph, &graph->nodes[i], accesses);
+        status = smt_graph_hazard_step(&hazards, accesses, n, &barrier, err);
+        graph->nodes[i].begins_stage = barrier || i == 0;
     }
     smt_graph_hazards_free(&hazards);
     if (status == SMT_OK) widen_lifetimes(graph);

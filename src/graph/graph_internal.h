@@ -87,7 +87,6 @@ smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_strea
 void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture);
 
 smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_limit, smt_error *err);
-smt_status smt_graph_cut(smt_graph *graph, const smt_caps *caps, smt_error *err);
-smt_status smt_graph_find_stages(smt_graph *graph, smt_error *err); /* after the cut, before offsets are given */
+smt_status smt_graph_find_stages(smt_graph *graph, smt_error *err); /* before offsets are given */
 
 #endif

@@ -1,5 +1,6 @@
-/* graph_segment.c: cuts the node list into segments, so that no submission runs much longer than desktop watchdogs and a cancelling user
- * like. The bound is estimated work: multiply-adds a device of that kind does in roughly a tenth of a second.
+/* graph_segment.c: cuts the node list into segments, so that no submission runs longer than desktop watchdogs and a cancelling user like. The
+ * bound is work: multiply-adds, which the runner derives from how long submissions took. A node that alone is beyond it is divided along the
+ * longest axis of its grid: workgroups know nothing of each other, so the bits stay the same.
  *
  * Segments of one step on unlike devices were tried with lavapipe and SwiftShader in one process, 100 hops through host memory, each device
  * with its own timeline semaphore: submit-after-wait takes 78 to 83 us a hop, segments submitted ahead with the host forwarding one timeline
@@ -7,20 +8,53 @@
  * one forwarding thread is enough (one per device made validation layer 1.3.239 stall). */
 #include "graph/graph_internal.h"
 
-#define SEGMENT_WORK_CPU 2e9
-#define SEGMENT_WORK_GPU 5e10
+#define SLOWEST_CPU 2e9
+#define SLOWEST_GPU 2e11
+#define NODE_LEAST  1e4 /* what a node counts at least: starting it takes time too */
 
-smt_status smt_graph_cut(smt_graph *graph, const smt_caps *caps, smt_error *err) {
-    double limit = caps->kind == SMT_KIND_CPU ? SEGMENT_WORK_CPU : SEGMENT_WORK_GPU, sum = 0;
-    uint32_t first = 0;
-    for (uint32_t i = 0; i < graph->n_nodes; i++) {
-        sum += graph->nodes[i].work;
-        bool last = i + 1 == graph->n_nodes;
-        if (!last && sum + graph->nodes[i + 1].work <= limit) continue;
-        SMT_TRY(smt_grow((void **)&graph->segments, &graph->segments_capacity, graph->n_segments + 1, sizeof(smt_segment), err));
-        graph->segments[graph->n_segments++] = (smt_segment){.first = first, .last = i + 1};
-        first = i + 1;
-        sum = 0;
+double smt_graph_slowest(const smt_caps *caps) { return caps->kind == SMT_KIND_CPU ? SLOWEST_CPU : SLOWEST_GPU; }
+
+static double node_work(const smt_node *node) { return node->work > NODE_LEAST ? node->work : NODE_LEAST; }
+
+static smt_status add(smt_graph *graph, const smt_segment *segment, smt_error *err) {
+    SMT_TRY(smt_grow((void **)&graph->segments, &graph->segments_capacity, graph->n_segments + 1, sizeof *segment, err));
+    graph->segments[graph->n_segments++] = *segment;
+    return SMT_OK;
+}
+
+/* One node in as many parts as its work is over the bound, or as there are workgroups along its longest axis. */
+static smt_status divide(smt_graph *graph, uint32_t i, double most, smt_error *err) {
+    const smt_node *node = &graph->nodes[i];
+    uint32_t axis = 0;
+    for (uint32_t a = 1; a < 3; a++)
+        if (node->groups[a] > node->groups[axis]) axis = a;
+    uint32_t n = node->groups[axis], per_part = smt_max_u32((uint32_t)(n * (most / node->work)), 1);
+    for (uint32_t from = 0; from < n; from += per_part) {
+        uint32_t to = smt_min_u32(from + per_part, n);
+        const smt_segment part = {
+            .first = i, .last = i + 1, .axis = axis, .from = from, .to = to, .work = node->work * (to - from) / n};
+        SMT_TRY(add(graph, &part, err));
     }
     return SMT_OK;
+}
+
+smt_status smt_graph_cut(smt_graph *graph, double most, smt_error *err) {
+    smt_segment open = {0};
+    graph->n_segments = 0;
+    for (uint32_t i = 0; i < graph->n_nodes; i++) {
+        const smt_node *node = &graph->nodes[i];
+        bool divisible = !node->copy && node->work > most;
+        if (open.last > open.first && (divisible || open.work + node_work(node) > most)) {
+            SMT_TRY(add(graph, &open, err));
+            open = (smt_segment){.first = i, .last = i};
+        }
+        if (divisible) {
+            SMT_TRY(divide(graph, i, most, err));
+            open = (smt_segment){.first = i + 1, .last = i + 1};
+        } else {
+            open.last = i + 1;
+            open.work += node_work(node);
+        }
+    }
+    return open.last > open.first ? add(graph, &open, err) : SMT_OK;
 }

@@ -4,6 +4,7 @@
  *   run_kernels.c  compiled kernels, shared likewise
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
+ *   run_queue.c    submissions under way: how many, how long each took, cancelling
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
  *   run_stats.c    a step taken apart: how long each layer takes
  *
@@ -66,21 +67,53 @@ const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_k
 struct smt_run_options {
     uint32_t n_ctx, n_batch, n_sessions;
     bool cache_f16;
+    uint32_t submission_ms; /* cap of one submission */
 };
 
-typedef struct smt_run_plan_entry { /* one recorded shape */
+typedef struct smt_run_plan_entry { /* one recorded shape; stays where it is as long as the runner lives */
     smt_graph *graph;
-    smt_vk_recording **segments;
+    smt_vk_recording **segments; /* owned, [n_segments]: graph->n_segments, where recording did not fail */
+    size_t n_segments;
+    double most; /* work of a segment, as they are cut */
 } smt_run_plan_entry;
+
+typedef struct smt_run_stats { /* since the runner was made */
+    uint64_t n_steps, n_submissions, n_dispatches;
+    double longest_s; /* of a submission: from its start, or the end of the one before, to its end */
+} smt_run_stats;
+
+/* ---- submissions under way (run_queue.c) ---- */
+#define SMT_RUN_FLIGHTS 64
+typedef struct smt_run_flight {
+    uint64_t value;   /* that the device reaches when it has finished */
+    double submitted; /* seconds */
+    double work;
+    bool many; /* rows: see smt_run_pace */
+} smt_run_flight;
+typedef struct smt_run_queue {
+    smt_run_flight flights[SMT_RUN_FLIGHTS]; /* a ring: the oldest at `first` */
+    uint32_t first, n;
+    double finished; /* when the last one that was waited for had finished, seconds */
+    bool seen;       /* and whether the host was there to see it */
+} smt_run_queue;
+/* Work that a submission may hold so that it stays below the cap, for steps of one row and of many: learned from how long they take. */
+typedef struct smt_run_pace {
+    double cap_s;
+    double most[2];
+    uint32_t alarm[2]; /* raised by a submission near the cap, sinking with each of the others */
+} smt_run_pace;
 
 typedef struct smt_run {
     smt_run_model *model; /* borrowed */
     smt_run_options options;
     smt_kv kv;
     smt_plan_runner plan;
-    smt_vk_buffer **buffers;    /* owned */
-    smt_run_plan_entry *shapes; /* owned */
+    smt_vk_buffer **buffers;     /* owned */
+    smt_run_plan_entry **shapes; /* owned */
     size_t n_shapes, shapes_capacity;
+    smt_run_queue queue;
+    smt_run_pace pace;
+    smt_run_stats stats;
     uint32_t logits_rows;  /* rows of logits one step may return */
     uint32_t capture_rows; /* rows of one step that captures hidden states or routing */
     bool split;            /* partial results of the split attention fit its scratch */
@@ -135,9 +168,20 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
 #define SMT_RUN_WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */
 /* The recorded shape that the rows run in, its inputs written. */
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err);
-/* Nodes [first, last) of the graph with their barriers, into a recording under way. */
-smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, uint32_t first, uint32_t last,
-                                smt_vk_recording *recording, smt_error *err);
+/* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */
+smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, const smt_segment *nodes, smt_vk_recording *recording,
+                                smt_error *err);
+/* Submits the segments of a step, with `most` submissions under way at most; cancellation is looked at before each. *out_value: of the
+ * last. */
+smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most, uint64_t *out_value, smt_error *err);
+/* Waits until `value` is reached (UINT64_MAX: everything under way). */
+smt_status smt_run_wait(smt_run *run, uint64_t value, smt_error *err);
+void smt_run_pace_begin(smt_run_pace *pace, const smt_caps *caps, uint32_t cap_ms);
+/* A submission took so long. */
+void smt_run_pace_learn(smt_run_pace *pace, const smt_run_flight *flight, double seconds);
+/* Whether the segments of a step were cut for a pace that no longer holds: smt_run_shape cuts them anew. */
+bool smt_run_pace_stale(const smt_run_pace *pace, const smt_run_plan_entry *entry);
+/* The recorded shape; nothing is under way. */
 smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err);
 smt_status smt_run_memory_create(smt_run *run, smt_error *err);
 smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);

@@ -6,15 +6,17 @@
 /* A step returns logits and captures through host-visible buffers of at most this size; larger requests go in several steps. */
 #define READBACK_MOST ((uint64_t)64 << 20)
 /* Scratch for partial results of the split attention. Deeper contexts walk their chunks in one workgroup instead: same bits. */
-#define PARTIAL_MOST  ((uint64_t)64 << 20)
-#define DEFAULT_CTX   4096
-#define DEFAULT_BATCH 512
+#define PARTIAL_MOST          ((uint64_t)64 << 20)
+#define DEFAULT_CTX           4096
+#define DEFAULT_BATCH         512
+#define DEFAULT_SUBMISSION_MS 100
 
 void smt_run_resolve(const smt_model *model, smt_run_options *options) {
     if (options->n_ctx == 0) options->n_ctx = smt_min_u32(model->n_ctx_train, DEFAULT_CTX);
     if (options->n_batch == 0) options->n_batch = DEFAULT_BATCH;
     options->n_batch = smt_min_u32(options->n_batch, options->n_ctx);
     if (options->n_sessions == 0) options->n_sessions = 1;
+    if (options->submission_ms == 0) options->submission_ms = DEFAULT_SUBMISSION_MS;
 }
 
 bool smt_run_splits(const smt_model *model, uint32_t n_ctx) {

@@ -74,8 +74,9 @@ static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const s
     return n;
 }
 
-static smt_status record_node(const smt_run *run, const smt_graph *graph, const smt_node *node, smt_vk_recording *recording,
-                              smt_error *err) {
+/* The whole node, or the part of it that the segment holds. */
+static smt_status record_node(const smt_run *run, const smt_graph *graph, const smt_node *node, const smt_segment *segment,
+                              smt_vk_recording *recording, smt_error *err) {
     smt_vk_range buffers[SMT_VK_MAX_BUFFERS] = {0}, windows[SMT_MAX_WINDOWS];
     for (uint32_t i = 0; i < node->n_buffers; i++)
         if (node->buffers[i] != SMT_NO_VALUE) buffers[i] = value_range(run, graph, node->buffers[i]);
@@ -100,7 +101,10 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
                                 .push = &node->push,
                                 .push_bytes = spec.push_bytes,
                                 .groups = {node->groups[0], node->groups[1], node->groups[2]}};
-    if (node->indirect != SMT_NO_VALUE) {
+    if (segment->to) {
+        dispatch.base[segment->axis] = segment->from;
+        dispatch.groups[segment->axis] = segment->to - segment->from;
+    } else if (node->indirect != SMT_NO_VALUE) {
         dispatch.indirect = value_range(run, graph, node->indirect);
         dispatch.indirect.offset += 4ull * node->indirect_word;
         dispatch.indirect.bytes = 12;
@@ -108,11 +112,11 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
     return smt_vk_record_dispatch(recording, &dispatch, err);
 }
 
-smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, uint32_t first, uint32_t last,
-                                smt_vk_recording *recording, smt_error *err) {
-    for (uint32_t i = first; i < last; i++) {
-        if (graph->nodes[i].begins_stage && i > first) smt_vk_record_barrier(recording);
-        SMT_TRY(record_node(run, graph, &graph->nodes[i], recording, err));
+smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, const smt_segment *nodes, smt_vk_recording *recording,
+                                smt_error *err) {
+    for (uint32_t i = nodes->first; i < nodes->last; i++) {
+        if (graph->nodes[i].begins_stage && i > nodes->first) smt_vk_record_barrier(recording);
+        SMT_TRY(record_node(run, graph, &graph->nodes[i], nodes, recording, err));
     }
     return SMT_OK;
 }
@@ -120,7 +124,7 @@ smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, uint
 static smt_status record_segment(const smt_run *run, const smt_graph *graph, const smt_segment *segment, smt_vk_recording **out,
                                  smt_error *err) {
     SMT_TRY(smt_vk_recording_begin(run->model->device, "step", out, err));
-    smt_status status = smt_run_record_nodes(run, graph, segment->first, segment->last, *out, err);
+    smt_status status = smt_run_record_nodes(run, graph, segment, *out, err);
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
     if (status != SMT_OK) {
         smt_vk_recording_destroy(run->model->device, *out);
@@ -129,12 +133,32 @@ static smt_status record_segment(const smt_run *run, const smt_graph *graph, con
     return status;
 }
 
-static void free_entry(smt_run *run, smt_run_plan_entry *entry) {
-    for (size_t i = 0; entry->segments && i < entry->graph->n_segments; i++)
-        smt_vk_recording_destroy(run->model->device, entry->segments[i]);
+static void free_segments(const smt_run *run, smt_run_plan_entry *entry) {
+    for (size_t i = 0; i < entry->n_segments; i++) smt_vk_recording_destroy(run->model->device, entry->segments[i]);
     smt_free(entry->segments);
+    entry->segments = NULL;
+    entry->n_segments = 0;
+}
+
+static void free_entry(const smt_run *run, smt_run_plan_entry *entry) {
+    free_segments(run, entry);
     smt_graph_free(entry->graph);
-    *entry = (smt_run_plan_entry){0};
+    smt_free(entry);
+}
+
+/* Cuts the graph as the pace wants it and records the segments. */
+static smt_status record_segments(smt_run *run, smt_run_plan_entry *entry, smt_error *err) {
+    smt_graph *graph = entry->graph;
+    free_segments(run, entry);
+    entry->most = run->pace.most[graph->shape.rows > 1];
+    SMT_TRY(smt_graph_cut(graph, entry->most, err));
+    entry->segments = smt_alloc(graph->n_segments, sizeof *entry->segments);
+    if (!entry->segments) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu segments", graph->n_segments);
+    for (size_t i = 0; i < graph->n_segments; i++) {
+        SMT_TRY(record_segment(run, graph, &graph->segments[i], &entry->segments[i], err));
+        entry->n_segments++;
+    }
+    return SMT_OK;
 }
 
 static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry *entry, smt_error *err) {
@@ -144,29 +168,28 @@ static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run
         return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of scratch, %llu were planned", shape->rows,
                         (unsigned long long)entry->graph->scratch_bytes, (unsigned long long)run->plan.scratch.bytes);
     SMT_TRY(smt_run_kernels_prepare(run->model, entry->graph, err));
-    entry->segments = smt_alloc(entry->graph->n_segments, sizeof *entry->segments);
-    if (!entry->segments) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu segments", entry->graph->n_segments);
-    for (size_t i = 0; i < entry->graph->n_segments; i++)
-        SMT_TRY(record_segment(run, entry->graph, &entry->graph->segments[i], &entry->segments[i], err));
-    return SMT_OK;
+    return record_segments(run, entry, err);
 }
 
 smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err) {
     *out = NULL;
-    for (size_t i = 0; i < run->n_shapes; i++)
-        if (memcmp(&run->shapes[i].graph->shape, shape, sizeof *shape) == 0) {
-            *out = &run->shapes[i];
-            return SMT_OK;
-        }
+    for (size_t i = 0; i < run->n_shapes; i++) {
+        smt_run_plan_entry *entry = run->shapes[i];
+        if (memcmp(&entry->graph->shape, shape, sizeof *shape) != 0) continue;
+        bool whole = entry->n_segments && entry->n_segments == entry->graph->n_segments; /* else recording failed the last time */
+        if (!whole || smt_run_pace_stale(&run->pace, entry)) SMT_TRY(record_segments(run, entry, err));
+        *out = entry;
+        return SMT_OK;
+    }
     SMT_TRY(smt_grow((void **)&run->shapes, &run->shapes_capacity, run->n_shapes + 1, sizeof *run->shapes, err));
-    smt_run_plan_entry *entry = &run->shapes[run->n_shapes];
-    *entry = (smt_run_plan_entry){0};
+    smt_run_plan_entry *entry = smt_alloc(1, sizeof *entry);
+    if (!entry) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a recorded step");
     smt_status status = make_entry(run, shape, entry, err);
     if (status != SMT_OK) {
         free_entry(run, entry);
         return status;
     }
-    run->n_shapes++;
+    run->shapes[run->n_shapes++] = entry;
     *out = entry;
     return SMT_OK;
 }
@@ -188,6 +211,7 @@ smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, 
     run->model = model;
     run->options = *options;
     smt_run_resolve(model->model, &run->options);
+    smt_run_pace_begin(&run->pace, smt_vk_device_caps(model->device), run->options.submission_ms);
     uint32_t per_slot = smt_div_up(run->options.n_ctx, SMT_BLOCK);
     smt_status status = check_blocks(run, (uint64_t)run->options.n_sessions * per_slot, err);
     if (status == SMT_OK)
@@ -202,7 +226,7 @@ smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, 
 
 void smt_run_free(smt_run *run) {
     if (!run) return;
-    for (size_t i = 0; i < run->n_shapes; i++) free_entry(run, &run->shapes[i]);
+    for (size_t i = 0; i < run->n_shapes; i++) free_entry(run, run->shapes[i]);
     smt_free(run->shapes);
     smt_load_buffers_free(run->model->device, run->buffers, run->plan.plan.n_buffers);
     smt_plan_runner_free(&run->plan);

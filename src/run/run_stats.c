@@ -17,15 +17,15 @@ static smt_status submit_and_wait(smt_run *run, smt_vk_recording *recording, dou
     return status;
 }
 
-/* Nodes [first, last) as a submission of their own. */
-static smt_status time_nodes(smt_run *run, const smt_graph *graph, uint32_t first, uint32_t last, bool device_clock,
-                             double *out_s, smt_error *err) {
+/* Nodes as a submission of their own. */
+static smt_status time_nodes(smt_run *run, const smt_graph *graph, const smt_segment *nodes, bool device_clock, double *out_s,
+                             smt_error *err) {
     smt_vk_recording *recording;
     double stamps[2] = {0};
     *out_s = 0;
     SMT_TRY(smt_vk_recording_begin(run->model->device, "profile", &recording, err));
     if (device_clock) smt_vk_record_timestamp(recording, 0);
-    smt_status status = smt_run_record_nodes(run, graph, first, last, recording, err);
+    smt_status status = smt_run_record_nodes(run, graph, nodes, recording, err);
     if (device_clock) smt_vk_record_timestamp(recording, 1);
     if (status == SMT_OK) status = smt_vk_recording_end(recording, err);
     if (status == SMT_OK) status = submit_and_wait(run, recording, out_s, err);
@@ -55,11 +55,13 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
     const smt_graph *graph = profile->graph = entry->graph;
     for (size_t s = 0; s < graph->n_segments; s++) {
         double submission = 0, seconds;
-        for (uint32_t i = graph->segments[s].first, last; i < graph->segments[s].last; i = last) {
-            uint32_t layer = graph->nodes[i].layer;
+        smt_segment piece = graph->segments[s]; /* of which first and last change */
+        for (piece.last = piece.first; piece.last < graph->segments[s].last;) {
+            piece.first = piece.last;
+            uint32_t layer = graph->nodes[piece.first].layer;
             if (atomic_load(&run->cancel)) return SMT_FAIL(err, SMT_CANCELLED, "cancelled while a step was measured");
-            last = piece_end(graph, &graph->segments[s], i);
-            SMT_TRY(time_nodes(run, graph, i, last, device_clock, &seconds, err));
+            piece.last = piece_end(graph, &graph->segments[s], piece.first);
+            SMT_TRY(time_nodes(run, graph, &piece, device_clock, &seconds, err));
             in_front = in_front && layer >= n_layers;
             *(layer < n_layers ? &profile->layer_s[layer] : in_front ? &profile->embed_s : &profile->head_s) += seconds;
             submission += seconds;

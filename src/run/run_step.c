@@ -1,10 +1,12 @@
-/* run_step.c: one step: the step buffer is filled, the segments of its shape are submitted one after another (cancellation is looked at
- * between them), and what was asked for is read back.
+/* run_step.c: one step that the host waits for: the step buffer is filled, the segments of its shape are submitted one after another, and
+ * what was asked for is read back.
  *
  * After a failed or cancelled step the cache rows it was writing are undefined; the session's length has not moved, so nobody reads them. */
 #include "run/run.h"
 
 #include <string.h>
+
+#define SUBMISSIONS 2 /* under way: the device never idles between segments, and a cancelled step stops within two */
 
 static smt_status write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph, smt_error *err) {
     const smt_plan_place *place = &run->plan.step;
@@ -90,26 +92,6 @@ static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint
     return SMT_OK;
 }
 
-/* Two submissions are under way at most: the device never idles between segments, and a cancelled step stops within two. */
-static smt_status submit_segments(smt_run *run, const smt_run_plan_entry *entry, smt_error *err) {
-    smt_vk_device *device = run->model->device;
-    uint64_t values[2] = {0, 0};
-    smt_status status = SMT_OK;
-    size_t n = entry->graph->n_segments;
-    for (size_t i = 0; i < n && status == SMT_OK; i++) {
-        if (atomic_load(&run->cancel))
-            status = SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu submissions of a step", i, n);
-        if (status == SMT_OK && i >= 2) status = smt_vk_wait(device, values[i % 2], SMT_RUN_WAIT_NS, err);
-        if (status != SMT_OK) break;
-        smt_os_mutex_lock(run->model->lock); /* other runners share the queue */
-        status = smt_vk_submit(device, entry->segments[i], &values[i % 2], err);
-        smt_os_mutex_unlock(run->model->lock);
-    }
-    uint64_t last = values[0] > values[1] ? values[0] : values[1];
-    smt_status waited = last ? smt_vk_wait(device, last, SMT_RUN_WAIT_NS, status == SMT_OK ? err : NULL) : SMT_OK;
-    return status == SMT_OK ? waited : status;
-}
-
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err) {
     const wishes w = collect(rows, n);
     uint32_t out_rows = w.n_out ? smt_run_bucket(w.n_out) : 0;
@@ -121,6 +103,9 @@ smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
     smt_run_plan_entry *entry;
     SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
-    SMT_TRY(submit_segments(run, entry, err));
+    uint64_t value;
+    smt_status status = smt_run_submit(run, entry, SUBMISSIONS, &value, err);
+    smt_status waited = smt_run_wait(run, UINT64_MAX, status == SMT_OK ? err : NULL);
+    if (status != SMT_OK || waited != SMT_OK) return status == SMT_OK ? waited : status;
     return read_results(run, rows, n, smt_run_bucket(n), err);
 }

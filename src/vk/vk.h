@@ -119,6 +119,7 @@ typedef struct smt_vk_dispatch {
     uint32_t push_bytes;
     uint32_t groups[3];
     bool empty;            /* no workgroup at all: groups are not looked at */
+    uint32_t base[3];      /* of the first workgroup, when a grid is divided */
     smt_vk_range indirect; /* buffer not NULL: three u32 at offset instead of groups */
 } smt_vk_dispatch;
 

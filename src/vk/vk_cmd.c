@@ -235,10 +235,12 @@ static smt_status check_dispatch(const smt_vk_recording *recording, const smt_vk
         return SMT_OK;
     }
     for (int i = 0; i < 3; i++)
-        if (dispatch->groups[i] == 0 || dispatch->groups[i] > caps->max_group_count[i])
-            return SMT_FAIL(err, SMT_INVALID, "kernel %s: a grid of %u x %u x %u workgroups, %s allows 1 to %u x %u x %u",
-                            kernel->label, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2], caps->name,
-                            caps->max_group_count[0], caps->max_group_count[1], caps->max_group_count[2]);
+        if (dispatch->groups[i] == 0 || dispatch->groups[i] + (uint64_t)dispatch->base[i] > caps->max_group_count[i])
+            return SMT_FAIL(err, SMT_INVALID,
+                            "kernel %s: a grid of %u x %u x %u workgroups from %u, %u, %u on; %s allows 1 to %u x %u x %u",
+                            kernel->label, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2], dispatch->base[0],
+                            dispatch->base[1], dispatch->base[2], caps->name, caps->max_group_count[0], caps->max_group_count[1],
+                            caps->max_group_count[2]);
     return SMT_OK;
 }
 
@@ -258,7 +260,8 @@ smt_status smt_vk_record_dispatch(smt_vk_recording *recording, const smt_vk_disp
     else if (dispatch->indirect.buffer)
         fn->CmdDispatchIndirect(recording->commands, dispatch->indirect.buffer->handle, dispatch->indirect.offset);
     else
-        fn->CmdDispatch(recording->commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+        fn->CmdDispatchBase(recording->commands, dispatch->base[0], dispatch->base[1], dispatch->base[2], dispatch->groups[0],
+                            dispatch->groups[1], dispatch->groups[2]);
     return SMT_OK;
 }
 

@@ -180,7 +180,8 @@ static smt_status create_pipeline(smt_vk_device *device, const smt_vk_kernel_des
         .requiredSubgroupSize = choice->subgroup_size};
     bool full = choice->full_subgroups && choice->subgroup_size && desc->group_size[0] % choice->subgroup_size == 0;
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-                                        .flags = capture ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0u,
+                                        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT |
+                                                 (capture ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0u),
                                         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                   .pNext = choice->require_subgroup_size ? &size : NULL,
                                                   .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0u,

@@ -83,6 +83,7 @@
     X(CmdBindDescriptorSets)        \
     X(CmdPushConstants)             \
     X(CmdDispatch)                  \
+    X(CmdDispatchBase)              \
     X(CmdDispatchIndirect)          \
     X(CmdPipelineBarrier)           \
     X(CmdCopyBuffer)                \

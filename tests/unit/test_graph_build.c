@@ -109,8 +109,7 @@ static void check_bindings(const fixture *f, const smt_node *node) {
     }
     if (!node->copy && n > node->key.windows)
         fail_msg("%s binds %u windows, its kernel has %u", node->label, n, node->key.windows);
-    bool fixed = !node->copy && node->indirect == SMT_NO_VALUE;
-    for (int i = 0; fixed && i < 3; i++) assert_in_range(node->groups[i], 1, f->caps.max_group_count[i]);
+    for (int i = 0; !node->copy && i < 3; i++) assert_in_range(node->groups[i], 1, f->caps.max_group_count[i]);
 }
 
 /* A matrix product stays inside its item, and writes inside its rows. */
@@ -130,14 +129,23 @@ static void check_matmul(const fixture *f, const smt_node *node) {
     assert_true(p->y_row + p->rows + (node->groups[2] - 1) * p->y_batch <= p->y_stride);
 }
 
+/* Every node once, in order; those in parts every workgroup once. */
 static void check_segments(const smt_graph *g) {
-    uint32_t next = 0;
+    uint32_t next = 0, part = 0; /* of node `next`: workgroups that the segments before have */
     for (size_t i = 0; i < g->n_segments; i++) {
-        assert_int_equal(g->segments[i].first, next);
-        assert_true(g->segments[i].last > next);
-        next = g->segments[i].last;
+        const smt_segment *s = &g->segments[i];
+        assert_int_equal(s->first, next);
+        assert_int_equal(s->from, part);
+        assert_true(s->last > next);
+        if (s->to) {
+            assert_int_equal(s->last, next + 1);
+            assert_in_range(s->to, part + 1, g->nodes[next].groups[s->axis]);
+        }
+        part = s->to < g->nodes[next].groups[s->axis] ? s->to : 0;
+        if (!part) next = s->last;
     }
     assert_int_equal(next, g->n_nodes);
+    assert_int_equal(part, 0);
 }
 
 static uint32_t count_nodes(const smt_graph *g, const char *label) {
@@ -371,20 +379,39 @@ static void test_stages(void **state) {
 
 /* ---- segments, limits, failures ---- */
 
-/* More work, more submissions; none much above the bound, unless one node alone is. */
+/* No segment is beyond the bound, unless a single workgroup is, or a copy; the work is that of all nodes. */
+static void check_cut(smt_graph *g, double most) {
+    smt_error err;
+    double total = 0, nodes = 0;
+    SMT_ASSERT_OK(smt_graph_cut(g, most, &err), &err);
+    check_segments(g);
+    for (size_t i = 0; i < g->n_nodes; i++) nodes += g->nodes[i].work;
+    for (size_t i = 0; i < g->n_segments; i++) {
+        const smt_segment *s = &g->segments[i];
+        total += s->work;
+        assert_true(s->work <= most || s->to == s->from + 1 || s->last == s->first + 1);
+        if (s->to == 0 && s->work > most) assert_true(s->work <= 1e4);
+    }
+    assert_true(total >= nodes * 0.999 && total <= nodes * 1.001 + 1e4 * (double)g->n_nodes);
+}
+
+/* A finer bound makes more submissions: a long prefill can be cancelled at many borders. */
 static void test_segments(void **state) {
     (void)state;
     fixture f;
     if (!open_big(&f, &smt_big_v2_lite)) skip();
-    size_t before = 0;
     use_device(&f, &(smt_invented){.unified = true});
     for (uint32_t rows = 1; rows <= 512; rows *= 8) {
-        make(&f, &(smt_graph_shape){.rows = rows, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16});
-        assert_true(f.graph->n_segments >= before);
-        before = f.graph->n_segments;
+        size_t before = 0;
+        make(&f, &(smt_graph_shape){.rows = rows, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = rows == 1});
+        for (double most = 1e13; most > 1e6 * rows; most /= 30) {
+            check_cut(f.graph, most);
+            assert_true(f.graph->n_segments >= before);
+            before = f.graph->n_segments;
+        }
+        assert_in_range(before, 100, 200000);
         smt_graph_free(f.graph);
     }
-    assert_in_range(before, 100, 2000); /* a long prefill can be cancelled at many borders */
     use_device(&f, &(smt_invented){0});
     make(&f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true});
     assert_int_equal(f.graph->n_segments, 1); /* one token is one submission on a GPU */
