@@ -468,8 +468,26 @@ SMT_API void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *ou
 SMT_API smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt_error *err);
 SMT_API void smt_session_free(smt_session *session);
 SMT_API uint32_t smt_session_length(const smt_session *session); /* tokens held */
+/* Their ids, [smt_session_length]: owned by the session, until a call that changes it. */
+SMT_API const int32_t *smt_session_tokens(const smt_session *session);
 /* Forgets everything from token index `length` on; SMT_INVALID beyond the end. */
 SMT_API smt_status smt_session_rewind(smt_session *session, uint32_t length, smt_error *err);
+/* A new session of the same runner that begins with the first `length` tokens of this one and goes its own way from there: nothing is
+ * computed again. What both have in common is kept once; one of them copies the end of it, at most 256 positions, when it goes on.
+ * SMT_INVALID beyond the end, SMT_FULL when every slot is taken. One thread at a time. */
+SMT_API smt_status smt_session_fork(const smt_session *session, uint32_t length, smt_session **out_session, smt_error *err);
+
+/* A session as bytes, tokens and cache: a few hundred bytes to kilobytes a token (smt_model_info.cache_values_per_token times 2 or 4).
+ * They fit any runner, on any device, of the same model with the same cache_type. *out_bytes is the caller's (smt_free). A file is there
+ * whole or not at all. One thread at a time. */
+SMT_API smt_status smt_session_save(const smt_session *session, void **out_bytes, size_t *out_count, smt_error *err);
+SMT_API smt_status smt_session_save_file(const smt_session *session, const char *path, smt_error *err);
+/* A new session with what was saved; it continues with the same bits on the same device. The bytes may come from anywhere: SMT_FORMAT says
+ * what is wrong with them, SMT_UNSUPPORTED names another version of the format, SMT_INVALID another model or cache type; SMT_FULL: it is
+ * longer than the context, or every slot is taken. One thread at a time. */
+SMT_API smt_status smt_session_restore(smt_runner *runner, const void *bytes, size_t count, smt_session **out_session,
+                                       smt_error *err);
+SMT_API smt_status smt_session_restore_file(smt_runner *runner, const char *path, smt_session **out_session, smt_error *err);
 
 typedef struct smt_eval {
     size_t struct_size;

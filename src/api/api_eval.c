@@ -6,6 +6,8 @@
  * Invariant: lengths move after the last step and all together; before that, nothing reads what the steps write. */
 #include "api/api_engine.h"
 
+#include <string.h>
+
 /* An entry, as this version of the library understands it. */
 typedef struct part {
     smt_session *session;
@@ -37,6 +39,11 @@ smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, 
                             o->n_ctx);
     }
     return SMT_OK;
+}
+
+void smt_api_append(smt_session *session, const int32_t *tokens, uint32_t n_tokens) {
+    memcpy(session->tokens + session->length, tokens, n_tokens * sizeof *tokens);
+    session->length += n_tokens;
 }
 
 /* Fills parts[i], the others before it being there. */
@@ -126,13 +133,13 @@ static smt_status advance(batch *b, smt_error *err) {
     smt_status status = SMT_OK;
     for (uint32_t i = 0; i < b->n_parts && status == SMT_OK; i++) {
         const smt_session *s = b->parts[i].session;
-        status = smt_kv_resize(kv, s->slot, s->length + b->parts[i].eval.n_tokens, err);
+        status = smt_run_extend(b->run, s->slot, s->length, b->parts[i].eval.n_tokens, err);
     }
     if (status == SMT_OK) status = run_steps(b, err);
     for (uint32_t i = 0; i < b->n_parts; i++) {
         smt_session *s = b->parts[i].session;
         if (status == SMT_OK)
-            s->length += b->parts[i].eval.n_tokens;
+            smt_api_append(s, b->parts[i].eval.tokens, b->parts[i].eval.n_tokens);
         else
             smt_kv_resize(kv, s->slot, s->length, NULL); /* shrinking cannot fail */
     }

@@ -1,6 +1,8 @@
 /* api_runner.c: runners and sessions. */
 #include "api/api_engine.h"
 
+#include <string.h>
+
 smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_options *out, smt_error *err) {
     smt_runner_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_runner_options", err));
@@ -61,26 +63,44 @@ smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt
     smt_session *session = smt_alloc(1, sizeof *session);
     if (!session) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a session");
     session->runner = runner;
-    smt_status status = smt_kv_take_slot(&runner->run->kv, &session->slot, err);
-    if (status != SMT_OK)
-        smt_free(session);
-    else
+    session->tokens = smt_alloc(runner->run->options.n_ctx, sizeof *session->tokens);
+    smt_status status = session->tokens ? smt_kv_take_slot(&runner->run->kv, &session->slot, err)
+                                        : SMT_FAIL(err, SMT_MEMORY, "out of memory for the tokens of a session");
+    if (status == SMT_OK) {
         *out_session = session;
+        return SMT_OK;
+    }
+    smt_free(session->tokens);
+    smt_free(session);
     return status;
 }
 
 void smt_session_free(smt_session *session) {
     if (!session) return;
     smt_kv_release_slot(&session->runner->run->kv, session->slot);
+    smt_free(session->tokens);
     smt_free(session);
 }
 
 uint32_t smt_session_length(const smt_session *session) { return session->length; }
+const int32_t *smt_session_tokens(const smt_session *session) { return session->tokens; }
 
 smt_status smt_session_rewind(smt_session *session, uint32_t length, smt_error *err) {
     if (length > session->length)
         return SMT_FAIL(err, SMT_INVALID, "cannot rewind to %u: the session holds %u tokens", length, session->length);
     SMT_TRY(smt_kv_resize(&session->runner->run->kv, session->slot, length, err));
     session->length = length;
+    return SMT_OK;
+}
+
+smt_status smt_session_fork(const smt_session *session, uint32_t length, smt_session **out_session, smt_error *err) {
+    *out_session = NULL;
+    if (length > session->length)
+        return SMT_FAIL(err, SMT_INVALID, "cannot fork at %u: the session holds %u tokens", length, session->length);
+    SMT_TRY(smt_session_create(session->runner, out_session, err));
+    smt_session *fork = *out_session;
+    smt_kv_share(&session->runner->run->kv, fork->slot, session->slot, length);
+    memcpy(fork->tokens, session->tokens, length * sizeof *fork->tokens);
+    fork->length = length;
     return SMT_OK;
 }

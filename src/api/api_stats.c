@@ -47,14 +47,14 @@ static smt_status measure(smt_session *session, const smt_eval *eval, const room
     /* The clock of a software device is the host's, and some of them stop it at the end of the submission only. */
     out->device_clock = !out->host_clock && caps->timestamp_ns > 0 && caps->kind != SMT_KIND_CPU;
     atomic_store(&run->cancel, false);
-    SMT_TRY(smt_kv_resize(&run->kv, session->slot, session->length + n, err));
+    SMT_TRY(smt_run_extend(run, session->slot, session->length, n, err));
     smt_status status = smt_run_profile_step(run, own->rows, n, out->device_clock, &measured, err);
     if (status != SMT_OK) {
         smt_kv_resize(&run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */
         return status;
     }
     describe(session, n, &measured, out);
-    session->length += n;
+    smt_api_append(session, eval->tokens, n);
     return SMT_OK;
 }
 

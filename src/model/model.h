@@ -104,6 +104,8 @@ void smt_model_free(smt_model *model);
 
 /* Values one cached token takes in one layer: kv_rank + rope (latent), or n_kv_heads * (key + value). */
 uint32_t smt_model_cache_row(const smt_model *model);
+/* A number of the tensors (names, types, shapes and a sample of each) and of the rotation. SMT_IO when the file can no longer be read. */
+smt_status smt_model_identity(const smt_model *model, uint64_t *out, smt_error *err);
 /* Number of layers with a router. */
 uint32_t smt_model_moe_layers(const smt_model *model);
 /* Every matrix of a layer that has a tensor; where `f32` is true its type must be F32. Returns their number. */

@@ -6,6 +6,7 @@
  *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
  *   run_queue.c    submissions under way: how many, how long each took, cancelling
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
+ *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
  *   run_stats.c    a step taken apart: how long each layer takes
  *
  * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
@@ -149,6 +150,17 @@ typedef struct smt_run_row {
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err);
 /* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
 uint32_t smt_run_bucket(uint32_t n);
+
+/* ---- cached rows (run_cache.c) ---- */
+
+/* Before n tokens are appended to the `length` of a slot: blocks for them, and a last block that no other slot shares. */
+smt_status smt_run_extend(smt_run *run, uint32_t slot, uint32_t length, uint32_t n, smt_error *err);
+/* Takes n bytes, or gives them. */
+typedef smt_status (*smt_run_bytes_fn)(void *user, void *bytes, uint64_t n, smt_error *err);
+/* Passes the cached rows of the slot's first `length` positions, [n_layers][length] as the device holds them, to `each`, piece after
+ * piece; or has `each` give them, and the slot must hold blocks for them then. */
+smt_status smt_run_move_rows(smt_run *run, uint32_t slot, uint32_t length, bool to_device, smt_run_bytes_fn each, void *user,
+                             smt_error *err);
 
 /* ---- a step taken apart (run_stats.c) ---- */
 
