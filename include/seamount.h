@@ -427,10 +427,10 @@ typedef struct smt_runner_options {
 typedef struct smt_engine_options {
     size_t struct_size;
     const char *model_path; /* required */
-    smt_device_options device;
     /* While the weights load, the kernels that such a runner needs for single tokens and for long prompts compile on other threads;
      * NULL: every kernel compiles when a step first needs it. */
     const smt_runner_options *compile_for;
+    smt_device_options device; /* may grow: stays the last */
 } smt_engine_options;
 
 /* Opens the model, chooses the device, uploads the weights. Thread-safe. */

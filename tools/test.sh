@@ -3,7 +3,7 @@
 #
 #   tools/test.sh [quick]   gcc build, warnings are errors; the quick tests on every Vulkan driver found
 #   tools/test.sh full      all tests; then the same sources through clang, the unit tests under the address and undefined
-#                           behaviour sanitizers, and a short fuzz run
+#                           behaviour sanitizers, sessions of several threads under the one for data races, and a short fuzz run
 #
 # Tests that use more than the tree holds take it from the folder that SEAMOUNT_SHARED names, and report "skipped" without.
 set -euo pipefail
@@ -61,6 +61,15 @@ fuzz() {
     done
 }
 
+# The programs that have several threads, on the driver that is everywhere. The driver itself is not instrumented: its own accesses are not
+# looked at.
+races() {
+    CC=gcc CXX=g++ cmake -S "$root" -B "$root/build-tsan" -G Ninja -DCMAKE_C_FLAGS=-Werror -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+        -DSEAMOUNT_SANITIZE_THREADS=ON >/dev/null &&
+        cmake --build "$root/build-tsan" --parallel "$(nproc)" --target test_session test_vk_threads &&
+        TSAN_OPTIONS=ignore_noninstrumented_modules=1 run_tests build-tsan -R '^test_(session|vk_threads)\.lavapipe$'
+}
+
 configure_and_build build-test gcc g++ -DCMAKE_BUILD_TYPE=Release
 status=0
 if [[ "$mode" == quick ]]; then
@@ -73,7 +82,9 @@ run_tests build-test || status=1
 configure_and_build build-clang clang clang++ -DCMAKE_BUILD_TYPE=Release
 configure_and_build build-asan gcc g++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON
 run_tests build-asan -L unit || status=1
+races || status=1
 fuzz || status=1
 summary build-asan
+summary build-tsan
 summary build-test
 exit "$status"
