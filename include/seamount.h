@@ -366,6 +366,24 @@ typedef struct smt_device_info {
     const char *driver_info; /* the driver's own words about its version: "Mesa 25.0.7 (LLVM 15.0.6)" */
 } smt_device_info;
 
+typedef void (*smt_vulkan_fn)(void);
+
+/* A Vulkan device that the host program has made, and shares. Handles are Vulkan's own, which are pointers; they must outlive whatever is
+ * made with them. The struct and what it points to are read during the call. Nothing of it is ever destroyed, waited idle for, or changed.
+ * Needed: Vulkan 1.2, the features timelineSemaphore and shaderStorageBufferArrayDynamicIndexing, a queue that computes. What else
+ * the device was made with is used where kernels profit (16- and 8-bit storage, fp16, int8, ...). Only the named queue is submitted to. */
+typedef struct smt_host_device {
+    size_t struct_size;
+    smt_vulkan_fn get_instance_proc_addr; /* vkGetInstanceProcAddr; NULL: that of the system's Vulkan loader */
+    void *instance, *physical_device, *device, *queue;
+    uint32_t queue_family;
+    uint32_t api_version;    /* that the instance was made for: VkApplicationInfo.apiVersion */
+    const void *create_info; /* the VkDeviceCreateInfo that the device was made with, its pNext chain of features included */
+    /* Called around each use of the queue, on the thread that is inside the library; not nested. NULL, both: nobody else uses the queue. */
+    void (*lock)(void *user), (*unlock)(void *user);
+    void *user;
+} smt_host_device;
+
 /* What every Vulkan-using call shares. */
 typedef struct smt_device_options {
     size_t struct_size;
@@ -379,6 +397,9 @@ typedef struct smt_device_options {
      * devices that are processors, wave on all others. Each family has its own order of summation: results of the two differ by
      * rounding. SMT_INVALID for another word. */
     const char *kernels;
+    /* Compute on this device and look at no other: `devices` must be NULL then, and validation is the host's business. SMT_INVALID and
+     * SMT_UNSUPPORTED name what is wrong with it. NULL: the library makes its own. */
+    const smt_host_device *host;
 } smt_device_options;
 
 SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);

@@ -153,6 +153,20 @@ smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, c
     return SMT_OK;
 }
 
+smt_status smt_api_open_vulkan(const smt_device_options *options, smt_vk **out, smt_error *err) {
+    smt_vk_options vk_options = {.validation = options->validation, .callbacks = options->callbacks};
+    smt_host_device host;
+    *out = NULL;
+    if (options->host) {
+        SMT_TRY(smt_api_copy_options(&host, sizeof host, options->host, "smt_host_device", err));
+        if (options->devices && *options->devices)
+            return SMT_FAIL(err, SMT_INVALID, "smt_device_options names \"%.64s\" beside the host program's device",
+                            options->devices);
+        vk_options.host = &host;
+    }
+    return smt_vk_open(&vk_options, out, err);
+}
+
 smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *options, uint32_t *out_index, smt_error *err) {
     *out_index = 0;
     uint32_t n_caps = smt_vk_count(vk);

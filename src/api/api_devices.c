@@ -80,8 +80,7 @@ smt_status smt_device_list_create(const smt_device_options *options, smt_device_
     }
     if (status == SMT_OK) {
         list->options.shader_dir = shader_dir;
-        smt_vk_options vk_options = {.validation = known.validation, .callbacks = known.callbacks};
-        status = smt_vk_open(&vk_options, &list->vk, err);
+        status = smt_api_open_vulkan(&known, &list->vk, err);
     }
     if (status == SMT_OK) status = fill(list, err);
     if (status != SMT_OK) {

@@ -2,7 +2,7 @@
 #include "api/api_engine.h"
 
 static smt_status open_device(smt_engine *engine, const smt_device_options *given, smt_error *err) {
-    SMT_TRY(smt_vk_open(&(smt_vk_options){.validation = given->validation, .callbacks = given->callbacks}, &engine->vk, err));
+    SMT_TRY(smt_api_open_vulkan(given, &engine->vk, err));
     uint32_t index;
     SMT_TRY(smt_api_pick_device(engine->vk, given, &index, err));
     char why[256];

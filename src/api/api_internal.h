@@ -41,6 +41,8 @@ smt_status smt_api_choose_devices(const smt_caps *const *caps, uint32_t n_caps, 
 /* The same where exactly one device can be used: SMT_UNSUPPORTED when `wanted` names several. */
 smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, const char *wanted, uint32_t *out_index,
                                  smt_error *err);
+/* Vulkan as the options want it: an instance of our own, or the host program's device. */
+smt_status smt_api_open_vulkan(const smt_device_options *options, smt_vk **out, smt_error *err);
 /* smt_api_choose_device over the devices of `vk`; an automatic choice of a software device is told to the log. */
 smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *options, uint32_t *out_index, smt_error *err);
 

@@ -102,7 +102,7 @@ smt_status smt_kernels_compile(const smt_device_options *options, const char *mo
     smt_device_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_device_options", err));
     smt_vk *vk;
-    SMT_TRY(smt_vk_open(&(smt_vk_options){.validation = o.validation, .callbacks = o.callbacks}, &vk, err));
+    SMT_TRY(smt_api_open_vulkan(&o, &vk, err));
     uint32_t index;
     smt_vk_device *device = NULL;
     smt_status status = smt_api_pick_device(vk, &o, &index, err);

@@ -1,6 +1,7 @@
 /* vk.h: Vulkan for the rooms above, knowing nothing of models.
  *
  *   snapshot (vk_caps.c) -> choice (vk_choose.c, pure) -> device (vk_device.c) -> buffers, kernels, recordings, submissions
+ *   a device of the host program's (vk_host.c): its snapshot has only what the host enabled, all else is the same
  *
  * Invariants
  *   1. The loader is opened at run time; without it smt_vk_open says so (SMT_NO_VULKAN). One function table per device.
@@ -35,6 +36,7 @@ typedef struct smt_vk_options {
     bool
         validation; /* Khronos layer with synchronisation validation, where installed; messages go to log at SMT_LOG_VALIDATION */
     smt_callbacks callbacks;
+    const smt_host_device *host; /* complete; NULL: an instance of our own. Else it is the one device there is */
 } smt_vk_options;
 smt_status smt_vk_open(const smt_vk_options *options, smt_vk **out, smt_error *err);
 void smt_vk_close(smt_vk *vk); /* every device must be gone */

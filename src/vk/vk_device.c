@@ -82,10 +82,14 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     SMT_TRY(copy_option(&device->cache_dir, options ? options->cache_dir : NULL, err));
     SMT_TRY(copy_option(&device->shader_dir, options ? options->shader_dir : NULL, err));
     SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
-    SMT_TRY(create_device(device, physical->handle, err));
+    if (device->vk->host.device)
+        device->handle = device->vk->host.device;
+    else
+        SMT_TRY(create_device(device, physical->handle, err));
     SMT_TRY(smt_vk_load_device(device, err));
     device->loaded = true;
-    device->fn.GetDeviceQueue(device->handle, device->choice.queue_family, 0, &device->queue);
+    device->queue = device->vk->host.queue;
+    if (!device->queue) device->fn.GetDeviceQueue(device->handle, device->choice.queue_family, 0, &device->queue);
     if (device->caps.n_heaps) SMT_TRY(smt_vk_timeline_create(device, err));
     SMT_TRY(smt_vk_layouts_create(device, err));
     return smt_vk_pipeline_cache_open(device, err);
@@ -106,17 +110,25 @@ smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_
     return status;
 }
 
+/* A lost device has nothing left to wait for. On a host program's device, others' work is none of our business. */
+static void wait_for_work(smt_vk_device *device) {
+    if (device->vk->host.device)
+        smt_vk_wait(device, device->submitted, UINT64_MAX, NULL);
+    else
+        device->fn.DeviceWaitIdle(device->handle);
+}
+
 void smt_vk_device_destroy(smt_vk_device *device) {
     if (!device) return;
     const smt_vk_device_table *fn = &device->fn;
     if (device->loaded) {
-        if (device->submitted) fn->DeviceWaitIdle(device->handle); /* a lost device has nothing left to wait for */
+        if (device->submitted) wait_for_work(device);
         if (device->pipeline_cache) smt_vk_cache_save(device, NULL);
         fn->DestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
         fn->DestroySemaphore(device->handle, device->timeline, NULL);
         smt_vk_layouts_destroy(device);
     }
-    if (device->handle && fn->DestroyDevice) fn->DestroyDevice(device->handle, NULL);
+    if (device->handle && fn->DestroyDevice && !device->vk->host.device) fn->DestroyDevice(device->handle, NULL);
     smt_vk_glsl_free(device->glsl);
     smt_free(device->cache_dir);
     smt_free(device->shader_dir);

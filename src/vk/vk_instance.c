@@ -118,10 +118,13 @@ smt_status smt_vk_open_library(const char *library, const smt_vk_options *option
     *out = NULL;
     smt_vk *vk = smt_alloc(1, sizeof *vk);
     if (!vk) return SMT_FAIL(err, SMT_MEMORY, "out of memory opening Vulkan");
+    const smt_host_device *host = options ? options->host : NULL;
     if (options) vk->callbacks = options->callbacks;
+    if (host) vk->global.GetInstanceProcAddr = (PFN_vkGetInstanceProcAddr)host->get_instance_proc_addr;
     smt_status status = smt_vk_load_global(vk, library, err);
-    if (status == SMT_OK) status = create_instance(vk, options && options->validation, err);
-    if (status == SMT_OK) status = enumerate(vk, err);
+    if (status == SMT_OK && host) status = smt_vk_adopt(vk, host, err);
+    if (status == SMT_OK && !host) status = create_instance(vk, options && options->validation, err);
+    if (status == SMT_OK && !host) status = enumerate(vk, err);
     if (status == SMT_OK)
         *out = vk;
     else
@@ -136,7 +139,7 @@ smt_status smt_vk_open(const smt_vk_options *options, smt_vk **out, smt_error *e
 void smt_vk_close(smt_vk *vk) {
     if (!vk) return;
     if (vk->messenger) vk->fn.DestroyDebugUtilsMessengerEXT(vk->instance, vk->messenger, NULL);
-    if (vk->instance && vk->fn.DestroyInstance) vk->fn.DestroyInstance(vk->instance, NULL);
+    if (vk->instance && vk->fn.DestroyInstance && !vk->host.device) vk->fn.DestroyInstance(vk->instance, NULL);
     if (vk->library) smt_os_library_close(vk->library);
     smt_free(vk->physical);
     smt_free(vk);

@@ -43,7 +43,7 @@ static void store(void *table, size_t offset, PFN_vkVoidFunction function) {
     memcpy((char *)table + offset, &function, sizeof function);
 }
 
-smt_status smt_vk_load_global(smt_vk *vk, const char *library, smt_error *err) {
+static smt_status open_library(smt_vk *vk, const char *library, smt_error *err) {
     if (library) vk->library = smt_os_library_open(library);
     for (size_t i = 0; !library && !vk->library && i < SMT_COUNT(library_names); i++)
         vk->library = smt_os_library_open(library_names[i]);
@@ -52,6 +52,11 @@ smt_status smt_vk_load_global(smt_vk *vk, const char *library, smt_error *err) {
     void *symbol = smt_os_library_symbol(vk->library, "vkGetInstanceProcAddr");
     if (!symbol) return SMT_FAIL(err, SMT_NO_VULKAN, "the Vulkan loader lacks vkGetInstanceProcAddr");
     memcpy(&vk->global.GetInstanceProcAddr, &symbol, sizeof symbol);
+    return SMT_OK;
+}
+
+smt_status smt_vk_load_global(smt_vk *vk, const char *library, smt_error *err) {
+    if (!vk->global.GetInstanceProcAddr) SMT_TRY(open_library(vk, library, err)); /* a host program may have given its own */
     for (size_t i = 0; i < SMT_COUNT(global_entries); i++) {
         PFN_vkVoidFunction function = vk->global.GetInstanceProcAddr(NULL, global_entries[i].name);
         if (!function)

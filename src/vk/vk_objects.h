@@ -33,6 +33,7 @@ struct smt_vk {
     smt_vk_global_table global;
     smt_vk_instance_table fn;
     VkInstance instance;
+    smt_host_device host; /* borrowed handles; device NULL: instance and devices are our own */
     VkDebugUtilsMessengerEXT messenger;
     smt_callbacks callbacks;
     _Atomic uint32_t n_messages;
@@ -116,6 +117,8 @@ smt_status smt_vk_load_instance(smt_vk *vk, smt_error *err);
 smt_status smt_vk_load_device(smt_vk_device *device, smt_error *err);
 /* vk_caps.c */
 smt_status smt_vk_snapshot(const smt_vk *vk, VkPhysicalDevice physical, uint32_t index, smt_vk_facts *out, smt_error *err);
+/* vk_host.c */
+smt_status smt_vk_adopt(smt_vk *vk, const smt_host_device *host, smt_error *err); /* in place of an instance of our own */
 /* vk_debug.c */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))

@@ -30,7 +30,10 @@ smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uin
                          .pCommandBuffers = &recording->commands,
                          .signalSemaphoreCount = 1,
                          .pSignalSemaphores = &device->timeline};
+    const smt_host_device *host = &device->vk->host;
+    if (host->lock) host->lock(host->user);
     VkResult result = device->fn.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE);
+    if (host->unlock) host->unlock(host->user);
     if (!result) device->submitted = *out_value = value;
     smt_os_mutex_unlock(device->queue_mutex);
     if (result)
