@@ -620,9 +620,9 @@ typedef struct smt_observer_options {
 } smt_observer_options;
 
 /* Observes every token that the runner's sessions evaluate from now on (not those of smt_session_profile). A runner has one observer at a
- * time: SMT_INVALID for a second. The routing is recorded with the step, so single tokens slow down by under 2 %; prompts go in steps of
- * fewer tokens where one step's routing exceeds 64 MiB. Create and free it while no eval of the runner is under way, free it before the
- * runner. */
+ * time: SMT_INVALID for a second. The routing is copied in each step, which slows single tokens down by under 2 %; prompts of wide models
+ * go in shorter steps, as what one step captures has to fit 64 MiB. Create and free it while no eval of the runner is under way, and free
+ * it before the runner. */
 SMT_API smt_status smt_observer_create(smt_runner *runner, const smt_observer_options *options, smt_observer **out_observer,
                                        smt_error *err);
 SMT_API void smt_observer_free(smt_observer *observer);
@@ -675,13 +675,14 @@ typedef struct smt_routing_layer {
     double entropy;         /* of the experts' shares in the choices, bits; log2(n_experts) when all are equal */
     double busiest;         /* choices of the busiest expert over the mean of all; 1: equal */
     uint32_t n_unused;      /* experts never chosen */
-    /* How far the experts' true loads lie apart: their standard deviation over their mean, with what so few tokens scatter by chance taken
-     * off. 0: as even as chance; under 0.1 there is nothing to gain from knowing the loads. */
+    /* How far the experts' true loads lie apart: their standard deviation over their mean, with what so few tokens scatter by chance
+     * taken off. 0: as even as chance has it; below 0.1, or below `chance`, there is no skew to make use of. */
     double spread;
     /* Hit rates of a cache of c experts of this layer, 0 <= c <= n_experts: share of the choices found there. Over the tokens after
      * smt_routing_stats_hold, else all. NULL without caches. */
     const float *hits_lru;    /* [n_experts + 1] the least recently used expert makes room */
     const float *hits_static; /* [n_experts + 1] it always holds those that were most often chosen before the hold */
+    double chance;            /* the spread that so few tokens may show (3 standard deviations) although all experts are equal */
 } smt_routing_layer;
 
 /* Counts for tokens of such a model (the shape is copied). `caches`: hit rates too, which cost some 50 us a token of 58 layers. */
