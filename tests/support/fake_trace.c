@@ -124,7 +124,7 @@ static void choose(smt_fake_trace *f, uint32_t layer) {
             again ? former[smt_test_next(&f->random) % o->n_used] : draw_expert(f, f->sums + (size_t)layer * o->n_experts);
         if (is_taken(chosen, k, expert) || !(open >> expert / (o->n_experts / o->n_groups) & 1)) continue;
         chosen[k] = (uint16_t)expert;
-        weights[k] = 1.0f / (float)(1 + k); /* largest first */
+        weights[k] = smt_test_uniform(&f->random, 0.9f, 1) / (float)(1 + k); /* largest first */
         k++;
     }
 }

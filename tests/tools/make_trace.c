@@ -1,6 +1,8 @@
 /* make_trace.c: writes a synthetic routing trace, for trying the viewer and `seamount trace report` by hand.
  *
- *     make_trace OUT.trace [TOKENS [SHAPE [SKEW [REPEAT]]]]     SHAPE: v3 (the default), v2-lite or tiny; see fake_trace.h */
+ *     make_trace OUT.trace [TOKENS [SHAPE [SKEW [REPEAT]]]]     SHAPE: v3 (the default), v2-lite or tiny; see fake_trace.h
+ *
+ * tests/data/small.trace, a seed for the fuzzer, is 40 tokens of the shape tiny. */
 #include "fake_trace.h"
 
 static const struct {
