@@ -99,7 +99,8 @@ static void fill(const smt_run_observer *o, const smt_run_row *row, uint32_t at,
     for (uint32_t l = 0; l < o->model.n_moe; l++) {
         const int32_t *ids = (const int32_t *)(const void *)(capture + smt_graph_capture_ids(m, bucket, l)) + (size_t)at * used;
         const uint8_t *from = capture + smt_graph_capture_weights(m, bucket, l) + sizeof(float) * at * used;
-        for (uint32_t k = 0; k < used; k++) experts[l * used + k] = (uint16_t)ids[k];
+        for (uint32_t k = 0; k < used; k++) /* where scores are NaN, ids may be anything */
+            experts[l * used + k] = (uint16_t)((uint32_t)ids[k] < m->n_experts ? ids[k] : 0);
         memcpy(weights + (size_t)l * used, from, sizeof(float) * used);
     }
     to->id = row->token;
