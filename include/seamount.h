@@ -569,6 +569,155 @@ typedef struct smt_profile {
 SMT_API smt_status smt_session_profile(smt_session *session, const int32_t *tokens, uint32_t n_tokens, smt_profile *profile,
                                        smt_error *err);
 
+/* ---- routing: observer, traces, statistics ------------------------------------------------------------------------- */
+
+/* Which experts every token went to: live (smt_observer), in a file (smt_trace_writer, smt_trace), counted (smt_routing_stats). All
+ * three speak of the same two structs. Neither traces nor statistics need the model or Vulkan. */
+
+/* Where experts lie: the device that computes them, and the kind of memory. */
+typedef struct smt_trace_place {
+    uint32_t device;  /* index into smt_trace_model.devices */
+    const char *tier; /* from fast to slow "device", "device+host", "host", "file" */
+} smt_trace_place;
+
+/* A layer with routed experts. */
+typedef struct smt_trace_layer {
+    uint32_t layer;         /* block number from 0, layers without routed experts counted */
+    uint64_t expert_bytes;  /* of one routed expert: gate, up and down */
+    uint64_t shared_bytes;  /* of the shared experts together; 0: none */
+    const uint16_t *places; /* [n_experts], indices into smt_trace_model.places */
+} smt_trace_layer;
+
+/* What does not change from token to token. */
+typedef struct smt_trace_model {
+    size_t struct_size;
+    const char *name, *architecture;                /* never NULL; name may be "" */
+    uint32_t n_layers, n_experts, n_used, n_shared; /* n_used routed experts a token and layer; dense models: 0 */
+    uint32_t n_groups, n_groups_used;               /* expert e is in group e / (n_experts / n_groups); 1: no groups */
+    uint32_t n_ctx;                                 /* positions a session may hold */
+    uint64_t cache_bytes;                           /* of the key-value cache, a token */
+    uint32_t n_devices, n_places, n_moe;
+    const char *const *devices;    /* [n_devices], names */
+    const smt_trace_place *places; /* [n_places] */
+    const smt_trace_layer *layers; /* [n_moe], in ascending layer */
+} smt_trace_model;
+
+/* Parts of a step, which add up to the time since the step before. */
+typedef enum smt_trace_phase {
+    SMT_PHASE_BETWEEN, /* from the end of the runner's former step: sampling, and whatever the caller does; 0 for the first */
+    SMT_PHASE_PREPARE, /* inputs written; what has to be compiled and recorded the first time */
+    SMT_PHASE_DEVICE,  /* submitted until done */
+    SMT_PHASE_READ,    /* results copied */
+    SMT_PHASE_COUNT
+} smt_trace_phase;
+
+/* One token that went through the model, a prompt's or a generated one (which shows here when it is evaluated itself). */
+typedef struct smt_trace_token {
+    size_t struct_size;
+    uint64_t number;                /* from 0, in the order of evaluation; numbers are missing where tokens were dropped */
+    int32_t id;                     /* of the vocabulary */
+    uint32_t session;               /* slot of the runner, from 0 */
+    uint32_t index;                 /* in its session; grows by 1 but for rewinds */
+    int32_t position;               /* rotary position */
+    uint32_t step, step_tokens;     /* tokens of one step were computed together and share its times; step_tokens: their number */
+    double end_s;                   /* when the step ended, seconds since the observer was made */
+    float phase_s[SMT_PHASE_COUNT]; /* seconds of the step's parts */
+    const float *device_s;          /* [n_devices], seconds that each device worked in the step; NULL for writing: zeros */
+    const char *text;               /* what smt_token_text says, NUL-terminated besides; NULL with 0 bytes: not known */
+    size_t text_bytes;
+    const uint16_t *experts; /* [n_moe, n_used], largest selection score first */
+    const float *weights;    /* [n_moe, n_used], the factor of each expert's output; traces round them to half precision */
+} smt_trace_token;
+
+/* -- observer: live. The runner puts each token into a ring and never waits: when the ring is full the token is dropped and counted. */
+
+typedef struct smt_observer smt_observer;
+
+typedef struct smt_observer_options {
+    size_t struct_size;
+    uint32_t
+        capacity; /* tokens the ring holds; 0: 1024, or as many as fit 64 MiB where that is less. Rounded up to a power of two. */
+    const smt_tokenizer *tokenizer; /* gives the tokens' texts, on the polling thread; must outlive the observer; NULL: none */
+} smt_observer_options;
+
+/* Observes every token that the runner's sessions evaluate from now on (not those of smt_session_profile). A runner has one observer at a
+ * time: SMT_INVALID for a second. The routing is copied in each step, which slows single tokens down by under 2 %; prompts of wide models
+ * go in shorter steps, as what one step captures has to fit 64 MiB. Create and free it while no eval of the runner is under way, and free
+ * it before the runner. */
+SMT_API smt_status smt_observer_create(smt_runner *runner, const smt_observer_options *options, smt_observer **out_observer,
+                                       smt_error *err);
+SMT_API void smt_observer_free(smt_observer *observer);
+/* Owned by the observer. Thread-safe. */
+SMT_API const smt_trace_model *smt_observer_model(const smt_observer *observer);
+/* The oldest token not yet taken, valid until the next call; NULL: none waits. Never blocks. May be called while evals run on another
+ * thread; by one thread at a time. */
+SMT_API const smt_trace_token *smt_observer_next(smt_observer *observer);
+/* Tokens lost so far because the ring was full. Thread-safe. */
+SMT_API uint64_t smt_observer_dropped(const smt_observer *observer);
+
+/* -- trace files: compressed and checksummed in chunks; what a cut or damaged file still holds can be read. src/trace/trace.h specifies
+ * the format. */
+
+typedef struct smt_trace_writer smt_trace_writer;
+/* The file grows beside `path` under a name of its own and takes its place by the commit; readers understand an unfinished one. The model
+ * is copied. SMT_INVALID names what is out of range in it, SMT_IO path and cause. One thread at a time. */
+SMT_API smt_status smt_trace_writer_create(const char *path, const smt_trace_model *model, smt_trace_writer **out_writer,
+                                           smt_error *err);
+/* Everything is copied. Numbers must grow; SMT_INVALID also for an expert out of range. */
+SMT_API smt_status smt_trace_writer_add(smt_trace_writer *writer, const smt_trace_token *token, smt_error *err);
+/* Ends the file; afterwards only the free remains. `dropped`: tokens that the observer lost. */
+SMT_API smt_status smt_trace_writer_commit(smt_trace_writer *writer, uint64_t dropped, smt_error *err);
+/* Without a commit: `path` is untouched and the unfinished file gone. */
+SMT_API void smt_trace_writer_free(smt_trace_writer *writer);
+
+typedef struct smt_trace smt_trace;
+/* Reads the model and where the chunks lie. SMT_FORMAT: no trace, or not even its model is whole; SMT_UNSUPPORTED: a later version's.
+ * Any bytes are safe to open. One thread at a time for each handle. */
+SMT_API smt_status smt_trace_open(const char *path, smt_trace **out_trace, smt_error *err);
+SMT_API void smt_trace_free(smt_trace *trace);
+SMT_API const smt_trace_model *smt_trace_get_model(const smt_trace *trace);
+SMT_API uint64_t smt_trace_count(const smt_trace *trace);   /* tokens held */
+SMT_API uint64_t smt_trace_dropped(const smt_trace *trace); /* by the observer; 0 where the file's end is missing */
+/* NULL for a whole file, else what is wrong: "cut off after 1234 tokens". Then fewer tokens are held than were recorded. */
+SMT_API const char *smt_trace_damage(const smt_trace *trace);
+/* Token `index` of those held, valid until the next call. Neighbours come from a decompressed chunk (about 6 us for 58 layers of 8
+ * experts); a jump decompresses one (0.4 ms). SMT_INVALID beyond the end, SMT_FORMAT where the chunk is damaged: its tokens are
+ * lost, others are not. */
+SMT_API smt_status smt_trace_get(smt_trace *trace, uint64_t index, const smt_trace_token **out_token, smt_error *err);
+
+/* -- statistics, over tokens of either source */
+
+typedef struct smt_routing_stats smt_routing_stats;
+
+typedef struct smt_routing_layer {
+    uint32_t layer;         /* block number */
+    const uint64_t *counts; /* [n_experts], how often chosen */
+    const double *weights;  /* [n_experts], sums of their weights */
+    double entropy;         /* of the experts' shares in the choices, bits; log2(n_experts) when all are equal */
+    double busiest;         /* choices of the busiest expert over the mean of all; 1: equal */
+    uint32_t n_unused;      /* experts never chosen */
+    /* How far the experts' true loads lie apart: their standard deviation over their mean, with what so few tokens scatter by chance
+     * taken off. 0: as even as chance has it; below 0.1, or below `chance`, there is no skew to make use of. */
+    double spread;
+    /* Hit rates of a cache of c experts of this layer, 0 <= c <= n_experts: share of the choices found there. Over the tokens after
+     * smt_routing_stats_hold, else all. NULL without caches. */
+    const float *hits_lru;    /* [n_experts + 1] the least recently used expert makes room */
+    const float *hits_static; /* [n_experts + 1] it always holds those that were most often chosen before the hold */
+    double chance;            /* the spread that so few tokens may show (3 standard deviations) although all experts are equal */
+} smt_routing_layer;
+
+/* Counts for tokens of such a model (the shape is copied). `caches`: hit rates too, which cost 0.1 ms a token of 58 layers of 8 out of 256. */
+SMT_API smt_status smt_routing_stats_create(const smt_trace_model *model, bool caches, smt_routing_stats **out_stats,
+                                            smt_error *err);
+SMT_API void smt_routing_stats_free(smt_routing_stats *stats);
+/* SMT_INVALID for an expert out of range. One thread at a time, as the next two. */
+SMT_API smt_status smt_routing_stats_add(smt_routing_stats *stats, const smt_trace_token *token, smt_error *err);
+/* Hit rates are measured from here on: on tokens that had no say in what the static cache holds. */
+SMT_API void smt_routing_stats_hold(smt_routing_stats *stats);
+SMT_API uint64_t smt_routing_stats_tokens(const smt_routing_stats *stats);
+/* Of the index-th layer with routed experts, valid until the next add; NULL beyond the last. */
+SMT_API const smt_routing_layer *smt_routing_stats_layer(smt_routing_stats *stats, uint32_t index);
+
 /* ---- sampling ----------------------------------------------------------------------------------------------------- */
 
 typedef struct smt_sampler smt_sampler;

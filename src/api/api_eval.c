@@ -74,7 +74,7 @@ static smt_status take_parts(smt_runner *runner, const smt_batch_entry *entries,
         if (status != SMT_OK) return status;
         b->n_parts = i + 1;
         b->n_tokens += b->parts[i].eval.n_tokens;
-        if (captures(&b->parts[i])) b->limit = smt_min_u32(b->limit, b->run->capture_rows);
+        if (captures(&b->parts[i]) || smt_run_is_watched(b->run)) b->limit = smt_min_u32(b->limit, b->run->capture_rows);
     }
     b->limit = (uint32_t)smt_min_u64(b->limit, b->n_tokens);
     b->rows = smt_alloc(b->limit, sizeof *b->rows);

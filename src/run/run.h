@@ -8,6 +8,7 @@
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
  *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
  *   run_stats.c    a step taken apart: how long each layer takes
+ *   run_observe.c  the routing of every step, for whoever looks on; run_facts.c: what he is told of the model
  *
  * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
 #ifndef SMT_RUN_H
@@ -16,6 +17,7 @@
 #include "kv/kv.h"
 #include "load/load.h"
 #include "os/os.h"
+#include "trace/trace.h"
 
 #include <stdatomic.h>
 
@@ -104,6 +106,7 @@ typedef struct smt_run_pace {
     uint32_t alarm[2]; /* raised by a submission near the cap, sinking with each of the others */
 } smt_run_pace;
 
+typedef struct smt_run_observer smt_run_observer;
 typedef struct smt_run {
     smt_run_model *model; /* borrowed */
     smt_run_options options;
@@ -119,6 +122,7 @@ typedef struct smt_run {
     uint32_t capture_rows; /* rows of one step that captures hidden states or routing */
     bool split;            /* partial results of the split attention fit its scratch */
     atomic_bool cancel;
+    smt_run_observer *observer; /* borrowed: it puts itself here; NULL: nobody looks on */
 } smt_run;
 
 /* Resolves defaults in options (0: default) against the model. */
@@ -146,7 +150,7 @@ typedef struct smt_run_row {
 } smt_run_row;
 
 /* One step of n rows, of any slots; those of a slot stand together, with ascending index. The caller keeps n within
- * options.n_batch, or capture_rows if one row has a capture, and the rows with `out` within logits_rows. */
+ * options.n_batch, or capture_rows if one row has a capture or the run is watched, and the rows with `out` within logits_rows. */
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err);
 /* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
 uint32_t smt_run_bucket(uint32_t n);
@@ -161,6 +165,26 @@ typedef smt_status (*smt_run_bytes_fn)(void *user, void *bytes, uint64_t n, smt_
  * piece; or has `each` give them, and the slot must hold blocks for them then. */
 smt_status smt_run_move_rows(smt_run *run, uint32_t slot, uint32_t length, bool to_device, smt_run_bytes_fn each, void *user,
                              smt_error *err);
+
+/* ---- somebody looks on (run_observe.c) ---- */
+
+/* As smt_observer of seamount.h has it; one for each runner. */
+smt_status smt_run_observer_create(smt_run *run, uint32_t capacity, smt_run_observer **out, smt_error *err);
+void smt_run_observer_free(smt_run_observer *observer);
+const smt_trace_model *smt_run_observer_model(const smt_run_observer *observer);
+const smt_trace_token *smt_run_observer_next(smt_run_observer *observer);
+uint64_t smt_run_observer_dropped(const smt_run_observer *observer);
+
+/* Each step captures its routing for the observer. */
+static inline bool smt_run_is_watched(const smt_run *run) { return run->observer && run->model->model->n_experts; }
+typedef struct smt_run_times {
+    double begin, submit, done; /* of a step, by smt_os_seconds */
+} smt_run_times;
+/* The rows of a step that has just been read back, with its captures (NULL for a dense model). */
+void smt_run_observe(smt_run_observer *observer, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
+                     const uint8_t *capture);
+/* What traces say of the model (run_facts.c); arrays lie in the arena, texts are the model's and the device's own. */
+smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err);
 
 /* ---- a step taken apart (run_stats.c) ---- */
 

@@ -65,8 +65,8 @@ typedef struct wishes {
     bool logits, hidden, routing;
 } wishes;
 
-static wishes collect(const smt_run_row *rows, uint32_t n) {
-    wishes w = {0};
+static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
+    wishes w = {.routing = smt_run_is_watched(run)};
     for (uint32_t r = 0; r < n; r++) {
         const smt_run_capture *c = rows[r].capture;
         w.n_out += rows[r].out;
@@ -77,23 +77,25 @@ static wishes collect(const smt_run_row *rows, uint32_t n) {
     return w;
 }
 
-static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint32_t n, uint32_t bucket, smt_error *err) {
+static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
+                               smt_error *err) {
     const smt_model *m = run->model->model;
     const uint8_t *logits = NULL, *captured = NULL;
-    const wishes w = collect(rows, n);
+    const wishes w = collect(run, rows, n);
     if (w.logits) SMT_TRY(readback(run, &run->plan.logits, &logits, err));
     if (w.hidden || w.routing) SMT_TRY(readback(run, &run->plan.capture, &captured, err));
     size_t row_bytes = m->n_vocab * sizeof(float);
     for (uint32_t r = 0, out = 0; r < n; r++) {
         if (rows[r].out && rows[r].logits) memcpy(rows[r].logits, logits + out * row_bytes, row_bytes);
         out += rows[r].out;
-        if (rows[r].capture) copy_capture(m, &rows[r], r, bucket, captured);
+        if (rows[r].capture) copy_capture(m, &rows[r], r, smt_run_bucket(n), captured);
     }
+    if (run->observer) smt_run_observe(run->observer, rows, n, times, captured);
     return SMT_OK;
 }
 
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err) {
-    const wishes w = collect(rows, n);
+    const wishes w = collect(run, rows, n);
     uint32_t out_rows = w.n_out ? smt_run_bucket(w.n_out) : 0;
     smt_graph_shape shape = smt_run_make_shape(run, smt_run_bucket(n), out_rows, w.hidden, w.routing);
     SMT_TRY(smt_run_shape(run, &shape, out, err));
@@ -102,10 +104,13 @@ smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_
 
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
     smt_run_plan_entry *entry;
+    smt_run_times times = {.begin = smt_os_seconds()};
     SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
+    times.submit = smt_os_seconds();
     uint64_t value;
     smt_status status = smt_run_submit(run, entry, SUBMISSIONS, &value, err);
     smt_status waited = smt_run_wait(run, UINT64_MAX, status == SMT_OK ? err : NULL);
     if (status != SMT_OK || waited != SMT_OK) return status == SMT_OK ? waited : status;
-    return read_results(run, rows, n, smt_run_bucket(n), err);
+    times.done = smt_os_seconds();
+    return read_results(run, rows, n, &times, err);
 }

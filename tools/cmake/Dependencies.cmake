@@ -15,6 +15,7 @@ smt_pkg(utf8proc libutf8proc libutf8proc-dev)
 smt_pkg(jansson jansson libjansson-dev)
 smt_pkg(libedit libedit libedit-dev)
 smt_pkg(xxhash libxxhash libxxhash-dev)
+smt_pkg(zstd libzstd libzstd-dev)
 
 # Headers alone: the loader itself is opened at run time.
 find_path(SMT_VULKAN_INCLUDE vulkan/vulkan.h)
