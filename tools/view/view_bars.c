@@ -23,7 +23,7 @@ static void state_words(const view_app *app, char *words, size_t capacity) {
         snprintf(words, capacity, "%s", app->source.status);
     else if (play->paused)
         snprintf(words, capacity, "paused");
-    else if (app->source.live && play->follow)
+    else if (app->source.live && view_current(app) + 1 == app->model.n_tokens)
         snprintf(words, capacity, app->source.ended ? "live, ended" : "live");
     else
         snprintf(words, capacity, "%g tokens/s", play->speed);

@@ -15,7 +15,7 @@ typedef struct gauge {
 static void paint_bar(view_app *app, view_rect column, view_rect row, double share, uint32_t colour, const char *words) {
     int height = view_line_height(&app->font, FACE_SMALL), pad = view_px(&app->layout, 4);
     int thick = row.h < view_px(&app->layout, 7) ? row.h : view_px(&app->layout, 7);
-    bool numbers = row.h >= height;
+    bool numbers = row.h >= height && column.w > view_px(&app->layout, 70);
     view_rect box = {column.x, row.y + (row.h - thick) / 2, column.w, thick};
     if (numbers) box.w -= view_px(&app->layout, 36);
     share = share < 0 ? 0 : share > 1 ? 1 : share;
@@ -42,8 +42,9 @@ static void paint_layer(view_app *app, const view_pane *pane, const gauge gauges
 void view_paint_gauges(view_app *app, const view_pane *pane) {
     view_rect r = pane->gauges, before = app->canvas.clip;
     int axis = pane->axis.h, half = (r.w - view_px(&app->layout, 14)) / 2;
-    gauge gauges[2] = {{{r.x, r.y + axis, half, r.h - axis}, "evenness"},
-                       {{r.x + r.w - half, r.y + axis, half, r.h - axis}, "busiest"}};
+    bool narrow = half < view_text_width(&app->font, FACE_SMALL, "evenness");
+    gauge gauges[2] = {{{r.x, r.y + axis, half, r.h - axis}, narrow ? "even" : "evenness"},
+                       {{r.x + r.w - half, r.y + axis, half, r.h - axis}, narrow ? "top" : "busiest"}};
     for (int i = 0; i < 2; i++)
         view_text_in(&app->canvas, &app->font, FACE_SMALL,
                      (view_rect){gauges[i].column.x, r.y, half, axis - view_px(&app->layout, 3)}, ALIGN_LEFT, app->palette.faint,

@@ -14,7 +14,8 @@ enum {
     TITLE = 22,
     AXIS = 18,
     GUTTER = 30,
-    GAUGES = 220,
+    GAUGES = 100, /* at least; up to GAUGES_MOST of what the cells leave */
+    GAUGES_MOST = 330,
     TEXT_LEAST = 132,
     CELL_MOST_W = 34,
     CELL_MOST_H = 40,
@@ -24,7 +25,7 @@ enum {
 static int least(int a, int b) { return a < b ? a : b; }
 static int most(int a, int b) { return a > b ? a : b; }
 
-static int group_gap_of(int pitch) { return pitch >= 12 ? pitch / 3 : pitch >= 3 ? 3 : 1; }
+static int group_gap_of(int pitch) { return pitch >= 12 ? pitch / 3 : pitch >= 3 ? 2 : 1; }
 
 static uint32_t group_size_of(const smt_trace_model *shape) {
     return shape->n_groups > 1 ? shape->n_experts / shape->n_groups : shape->n_experts ? shape->n_experts : 1;
@@ -56,7 +57,7 @@ static void clamp_camera(view_camera *camera, int total, int seen, double *at) {
 static void divide(view_pane *pane, const view_layout *layout, const smt_trace_model *shape, bool gauges, view_camera *camera) {
     view_rect r = pane->rect;
     int title = view_px(layout, TITLE), axis = view_px(layout, AXIS), gutter = view_px(layout, GUTTER);
-    int gauge_w = gauges && r.w > view_px(layout, GAUGES) * 3 ? view_px(layout, GAUGES) : 0;
+    int gauge_w = gauges && r.w > view_px(layout, GAUGES_MOST) ? view_px(layout, GAUGES) : 0;
     int shared = shape->n_shared && shape->n_moe ? view_px(layout, 14) : 0;
     int left = r.x + gutter + shared + (shared ? view_px(layout, 6) : 0);
     int w = r.x + r.w - gauge_w - left, h = r.h - title - axis, x, y;
@@ -77,7 +78,9 @@ static void divide(view_pane *pane, const view_layout *layout, const smt_trace_m
     pane->gutter = (view_rect){r.x, pane->cells.y, gutter, pane->cells.h};
     pane->shared = (view_rect){r.x + gutter, pane->cells.y, shared, pane->cells.h};
     int gauge_x = left + pane->cells.w + view_px(layout, 18);
-    if (gauge_w) pane->gauges = (view_rect){gauge_x, pane->axis.y, least(r.x + r.w - gauge_x, gauge_w * 2), axis + pane->cells.h};
+    if (gauge_w)
+        pane->gauges =
+            (view_rect){gauge_x, pane->axis.y, least(r.x + r.w - gauge_x, view_px(layout, GAUGES_MOST)), axis + pane->cells.h};
     clamp_camera(camera, pane->total_w, pane->cells.w, &camera->x);
     clamp_camera(camera, pane->total_h, pane->cells.h, &camera->y);
     pane->off_x = (int)(camera->x * pane->total_w);

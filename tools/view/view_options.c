@@ -143,6 +143,11 @@ static void print_help(void) {
     printf("\nEach can be set in the environment: --ctx-size as SEAMOUNT_CTX_SIZE. H in the window lists its keys.\n");
 }
 
+static void print_version(void) {
+    uint32_t version = smt_version();
+    printf("seamount-view %u.%u.%u\n", version / 10000, version / 100 % 100, version % 100);
+}
+
 static const row *find(const char *word, const char **value) {
     *value = NULL;
     for (int i = 0; i < N_ROWS; i++) {
@@ -197,7 +202,7 @@ bool view_options_read(int argc, char **argv, view_options *options, int *exit_s
     *exit_status = VIEW_DONE;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) return print_help(), false;
-        if (!strcmp(argv[i], "--version")) return printf("seamount-view %u\n", smt_version()), false;
+        if (!strcmp(argv[i], "--version")) return print_version(), false;
     }
     *exit_status = VIEW_WRONG;
     return read_environment(options) && read_words(argc, argv, options) && consistent(options);
