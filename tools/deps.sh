@@ -2,8 +2,8 @@
 # Installs what seamount needs to be built, on Debian and Ubuntu, through the system's package manager; only what is missing.
 #
 #   tools/deps.sh            compilers, libraries, a software Vulkan driver
-#   tools/deps.sh --tests    also what only the tests use: a second driver, clang and its sanitizers, a screen without
-#                            a screen for the viewer
+#   tools/deps.sh --tests    also what only the tests use: a second driver, clang and its sanitizers, a virtual
+#                            screen for the viewer
 #   tools/deps.sh --newer-mesa FOLDER    on Debian 12: unpacks Mesa from its backports into FOLDER, beside the system's own, so that two
 #                            ages of the software driver can be tested; installs nothing and leaves the package sources alone
 set -euo pipefail

@@ -42,8 +42,7 @@ void view_paint_header(view_app *app) {
     snprintf(position, sizeof position, "token %s of %s", now, all);
     int right = view_text_in(&app->canvas, &app->font, FACE_BODY, row, ALIGN_RIGHT, app->palette.text, position);
     row.w -= right + view_px(&app->layout, 16);
-    uint32_t colour = app->playing.paused ? app->palette.accent : app->palette.dim;
-    if (app->palette.light && app->playing.paused) colour = app->palette.more;
+    uint32_t colour = app->playing.paused ? app->palette.mark : app->palette.dim;
     row.w -= view_text_in(&app->canvas, &app->font, FACE_BODY, row, ALIGN_RIGHT, colour, words) + view_px(&app->layout, 16);
     const char *name = *shape->name ? shape->name : *shape->architecture ? shape->architecture : "model";
     int left = view_text_in(&app->canvas, &app->font, FACE_BOLD, row, ALIGN_LEFT, app->palette.text, name);
@@ -67,7 +66,7 @@ void view_paint_timeline(view_app *app) {
     view_round(&app->canvas, (view_rect){track.x, track.y, x - track.x, track.h}, track.h / 2, app->palette.faint);
     if (app->token != NOTHING) {
         int at = track.x + (int)((double)track.w * app->token / (n > 1 ? n - 1 : 1));
-        view_fill(&app->canvas, (view_rect){at - 1, track.y - 3, 3, track.h + 6}, app->palette.more);
+        view_fill(&app->canvas, (view_rect){at - 1, track.y - 3, 3, track.h + 6}, app->palette.mark);
     }
     int knob = view_px(&app->layout, 6);
     view_round(&app->canvas, (view_rect){x - knob, track.y + track.h / 2 - knob, 2 * knob, 2 * knob}, knob, app->palette.accent);

@@ -113,7 +113,7 @@ static void expert_card(writer *w) {
     line(w, FACE_BOLD, app->palette.text, text, NULL);
     expert_figures(w, (uint32_t)moe);
     w->rect.y += view_px(&app->layout, 6), w->rect.h -= view_px(&app->layout, 6);
-    line(w, FACE_SMALL, app->palette.text, "Tokens that gave it most weight, and one place each", NULL);
+    line(w, FACE_SMALL, app->palette.text, "Its tokens by weight, each with an example", NULL);
     uint32_t n = collect_uses(app, (uint32_t)moe, app->expert, &uses);
     for (uint32_t i = 0; i < n && i < 24; i++) {
         context_of(app, uses[i].token, words, sizeof words);

@@ -237,7 +237,7 @@ static void paint_path(const painter *p) {
     for (uint32_t l = 0; l < p->model->shape->n_moe; l++) {
         view_rect r = view_cell(p->pane, p->model->shape->layers[l].layer, strongest(p->model, app->token, l));
         double x = r.x + r.w / 2.0, y = r.y + r.h / 2.0;
-        if (l > 0) view_line(&app->canvas, x0, y0, x, y, width, app->palette.accent);
+        if (l > 0) view_line(&app->canvas, x0, y0, x, y, width, app->palette.mark);
         x0 = x, y0 = y;
     }
 }
@@ -247,7 +247,7 @@ static void paint_marks(const painter *p) {
     int thick = app->layout.scale >= 1.5 ? 2 : 1;
     if (app->layer != NOTHING && app->expert != NOTHING && app->layer < p->pane->n_layers) {
         view_rect r = view_cell(p->pane, app->layer, app->expert);
-        view_frame(&app->canvas, view_inset(r, -2 * thick, -2 * thick), 2 * thick, app->palette.accent);
+        view_frame(&app->canvas, view_inset(r, -2 * thick, -2 * thick), 2 * thick, app->palette.mark);
     }
     const view_pane *pane;
     uint32_t layer, expert;

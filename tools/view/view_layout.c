@@ -14,8 +14,10 @@ enum {
     TITLE = 22,
     AXIS = 18,
     GUTTER = 30,
-    GAUGES = 100, /* at least; up to GAUGES_MOST of what the cells leave */
-    GAUGES_MOST = 330,
+    GAUGES = 200, /* what they need for numbers; narrow where the cells would be small: */
+    GAUGES_LEAST = 100,
+    GAUGES_MOST = 330, /* of what the cells leave */
+    CELL_SMALL = 8,
     TEXT_LEAST = 132,
     CELL_MOST_W = 34,
     CELL_MOST_H = 40,
@@ -53,14 +55,22 @@ static void clamp_camera(view_camera *camera, int total, int seen, double *at) {
     *at = *at < 0 ? 0 : *at > last ? last : *at;
 }
 
+/* Breadth kept free for the gauges of a pane whose cells may take `w` with them. */
+static int gauges_breadth(const view_layout *layout, const smt_trace_model *shape, int w, int h) {
+    int x, y, wide = view_px(layout, GAUGES);
+    if (w < view_px(layout, GAUGES_MOST)) return 0;
+    fit(shape, layout->scale, w - wide, h, &x, &y);
+    return x >= view_px(layout, CELL_SMALL) ? wide : view_px(layout, GAUGES_LEAST);
+}
+
 /* Divides a pane's rectangle. Margins, title and axis are outside of what zooms and pans. */
 static void divide(view_pane *pane, const view_layout *layout, const smt_trace_model *shape, bool gauges, view_camera *camera) {
     view_rect r = pane->rect;
     int title = view_px(layout, TITLE), axis = view_px(layout, AXIS), gutter = view_px(layout, GUTTER);
-    int gauge_w = gauges && r.w > view_px(layout, GAUGES_MOST) ? view_px(layout, GAUGES) : 0;
     int shared = shape->n_shared && shape->n_moe ? view_px(layout, 14) : 0;
     int left = r.x + gutter + shared + (shared ? view_px(layout, 6) : 0);
-    int w = r.x + r.w - gauge_w - left, h = r.h - title - axis, x, y;
+    int h = r.h - title - axis, x, y;
+    int gauge_w = gauges ? gauges_breadth(layout, shape, r.x + r.w - left, h) : 0, w = r.x + r.w - gauge_w - left;
     fit(shape, layout->scale, w, h, &x, &y);
     x = (int)fmin(round(x * camera->zoom), fmax(x, ZOOM_MOST * layout->scale));
     y = (int)fmin(round(y * camera->zoom), fmax(y, ZOOM_MOST * layout->scale));

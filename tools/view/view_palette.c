@@ -17,12 +17,12 @@ static void ground(view_palette *p) {
     if (p->light) {
         p->back = 0xfffbfaf8, p->panel = 0xfff3f1ed, p->line = 0xffdedad2;
         p->text = 0xff1f2328, p->dim = 0xff5f6670, p->faint = 0xff9a9fa8;
-        p->accent = 0xffffd24d, p->on_accent = 0xff1f2328;
+        p->accent = 0xffffd24d, p->on_accent = 0xff1f2328, p->mark = 0xffb8320a;
         p->shared = 0xff9aa0a8, p->dense = 0xffe6e3dc;
     } else {
         p->back = 0xff0e1116, p->panel = 0xff151a21, p->line = 0xff272e38;
         p->text = 0xffe7eaef, p->dim = 0xff98a1b0, p->faint = 0xff5d6675;
-        p->accent = 0xffffd166, p->on_accent = 0xff14161a;
+        p->accent = 0xffffd166, p->on_accent = 0xff14161a, p->mark = 0xffffd166;
         p->shared = 0xff7d8695, p->dense = 0xff1c222b;
     }
     p->more = p->safe ? 0xffe69f00 : 0xffff8f4a;

@@ -13,7 +13,8 @@
 typedef struct view_palette {
     bool light, safe;
     uint32_t back, panel, line, text, dim, faint; /* from the window's ground to its lettering */
-    uint32_t accent, on_accent;                   /* the current token, the playhead, what is selected */
+    uint32_t accent, on_accent;                   /* the current token and the playhead */
+    uint32_t mark;                                /* what is selected, the path of a token */
     uint32_t more, less;                          /* the two sides of a difference */
     uint32_t shared, dense;
     uint32_t phases[SMT_PHASE_COUNT];

@@ -15,9 +15,10 @@ static view_rect lines_rect(const view_app *app) {
     return (view_rect){r.x + margin, r.y + head, r.w - 2 * margin, n * line_height(app)};
 }
 
-/* The first line shown: the shown token's line is kept in the lower third, or all is shown where it fits. */
+/* The first line shown: the current token's line is kept in the lower third, or all is shown where it fits. A selected token moves
+ * nothing: it was seen when it was clicked. */
 static uint32_t first_line(const view_app *app, view_rect lines) {
-    uint32_t n = (uint32_t)(lines.h / line_height(app)), token = view_shown(app);
+    uint32_t n = (uint32_t)(lines.h / line_height(app)), token = view_current(app);
     if (n == 0 || token >= app->flow.n_tokens) return 0;
     uint32_t line = app->flow.spots[token].line, ahead = n / 3 + 1;
     return line + ahead > n ? line + ahead - n : 0;
@@ -46,7 +47,7 @@ static void paint_token(view_app *app, view_rect lines, uint32_t first, uint32_t
         if (token == current) view_fill(&app->canvas, box, app->palette.accent);
         if (token == hovered || token == app->token)
             view_fill(&app->canvas, (view_rect){box.x, box.y + box.h - 2 * thick, box.w, 2 * thick},
-                      token == app->token ? app->palette.more : app->palette.faint);
+                      token == app->token ? app->palette.mark : app->palette.faint);
         if (c == '\n' && (token == current || token == app->token)) c = 0x21b5;
         if (c != '\n' && c != '\t' && c != ' ') view_char(&app->canvas, &app->font, FACE_MONO, box.x, box.y, ink, c);
     }
