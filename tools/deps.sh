@@ -2,7 +2,8 @@
 # Installs what seamount needs to be built, on Debian and Ubuntu, through the system's package manager; only what is missing.
 #
 #   tools/deps.sh            compilers, libraries, a software Vulkan driver
-#   tools/deps.sh --tests    also what only the tests use: a second driver, clang and its sanitizers
+#   tools/deps.sh --tests    also what only the tests use: a second driver, clang and its sanitizers, a virtual
+#                            screen for the viewer
 #   tools/deps.sh --newer-mesa FOLDER    on Debian 12: unpacks Mesa from its backports into FOLDER, beside the system's own, so that two
 #                            ages of the software driver can be tested; installs nothing and leaves the package sources alone
 set -euo pipefail
@@ -10,8 +11,9 @@ set -euo pipefail
 build=(gcc g++ cmake ninja-build pkg-config python3
     libvulkan-dev libvulkan1 mesa-vulkan-drivers vulkan-validationlayers
     glslang-dev spirv-tools libshaderc-dev
-    libpcre2-dev libutf8proc-dev libjansson-dev libedit-dev libxxhash-dev libzstd-dev libcmocka-dev)
-tests=(clang)
+    libpcre2-dev libutf8proc-dev libjansson-dev libedit-dev libxxhash-dev libzstd-dev libcmocka-dev
+    libsdl2-dev libsdl2-ttf-dev libpng-dev fonts-dejavu-core)
+tests=(clang xvfb xdotool)
 # Taken where the system offers them: chromium brings the SwiftShader driver, the others the fuzzer's run time.
 tests_optional=(chromium libclang-rt-14-dev libclang-rt-dev)
 

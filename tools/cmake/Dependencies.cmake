@@ -16,6 +16,18 @@ smt_pkg(jansson jansson libjansson-dev)
 smt_pkg(libedit libedit libedit-dev)
 smt_pkg(xxhash libxxhash libxxhash-dev)
 smt_pkg(zstd libzstd libzstd-dev)
+if(SEAMOUNT_VIEW)
+  smt_pkg(sdl2 sdl2 libsdl2-dev)
+  smt_pkg(sdl2_ttf SDL2_ttf libsdl2-ttf-dev)
+  smt_pkg(png libpng libpng-dev)
+  # The viewer's fonts; it also looks for them when it starts, in more places.
+  find_path(SEAMOUNT_FONT_DIR NAMES DejaVuSansMono.ttf PATHS /usr/share/fonts/truetype/dejavu /usr/share/fonts/dejavu
+            /usr/share/fonts/TTF /usr/share/fonts/dejavu-sans-fonts /usr/local/share/fonts/dejavu)
+  if(NOT SEAMOUNT_FONT_DIR)
+    message(FATAL_ERROR "DejaVuSansMono.ttf not found: install the package fonts-dejavu-core, or set SEAMOUNT_FONT_DIR to the folder "
+            "of the DejaVu fonts, or build without the viewer: -DSEAMOUNT_VIEW=OFF")
+  endif()
+endif()
 
 # Headers alone: the loader itself is opened at run time.
 find_path(SMT_VULKAN_INCLUDE vulkan/vulkan.h)

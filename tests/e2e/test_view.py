@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""seamount-view without a screen, on traces: sizes of regions, and colours of cells against what the trace holds."""
+import csv
+import json
+import os
+import sys
+import unittest
+
+import cli
+import view
+from view import light
+
+FULL = os.environ.get("SMT_TEST_FULL")
+SMALL = ["--window", "960x600"]
+
+
+class Picture(view.Case):
+    def layers(self, trace):
+        return list(enumerate(trace["layers"]))
+
+    def test_regions_fill_the_picture(self):
+        path, _ = self.trace("tiny", 12)
+        for size, scale in [("960x600", 1), ("480x360", 1), ("1400x500", 1), ("640x400", 2)]:
+            shot = self.shot("--replay", path, "--frames", 1, "--window", size, "--scale", scale)
+            width, height = (int(n) * scale for n in size.split("x"))
+            self.assertEqual((shot.width, shot.height), (width, height))
+            self.assertEqual(shot.where["size"], [width, height])
+            rects = [r for name, r in shot.where["regions"].items() if name != "track" and r[2] > 0]
+            self.assertEqual(sum(w * h for x, y, w, h in rects), width * height, size)
+            for x, y, w, h in rects:
+                self.assertTrue(0 <= x and 0 <= y and x + w <= width and y + h <= height, (size, x, y, w, h))
+
+    def test_scale_doubles_everything(self):
+        path, _ = self.trace("tiny", 12)
+        one = self.shot("--replay", path, "--frames", 1, *SMALL).where["regions"]
+        two = self.shot("--replay", path, "--frames", 1, "--scale", 2, *SMALL).where["regions"]
+        for name in one:
+            for a, b in zip(one[name], two[name]):
+                self.assertLessEqual(abs(2 * a - b), 2, name)
+
+    def chosen_and_idle(self, shot, trace, token, pane=0):
+        """Checks each layer's cells against the token: chosen ones are the brightest, by weight; untouched ones look alike."""
+        used = trace["n_used"]
+        for l, layer in self.layers(trace):
+            ids, weights = trace["tokens"][token]["experts"][l], trace["tokens"][token]["weights"][l]
+            recent = {e for t in trace["tokens"][max(0, token - 12):token] for e in t["experts"][l]}
+            for place in set(layer["places"]):
+                mine = [e for e in range(trace["n_experts"]) if layer["places"][e] == place]
+                looks = {e: light(shot.cell(layer["layer"], e, pane)) for e in mine}
+                bright = sorted((e for e in mine if e in ids), key=lambda e: weights[ids.index(e)])
+                for a, b in zip(bright, bright[1:]):
+                    self.assertLessEqual(looks[a], looks[b] + 1, (layer["layer"], a, b))
+                glowing = [looks[e] for e in mine if e in recent and e not in ids]
+                idle = [looks[e] for e in mine if e not in recent and e not in ids]
+                if idle:
+                    self.assertLess(max(idle) - min(idle), 3)
+                for level in glowing:
+                    self.assertTrue(not idle or level >= min(idle))
+                if bright and glowing + idle:
+                    self.assertGreater(min(looks[e] for e in bright), max(glowing + idle) + 5, layer["layer"])
+        self.assertEqual(len(ids), used)
+
+    def test_cells_show_the_token(self):
+        for shape, tokens in [("tiny", 20), ("v2-lite", 40), ("v3", 24)]:
+            path, trace = self.trace(shape, tokens)
+            for token in (0, tokens - 1):
+                size = SMALL if shape != "v3" else ["--window", "1280x800"]
+                shot = self.shot("--replay", path, "--at", token, "--frames", 1, *size)
+                self.assertEqual((shot.where["token"], shot.where["tokens"]), (token, tokens))
+                self.chosen_and_idle(shot, trace, token)
+
+    def test_afterglow_fades(self):
+        path, trace = self.trace("v2-lite", 40)
+        shot = self.shot("--replay", path, "--at", 30, "--frames", 1, *SMALL)
+        ages = {}
+        for l, layer in self.layers(trace):
+            for e in range(trace["n_experts"]):
+                age = next((n for n in range(30) if e in trace["tokens"][30 - n]["experts"][l]), None)
+                if layer["places"][e] == 0 and age is not None:
+                    ages.setdefault(age, []).append(light(shot.cell(layer["layer"], e)))
+        for age in range(1, 5):
+            self.assertGreater(min(ages[age]), max(ages[age + 1]), age)
+
+    def test_places_have_colours(self):
+        path, trace = self.trace("v2-lite", 40)
+        for theme in ([], ["--light"], ["--safe-colours"], ["--light", "--safe-colours"]):
+            shot = self.shot("--replay", path, "--frames", 1, *SMALL, *theme)
+            idle = {}
+            for l, layer in self.layers(trace):
+                for e in set(range(trace["n_experts"])) - set(trace["tokens"][0]["experts"][l]):
+                    idle.setdefault(layer["places"][e], set()).add(shot.cell(layer["layer"], e))
+            self.assertTrue(all(len(colours) == 1 for colours in idle.values()), idle)
+            self.assertEqual(len(set.union(*idle.values())), len(idle), theme)
+
+    def test_dense_layers_are_marked(self):
+        path, trace = self.trace("v3", 24)
+        shot = self.shot("--replay", path, "--frames", 1, "--window", "1280x800")
+        dense = {shot.cell(layer, e) for layer in range(3) for e in (0, 77, 255)}
+        self.assertEqual(len(dense), 1)
+        self.assertNotIn(shot.cell(3, 255), dense)
+
+    def test_groups_are_framed(self):
+        path, trace = self.trace("tiny", 20)
+        shot = self.shot("--replay", path, "--at", 19, "--frames", 1, *SMALL)
+        size = shot.where["panes"][0]["group_size"]
+        for l, layer in self.layers(trace):
+            used = {e // size for e in trace["tokens"][19]["experts"][l]}
+            for group in range(trace["n_experts"] // size):
+                x, y, w, h = shot.rect(layer["layer"], group * size)
+                framed = shot.at(x - 1, y + h // 2) != shot.at(x - 1, shot.rect(0, 0)[1] - 3)
+                self.assertEqual(framed, group in used, (layer["layer"], group))
+
+    def test_load_map(self):
+        path, trace = self.trace("v2-lite", 40)
+        shot = self.shot("--replay", path, "--at", 39, "--frames", 1, "--load-map", *SMALL)
+        for l, layer in self.layers(trace):
+            counts = [sum(e in t["experts"][l] for t in trace["tokens"]) for e in range(trace["n_experts"])]
+            for place in set(layer["places"]):
+                mine = sorted((e for e in range(trace["n_experts"]) if layer["places"][e] == place), key=lambda e: counts[e])
+                for a, b in zip(mine, mine[1:]):
+                    difference = light(shot.cell(layer["layer"], b)) - light(shot.cell(layer["layer"], a))
+                    self.assertGreaterEqual(difference, 0 if counts[a] == counts[b] else 0.5, (layer["layer"], a, b))
+
+    def test_text_marks_the_current_token(self):
+        path, _ = self.trace("v2-lite", 40)
+        shot = self.shot("--replay", path, "--at", 20, "--frames", 1, *SMALL)
+        self.assertGreater(shot.count(shot.accent(), "text"), 60)
+        self.assertEqual(shot.count(shot.accent(), "side"), 0)
+
+    def test_light_is_light(self):
+        path, _ = self.trace("tiny", 20)
+        self.assertLess(light(self.shot("--replay", path, "--frames", 1, *SMALL).at(2, 2)), 40)
+        self.assertGreater(light(self.shot("--replay", path, "--frames", 1, "--light", *SMALL).at(2, 2)), 220)
+
+    def test_same_frame_same_picture(self):
+        path, _ = self.trace("v2-lite", 40)
+        jump = self.shot("--replay", path, "--at", 30, "--frames", 1, *SMALL)
+        walk = self.shot("--replay", path, "--frames", 31, *SMALL)
+        self.assertEqual(jump.rows, walk.rows)
+
+
+class Compare(view.Case):
+    def test_difference(self):
+        a_path, a = self.trace("v2-lite", 40)
+        b_path, b = self.trace("v2-lite", 40, 1.5)
+        shot = self.shot("--replay", a_path, "--compare", b_path, "--at", 39, "--frames", 1, *SMALL)
+        self.assertEqual(len(shot.where["panes"]), 3)
+        for l in (0, 11, 25):
+            layer = a["layers"][l]["layer"]
+            for e in range(a["n_experts"]):
+                red, _, blue = shot.cell(layer, e, 2)
+                more = sum((e in s["experts"][l]) - (e in t["experts"][l]) for s, t in zip(a["tokens"], b["tokens"]))
+                if abs(more) >= 2:
+                    self.assertEqual(red > blue, more > 0, (layer, e, more))
+
+    def test_equal_traces_differ_nowhere(self):
+        path, trace = self.trace("v2-lite", 40)
+        shot = self.shot("--replay", path, "--compare", path, "--at", 39, "--frames", 1, *SMALL)
+        self.assertEqual(len({shot.cell(l["layer"], e, 2) for l in trace["layers"] for e in range(trace["n_experts"])}), 1)
+        for l in trace["layers"]:
+            self.assertEqual([shot.cell(l["layer"], e, 0) for e in range(8)], [shot.cell(l["layer"], e, 1) for e in range(8)])
+
+    def test_unlike_shapes_are_refused(self):
+        self.bad(1, "not comparable", "--replay", self.trace("tiny", 12)[0], "--compare", self.trace("v2-lite", 40)[0], "--screenshot",
+                 self.path("no.png"))
+        self.assertFalse(os.path.exists(self.path("no.png")))
+
+
+class Files(view.Case):
+    def test_csv(self):
+        path, trace = self.trace("v2-lite", 40)
+        out = self.path("out.csv")
+        self.shot("--replay", path, "--at", 24, "--frames", 1, "--csv", out, *SMALL)
+        with open(out, newline="") as f:
+            rows = list(csv.DictReader(f))
+        self.assertEqual(len(rows), len(trace["layers"]) * trace["n_experts"])
+        for i, row in enumerate(rows):
+            l, e = divmod(i, trace["n_experts"])
+            weights = [t["weights"][l][t["experts"][l].index(e)] for t in trace["tokens"][:25] if e in t["experts"][l]]
+            self.assertEqual((int(row["layer"]), int(row["expert"])), (trace["layers"][l]["layer"], e))
+            self.assertEqual(int(row["chosen"]), len(weights))
+            self.assertAlmostEqual(float(row["share"]), len(weights) / 25 / trace["n_used"], places=6)
+            self.assertAlmostEqual(float(row["mean_weight"]), sum(weights) / len(weights) if weights else 0, places=5)
+            self.assertIn(row["tier"], ("device", "host"))
+
+    def test_a_cut_file_is_shown_as_far_as_it_goes(self):
+        path, _ = self.trace("v2-lite", 2000)
+        with open(path, "rb") as f:
+            data = f.read()
+        with open(self.path("cut.trace"), "wb") as f:
+            f.write(data[:len(data) * 2 // 3])
+        shot = self.shot("--replay", self.path("cut.trace"), "--frames", 1, *SMALL)
+        self.assertTrue(0 < shot.where["tokens"] < 2000)
+
+    def test_no_trace(self):
+        with open(self.path("text.trace"), "w") as f:
+            f.write("this is no trace\n" * 50)
+        self.bad(1, "text.trace", "--replay", self.path("text.trace"), "--screenshot", self.path("no.png"))
+        self.bad(1, "missing.trace", "--replay", self.path("missing.trace"), "--screenshot", self.path("no.png"))
+
+    def test_unwritable(self):
+        path, _ = self.trace("tiny", 12)
+        self.bad(1, "no/folder", "--replay", path, "--screenshot", "/no/folder/a.png")
+        self.bad(1, "no/folder", "--replay", path, "--screenshot", self.path("a.png"), "--csv", "/no/folder/a.csv")
+
+    def test_fonts(self):
+        path, _ = self.trace("tiny", 12)
+        self.bad(1, "fonts-dejavu-core", "--replay", path, "--screenshot", self.path("no.png"), "--font-dir", self.folder.name)
+
+
+class Words(view.Case):
+    def test_wrong(self):
+        for words, args in [("what to show", []), ("is no option", ["--reply", "x"]), ("needs a value", ["--replay"]),
+                            ("--compare needs --replay", ["-p", "x", "--compare", "y"]), ("do not go with it", ["--replay", "x", "-p", "y"]),
+                            ("--window", ["--replay", "x", "--window", "12"]), ("--frames", ["--replay", "x", "--frames", "0"]),
+                            ("--speed", ["--replay", "x", "--speed", "fast"]), ("go with --screenshot", ["--replay", "x", "--csv", "y"])]:
+            self.bad(2, words, *args)
+
+    def test_help_and_version(self):
+        self.assertIn(b"--replay", self.good("--help").out)
+        self.assertRegex(self.good("--version").out.decode(), r"^seamount-view \d+\.\d+\.\d+\n$")
+
+    def test_environment(self):
+        path, _ = self.trace("tiny", 12)
+        shot = self.shot("--frames", 1, env=cli.environment(SEAMOUNT_REPLAY=path, SEAMOUNT_WINDOW="500x400", SEAMOUNT_LIGHT="1"))
+        self.assertEqual((shot.width, shot.height), (500, 400))
+        self.assertGreater(light(shot.at(2, 2)), 220)
+        shot = self.shot("--window", "520x400", "--frames", 1, env=cli.environment(SEAMOUNT_REPLAY=path, SEAMOUNT_WINDOW="500x400"))
+        self.assertEqual(shot.width, 520)
+
+
+class Speed(view.Case):
+    @unittest.skipUnless(FULL, "the large replay is in the full tier")
+    def test_deepseek_v3_at_sixty_frames(self):
+        path = self.path("v3.trace")
+        import subprocess
+        subprocess.run([os.path.join(view.TOOLS, "make_trace"), path, "10000", "v3"], check=True)
+        out = self.good("--replay", path, "--screenshot", self.path("v3.png"), "-v", "--window", "1280x800")
+        frames, milliseconds = (float(word) for word in out.err.split("frames: ")[1].split(" ms")[0].split(", "))
+        self.assertEqual(frames, 10000)
+        self.assertLess(milliseconds, 1000 / 60)
+
+
+if __name__ == "__main__":
+    cli.main()
