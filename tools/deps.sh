@@ -10,7 +10,7 @@ set -euo pipefail
 build=(gcc g++ cmake ninja-build pkg-config python3
     libvulkan-dev libvulkan1 mesa-vulkan-drivers vulkan-validationlayers
     glslang-dev spirv-tools libshaderc-dev
-    libpcre2-dev libutf8proc-dev libjansson-dev libedit-dev libxxhash-dev libcmocka-dev)
+    libpcre2-dev libutf8proc-dev libjansson-dev libmicrohttpd-dev libedit-dev libxxhash-dev libcmocka-dev)
 tests=(clang)
 # Taken where the system offers them: chromium brings the SwiftShader driver, the others the fuzzer's run time.
 tests_optional=(chromium libclang-rt-14-dev libclang-rt-dev)

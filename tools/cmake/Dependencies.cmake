@@ -14,6 +14,7 @@ smt_pkg(pcre2 libpcre2-8 libpcre2-dev)
 smt_pkg(utf8proc libutf8proc libutf8proc-dev)
 smt_pkg(jansson jansson libjansson-dev)
 smt_pkg(libedit libedit libedit-dev)
+smt_pkg(microhttpd libmicrohttpd libmicrohttpd-dev)
 smt_pkg(xxhash libxxhash libxxhash-dev)
 
 # Headers alone: the loader itself is opened at run time.
