@@ -1,5 +1,5 @@
 # Fails when a room of src/ includes a header of a higher or equal level (style: data flows one way), when a tool includes
-# anything of src/, or when two source files share a basename.
+# anything of src/, the server anything of the command line, or when two source files share a basename.
 cmake_minimum_required(VERSION 3.20)
 
 set(LEVELS base=0 os=0 gguf=1 quant=1 vk=1 trace=1 token=2 sample=1 model=2 chat=3 ref=3 convert=3 kernel=3 graph=4 plan=5 load=6 kv=6 run=7 api=8)
@@ -42,6 +42,9 @@ foreach(file ${tools})
   foreach(line ${includes})
     if(line MATCHES "\\.\\./|\"(base|os|gguf|quant|vk|token|sample|model|ref|convert|kernel|graph|plan|load|kv|run|api|trace)/")
       string(APPEND bad "${file}: ${line}: tools include seamount.h and libraries only\n")
+    endif()
+    if(file MATCHES "/tools/serve/" AND NOT line MATCHES "\"(serve[a-z_]*|seamount)\\.h\"")
+      string(APPEND bad "${file}: ${line}: the server knows nothing of the command line\n")
     endif()
   endforeach()
 endforeach()

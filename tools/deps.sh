@@ -11,7 +11,7 @@ set -euo pipefail
 build=(gcc g++ cmake ninja-build pkg-config python3
     libvulkan-dev libvulkan1 mesa-vulkan-drivers vulkan-validationlayers
     glslang-dev spirv-tools libshaderc-dev
-    libpcre2-dev libutf8proc-dev libjansson-dev libedit-dev libxxhash-dev libzstd-dev libcmocka-dev
+    libpcre2-dev libutf8proc-dev libjansson-dev libmicrohttpd-dev libedit-dev libxxhash-dev libzstd-dev libcmocka-dev
     libsdl2-dev libsdl2-ttf-dev libpng-dev fonts-dejavu-core)
 tests=(clang xvfb xdotool)
 # Taken where the system offers them: chromium brings the SwiftShader driver, the others the fuzzer's run time.

@@ -48,9 +48,9 @@ json_t *chat_load(const char *path) {
         return NULL;
     }
     json_t *messages = json_is_object(document) ? json_object_get(document, "messages") : document;
-    cli_messages read;
+    serve_messages read;
     if (!cli_messages_read(messages, &read)) messages = NULL;
-    cli_messages_free(&read);
+    serve_messages_free(&read);
     json_incref(messages);
     json_decref(document);
     return messages;

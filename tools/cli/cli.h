@@ -7,6 +7,7 @@
 
 #include "args.h"
 #include "seamount.h"
+#include "serve_messages.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@ int cmd_inspect(const cli_args *args);
 int cmd_kernels(const cli_args *args);
 int cmd_quantize(const cli_args *args);
 int cmd_convert(const cli_args *args);
+int cmd_serve(const cli_args *args);
 
 /* ---- output.c ---- */
 
@@ -56,17 +58,10 @@ bool cli_write_file(const char *path, const void *bytes, size_t count);
 /* The same by way of a new file beside it: at any time the path holds the old content or the new. */
 bool cli_replace_file(const char *path, const void *bytes, size_t count);
 
-/* ---- messages.c ---- */
-
-typedef struct cli_messages {
-    smt_chat_message *items; /* [count], owned with their texts */
-    size_t count;
-} cli_messages;
-/* From a JSON array; false with a message. cli_messages_free in either case. */
-bool cli_messages_read(json_t *list, cli_messages *out);
-void cli_messages_free(cli_messages *messages);
-
 /* ---- cmd_template.c ---- */
+
+/* A conversation from a JSON array; false with a message. serve_messages_free in either case. */
+bool cli_messages_read(const json_t *list, serve_messages *out);
 
 /* The template that --chat-template or --chat-template-file name, else the file's own. CLI_DONE or the exit status, with a message. */
 int cli_chat_template(const cli_args *args, const smt_file *file, const smt_tokenizer *tokenizer, smt_chat_template **out);
@@ -138,6 +133,8 @@ typedef struct cli_biases {
 } cli_biases;
 /* What --logit-bias says: before anything is loaded, since it may be wrong. CLI_DONE or the exit status, with a message. */
 int cli_read_biases(const cli_args *args, cli_biases *out);
+/* What the options say, without a seed and biases. */
+smt_sampler_options cli_sampler_options(const cli_args *args);
 /* The sampler that the options describe, for a model of n_vocab tokens; the bans of --ignore-eos join `biases`. */
 int cli_make_sampler(const cli_args *args, const smt_tokenizer *tokenizer, uint32_t n_vocab, cli_biases *biases,
                      smt_sampler **out);

@@ -35,13 +35,13 @@ static int render(const chat *c, int32_t **out_tokens, size_t *out_count) {
     size_t first = chat_has_system(c->messages) ? 1 : 0, i;
     json_t *seen = json_array(), *message;
     json_array_foreach(c->messages, i, message) if (i < first || i >= first + c->n_dropped) json_array_append(seen, message);
-    cli_messages list;
+    serve_messages list;
     smt_error err = {0};
     smt_status status = SMT_OK;
     bool read = cli_messages_read(seen, &list);
     smt_chat_request request = {.struct_size = sizeof request, .messages = list.items, .n_messages = list.count};
     if (read) status = smt_chat_tokens(c->template, &request, out_tokens, out_count, &err);
-    cli_messages_free(&list);
+    serve_messages_free(&list);
     json_decref(seen);
     if (status != SMT_OK) return cli_fail_library(status, &err);
     return read ? CLI_DONE : CLI_FAILED;

@@ -13,7 +13,7 @@ typedef struct rendering {
     smt_file *file;
     smt_tokenizer *tokenizer;
     smt_chat_template *chat;
-    cli_messages messages;
+    serve_messages messages;
     char *tools, *variables;
     smt_chat_request request;
 } rendering;
@@ -22,9 +22,14 @@ static void end_rendering(rendering *r) {
     smt_chat_template_free(r->chat);
     smt_tokenizer_free(r->tokenizer);
     smt_file_free(r->file);
-    cli_messages_free(&r->messages);
+    serve_messages_free(&r->messages);
     free(r->tools);
     free(r->variables);
+}
+
+bool cli_messages_read(const json_t *list, serve_messages *out) {
+    char message[256];
+    return serve_messages_read(list, out, message, sizeof message) || (cli_fail(CLI_FAILED, "%s", message), false);
 }
 
 /* A member of the request as JSON text; *out NULL where it is not there. */

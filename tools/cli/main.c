@@ -3,8 +3,7 @@
  *   args.c      command line and environment -> cli_args       output.c    stdout, JSON, files
  *   cmd_*.c     one command each                               support.c   the library as commands use it
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
- *   sampling.c  the sampler that the options describe          messages.c  conversations in JSON
- *   bench_report.c  what bench has measured, as text
+ *   sampling.c  the sampler that the options describe          bench_report.c  what bench has measured, as text
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
  *
  * The program uses the library through seamount.h alone, as any other host does. */
@@ -36,6 +35,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                       "write a GGUF file with other tensor types", 3, cmd_quantize},
     [CMD_CONVERT] = {"convert", "convert FOLDER OUT.gguf [options]   (FOLDER: config.json, tokenizer.json, safetensors)",
                      "write a GGUF file from a published checkpoint", 2, cmd_convert},
+    [CMD_SERVE] = {"serve", "serve -m FILE [--port N] [-np N] [options]",
+                   "a model behind HTTP, for clients of OpenAI's interface and llama.cpp's", 0, cmd_serve},
 };
 
 int main(int argc, char **argv) {

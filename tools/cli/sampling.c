@@ -57,22 +57,27 @@ static uint64_t choose_seed(const cli_args *args) {
     return ((uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec) & INT64_MAX;
 }
 
-static int create(const cli_args *args, const cli_biases *list, smt_sampler **out) {
+smt_sampler_options cli_sampler_options(const cli_args *args) {
     int64_t window = cli_int(args, OPT_REPEAT_LAST_N);
     smt_sampler_options options = {.struct_size = sizeof options,
                                    .temperature = (float)cli_real(args, OPT_TEMP),
                                    .top_k = (uint32_t)cli_int(args, OPT_TOP_K),
                                    .top_p = (float)cli_real(args, OPT_TOP_P),
-                                   .min_p = (float)cli_real(args, OPT_MIN_P),
-                                   .seed = choose_seed(args),
-                                   .n_biases = (uint32_t)list->count,
-                                   .biases = list->at};
+                                   .min_p = (float)cli_real(args, OPT_MIN_P)};
     if (window != 0) {
         options.repeat_penalty = (float)cli_real(args, OPT_REPEAT_PENALTY);
         options.presence_penalty = (float)cli_real(args, OPT_PRESENCE_PENALTY);
         options.frequency_penalty = (float)cli_real(args, OPT_FREQUENCY_PENALTY);
         options.repeat_last = window < 0 ? UINT32_MAX : (uint32_t)window;
     }
+    return options;
+}
+
+static int create(const cli_args *args, const cli_biases *list, smt_sampler **out) {
+    smt_sampler_options options = cli_sampler_options(args);
+    options.seed = choose_seed(args);
+    options.n_biases = (uint32_t)list->count;
+    options.biases = list->at;
     if (cli_flag(args, OPT_VERBOSE) && options.temperature > 0) fprintf(stderr, "seed: %llu\n", (unsigned long long)options.seed);
     smt_error err = {0};
     smt_status status = smt_sampler_create(&options, out, &err);

@@ -1,0 +1,221 @@
+/* serve_answer.c: pieces to one document, and the parts that documents and events share.
+ *
+ * The forms are those that clients of OpenAI's interface and of llama.cpp's server read: a field that may be null is there. */
+#include "serve_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_S 3600.0 /* serve_request_next comes back on news */
+
+/* ---- parts ---- */
+
+json_t *serve_head(const serve_request *request, const char *object) {
+    char fingerprint[40];
+    snprintf(fingerprint, sizeof fingerprint, "seamount-%u.%u.%u", smt_version() / 10000, smt_version() / 100 % 100,
+             smt_version() % 100);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", request->params.id, "object", object, "created",
+                     (json_int_t)request->params.created, "model", request->server->options.alias, "system_fingerprint",
+                     fingerprint);
+}
+
+static const char *finish_reason(const serve_job *job) { return job->result.end == SERVE_END_LENGTH ? "length" : "stop"; }
+
+json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, bool last) {
+    return json_pack("{s:i, s:o, s:o, s:o}", "index", (int)job->index, key, content, "logprobs",
+                     logprobs ? logprobs : json_null(), "finish_reason", last ? json_string(finish_reason(job)) : json_null());
+}
+
+/* A prompt counts once, however many answers there are to it. */
+json_t *serve_usage(const serve_request *request) {
+    size_t n_prompt = 0, n_cached = 0, n_predicted = 0;
+    for (uint32_t i = 0; i < request->n_jobs; i++) {
+        const serve_job *job = &request->jobs[i];
+        n_predicted += job->result.n_predicted;
+        if (i % request->params.n_choices) continue;
+        n_prompt += job->n_prompt;
+        n_cached += job->result.n_reused;
+    }
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t)n_prompt, "completion_tokens",
+                     (json_int_t)n_predicted, "total_tokens", (json_int_t)(n_prompt + n_predicted), "prompt_tokens_details",
+                     "cached_tokens", (json_int_t)n_cached);
+}
+
+static double per_second(size_t count, double seconds) { return seconds > 0 ? (double)count / seconds : 0; }
+
+json_t *serve_timings(const serve_job *job) {
+    const serve_result *r = &job->result;
+    size_t n_prompt = job->n_prompt - r->n_reused;
+    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n", (json_int_t)r->n_reused, "prompt_n", (json_int_t)n_prompt,
+                     "prompt_ms", r->prompt_s * 1000, "prompt_per_second", per_second(n_prompt, r->prompt_s), "predicted_n",
+                     (json_int_t)r->n_predicted, "predicted_ms", r->predict_s * 1000, "predicted_per_second",
+                     per_second(r->n_predicted, r->predict_s));
+}
+
+json_t *serve_native_head(const serve_job *job, json_t *content, json_t *tokens) {
+    return json_pack("{s:i, s:o, s:o, s:b, s:i, s:I, s:I}", "index", (int)job->index, "content", content, "tokens", tokens,
+                     "stop", false, "id_slot", (int)job->result.slot, "tokens_predicted", (json_int_t)job->result.n_predicted,
+                     "tokens_evaluated", (json_int_t)job->n_prompt);
+}
+
+void serve_native_end(const serve_job *job, json_t *document) {
+    static const char *const types[] = {
+        [SERVE_END_NONE] = "none", [SERVE_END_EOS] = "eos", [SERVE_END_LENGTH] = "limit", [SERVE_END_WORD] = "word"};
+    const serve_params *params = &job->request->params;
+    const serve_result *r = &job->result;
+    json_object_set_new(document, "stop", json_true());
+    json_object_set_new(document, "model", json_string(job->request->server->options.alias));
+    json_object_set_new(document, "generation_settings", serve_settings(params));
+    json_object_set_new(document, "truncated", json_false());
+    json_object_set_new(document, "stop_type", json_string(types[r->end]));
+    json_object_set_new(document, "stopping_word", json_string(r->stop >= 0 ? params->stops[r->stop] : ""));
+    json_object_set_new(document, "tokens_cached", json_integer((json_int_t)r->n_reused));
+    json_object_set_new(document, "timings", serve_timings(job));
+}
+
+/* ---- log-probabilities ---- */
+
+/* {"id", "token", "bytes", "logprob"}; a token that is no whole text is shown as what of it is ASCII. */
+static json_t *describe(const serve_server *server, int32_t token, float logprob) {
+    char *text;
+    size_t count;
+    if (smt_token_text(server->tokenizer, token, &text, &count, NULL) != SMT_OK) return NULL;
+    json_t *bytes = json_array(), *words = json_stringn(text, count);
+    for (size_t i = 0; i < count; i++) json_array_append_new(bytes, json_integer((unsigned char)text[i]));
+    for (size_t i = 0; !words && i < count; i++) text[i] = text[i] & (char)0x80 ? '?' : text[i];
+    if (!words) words = json_stringn(text, count);
+    smt_free(text);
+    return json_pack("{s:i, s:o, s:o, s:f}", "id", (int)token, "token", words, "bytes", bytes, "logprob", (double)logprob);
+}
+
+json_t *serve_logprob(const serve_server *server, const serve_piece *piece) {
+    json_t *entry = describe(server, piece->token, piece->logprob), *top = json_array();
+    for (uint32_t i = 0; i < piece->n_top && piece->top[i].token >= 0; i++)
+        json_array_append_new(top, describe(server, piece->top[i].token, piece->top[i].logprob));
+    json_object_set_new(entry, "top_logprobs", top);
+    return entry;
+}
+
+/* The columns of /v1/completions. */
+static json_t *columns(const json_t *list) {
+    json_t *tokens = json_array(), *values = json_array(), *tops = json_array(), *offsets = json_array(), *entry, *one;
+    size_t i, k, offset = 0;
+    json_array_foreach(list, i, entry) {
+        json_t *top = json_object();
+        json_array_append(tokens, json_object_get(entry, "token"));
+        json_array_append(values, json_object_get(entry, "logprob"));
+        json_array_append_new(offsets, json_integer((json_int_t)offset));
+        json_array_foreach(json_object_get(entry, "top_logprobs"), k, one)
+            json_object_set(top, json_string_value(json_object_get(one, "token")), json_object_get(one, "logprob"));
+        json_array_append_new(tops, top);
+        offset += json_array_size(json_object_get(entry, "bytes"));
+    }
+    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", values, "top_logprobs", tops, "text_offset",
+                     offsets);
+}
+
+json_t *serve_logprobs(serve_format format, json_t *list) {
+    if (!list || format == SERVE_NATIVE) return list;
+    if (format == SERVE_CHAT) return json_pack("{s:o}", "content", list);
+    json_t *table = columns(list);
+    json_decref(list);
+    return table;
+}
+
+/* ---- documents ---- */
+
+/* What the pieces of a job add up to. */
+typedef struct gathered {
+    serve_text text;
+    json_t *tokens, *logprobs; /* owned */
+} gathered;
+
+static bool gather(const serve_request *request, const serve_piece *piece, gathered *to) {
+    if (!serve_append(&to->text, piece->text, piece->bytes)) return false;
+    if (piece->token < 0) return true;
+    if (request->params.logprobs) json_array_append_new(to->logprobs, serve_logprob(request->server, piece));
+    return json_array_append_new(to->tokens, json_integer(piece->token)) == 0;
+}
+
+static json_t *native_document(const serve_job *job, gathered *g) {
+    const serve_params *params = &job->request->params;
+    json_t *tokens = params->return_tokens ? json_incref(g->tokens) : json_array();
+    json_t *document = serve_native_head(job, json_stringn(g->text.at, g->text.bytes), tokens);
+    serve_native_end(job, document);
+    if (params->logprobs) json_object_set(document, "completion_probabilities", g->logprobs);
+    return document;
+}
+
+static json_t *open_choice(const serve_job *job, gathered *g) {
+    const serve_params *params = &job->request->params;
+    json_t *text = json_stringn(g->text.at, g->text.bytes);
+    json_t *logprobs = params->logprobs ? serve_logprobs(params->format, json_incref(g->logprobs)) : NULL;
+    if (params->format == SERVE_COMPLETION) return serve_choice(job, "text", text, logprobs, true);
+    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text);
+    return serve_choice(job, "message", message, logprobs, true);
+}
+
+static json_t *document_of(const serve_request *request, gathered *parts) {
+    json_t *list = json_array();
+    bool native = request->params.format == SERVE_NATIVE;
+    for (uint32_t i = 0; i < request->n_jobs; i++) {
+        const serve_job *job = &request->jobs[i];
+        json_array_append_new(list, native ? native_document(job, &parts[i]) : open_choice(job, &parts[i]));
+    }
+    if (native && request->n_jobs > 1) return list;
+    json_t *document;
+    if (native) {
+        document = json_incref(json_array_get(list, 0));
+        json_decref(list);
+        return document;
+    }
+    document = serve_head(request, request->params.format == SERVE_CHAT ? "chat.completion" : "text_completion");
+    json_object_set_new(document, "choices", list);
+    json_object_set_new(document, "usage", serve_usage(request));
+    if (request->n_jobs == 1) json_object_set_new(document, "timings", serve_timings(&request->jobs[0]));
+    return document;
+}
+
+/* Takes all pieces. False with an error, or without where the client is gone. */
+static bool take_pieces(serve_request *request, gathered *parts, serve_error *error) {
+    uint32_t n_done = 0;
+    bool ended = false, good = true;
+    while (!ended) {
+        serve_piece *piece = serve_request_next(request, WAIT_S, &ended);
+        if (!piece) continue;
+        const serve_job *job = &request->jobs[piece->job];
+        if (good && !gather(request, piece, &parts[piece->job])) good = serve_fail_memory(error);
+        if (good && piece->last && job->result.end == SERVE_END_ERROR) {
+            *error = job->result.error;
+            good = false;
+        }
+        n_done += piece->last;
+        free(piece);
+    }
+    return good && n_done == request->n_jobs;
+}
+
+json_t *serve_collect(serve_request *request, int client, serve_error *error) {
+    if (!serve_request_submit(request, client, error)) return serve_request_free(request), NULL;
+    gathered *parts = calloc(request->n_jobs, sizeof *parts);
+    json_t *document = NULL;
+    bool good = parts != NULL;
+    for (uint32_t i = 0; good && i < request->n_jobs; i++) {
+        parts[i].tokens = json_array();
+        parts[i].logprobs = json_array();
+        good = serve_append(&parts[i].text, "", 0) && parts[i].tokens && parts[i].logprobs;
+    }
+    if (!good)
+        serve_fail_memory(error);
+    else if (take_pieces(request, parts, error))
+        document = document_of(request, parts);
+    for (uint32_t i = 0; parts && i < request->n_jobs; i++) {
+        free(parts[i].text.at);
+        json_decref(parts[i].tokens);
+        json_decref(parts[i].logprobs);
+    }
+    free(parts);
+    serve_request_leave(request);
+    return document;
+}

@@ -1,0 +1,222 @@
+/* serve_http.c: connections and calls, as libmicrohttpd hands them over: each connection has its thread, so that a route may wait.
+ *
+ * A body is read whole before anything is answered, so that the client sees the answer and not a reset connection; what is too large
+ * or not wanted is read and dropped. The clock of a connection runs while its client owes us something: from the moment it is open,
+ * or its last answer is through, until the next request is whole. Bytes that dribble in do not stop it.
+ *
+ * What libmicrohttpd finds wrong with the protocol it answers itself. */
+#include "serve_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+/* ---- connections ---- */
+
+void serve_connected(void *user, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code) {
+    serve_server *server = user;
+    serve_connection *client = *context;
+    pthread_mutex_lock(&server->lock);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = client = calloc(1, sizeof *client);
+        if (client) {
+            const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+            *client = (serve_connection){
+                .next = server->connections, .link = &server->connections, .socket = info->connect_fd, .since = serve_seconds()};
+            if (client->next) client->next->link = &client->next;
+            server->connections = client;
+        }
+    } else if (client) {
+        *client->link = client->next;
+        if (client->next) client->next->link = client->link;
+        free(client);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+void serve_reap(serve_server *server) {
+    double oldest = serve_seconds() - server->options.timeout_s;
+    for (serve_connection *c = server->connections; c; c = c->next)
+        if (!c->answering && c->since < oldest) shutdown(c->socket, SHUT_RDWR); /* its thread notices, and closes */
+}
+
+static void set_answering(serve_call *call, bool answering) {
+    pthread_mutex_lock(&call->server->lock);
+    call->client->answering = answering;
+    call->client->since = serve_seconds();
+    pthread_mutex_unlock(&call->server->lock);
+}
+
+/* ---- keys ---- */
+
+/* In a time that depends on the length of what was given alone. */
+static bool same_key(const char *key, const char *given, size_t n_given) {
+    size_t n_key = strlen(key);
+    unsigned difference = n_key != n_given;
+    for (size_t i = 0; i < n_given; i++) difference |= (unsigned)(unsigned char)(key[n_key ? i % n_key : 0] ^ given[i]);
+    return difference == 0;
+}
+
+static bool has_key(const serve_call *call) {
+    const serve_options *options = &call->server->options;
+    const char *given = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    if (given && !strncasecmp(given, "Bearer ", 7))
+        given += 7;
+    else
+        given = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, "X-Api-Key");
+    if (!given) given = "";
+    bool found = options->n_api_keys == 0;
+    for (uint32_t i = 0; i < options->n_api_keys; i++) found |= same_key(options->api_keys[i], given, strlen(given));
+    return found;
+}
+
+/* ---- answers ---- */
+
+static void add_origin(const serve_call *call, struct MHD_Response *response) {
+    const char *cors = call->server->options.cors;
+    if (!cors) return;
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, cors);
+    if (strcmp(cors, "*")) MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Origin");
+}
+
+static enum MHD_Result queue(serve_call *call, unsigned status, const char *type, struct MHD_Response *response) {
+    if (!response) return MHD_NO;
+    if (type) MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    add_origin(call, response);
+    call->status = status;
+    enum MHD_Result queued = MHD_queue_response(call->connection, status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+/* Takes the reference. */
+static enum MHD_Result send_json(serve_call *call, unsigned status, json_t *document) {
+    char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    json_decref(document);
+    if (!text) return MHD_NO;
+    struct MHD_Response *response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (!response) free(text);
+    if (response && status == MHD_HTTP_UNAUTHORIZED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
+    return queue(call, status, "application/json; charset=utf-8", response);
+}
+
+/* A document that is a string goes out as the text it holds. */
+static enum MHD_Result send_text(serve_call *call, json_t *document) {
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(json_string_length(document), (void *)json_string_value(document), MHD_RESPMEM_MUST_COPY);
+    json_decref(document);
+    return queue(call, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", response);
+}
+
+static enum MHD_Result send_stream(serve_call *call, struct MHD_Response *response) {
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    return queue(call, MHD_HTTP_OK, "text/event-stream", response);
+}
+
+/* What a browser asks before a page of another origin may call. */
+static enum MHD_Result send_permission(serve_call *call) {
+    struct MHD_Response *response = MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Api-Key");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_MAX_AGE, "86400");
+    return queue(call, MHD_HTTP_NO_CONTENT, NULL, response);
+}
+
+/* ---- calls ---- */
+
+/* What can be refused before the body is there; what is refused needs no body. */
+static void look_at_head(serve_call *call) {
+    if (call->server->options.cors && !strcmp(call->method, MHD_HTTP_METHOD_OPTIONS)) {
+        call->permission = true;
+        return;
+    }
+    call->route = serve_find_route(call->method, call->path, &call->error);
+    if (call->route && !call->route->open && !has_key(call)) serve_fail(&call->error, 401, "Invalid API Key");
+}
+
+static bool take_body(serve_call *call, const char *bytes, size_t count) {
+    if (call->error.code || call->permission) return true;
+    if (call->body.bytes + count > call->server->options.body_bytes)
+        return serve_fail(&call->error, 413, "the body has more than %zu bytes", call->server->options.body_bytes), true;
+    return serve_append(&call->body, bytes, count);
+}
+
+/* While a route waits for the engine, the connection is not idle. */
+static json_t *run_route(serve_call *call, struct MHD_Response **out_stream) {
+    serve_server *server = call->server;
+    json_t *body = NULL;
+    if (!call->route->open && serve_get_state(server) == SERVE_LOADING)
+        return serve_fail(&call->error, 503, "Loading model"), NULL;
+    if (!strcmp(call->route->method, MHD_HTTP_METHOD_POST)) {
+        body = serve_parse(call->body.at, call->body.bytes, server->options.json_depth, &call->error);
+        if (!body) return NULL;
+    }
+    MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+    json_t *document = call->route->run(call, body, out_stream, &call->error);
+    MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)server->options.timeout_s);
+    json_decref(body);
+    return document;
+}
+
+static enum MHD_Result answer(serve_call *call) {
+    struct MHD_Response *stream = NULL;
+    json_t *document = NULL;
+    set_answering(call, true);
+    if (call->permission) return send_permission(call);
+    if (call->error.code == 0) document = run_route(call, &stream);
+    if (stream) return send_stream(call, stream);
+    if (document && call->route->plain) return send_text(call, document);
+    if (document) return send_json(call, MHD_HTTP_OK, document);
+    if (call->error.code == 0) return MHD_NO; /* the client is gone */
+    return send_json(call, call->error.code, serve_error_json(&call->error));
+}
+
+static serve_call *open_call(serve_server *server, struct MHD_Connection *connection, const char *path, const char *method) {
+    serve_call *call = calloc(1, sizeof *call);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (!call || !info->socket_context) return free(call), NULL;
+    *call = (serve_call){.server = server,
+                         .connection = connection,
+                         .client = info->socket_context,
+                         .method = strcmp(method, MHD_HTTP_METHOD_HEAD) ? method : MHD_HTTP_METHOD_GET,
+                         .path = path,
+                         .begun = serve_seconds()};
+    look_at_head(call);
+    return call;
+}
+
+enum MHD_Result serve_handle(void *user, struct MHD_Connection *connection, const char *path, const char *method,
+                             const char *version, const char *bytes, size_t *n_bytes, void **context) {
+    serve_call *call = *context;
+    (void)version;
+    if (!call) {
+        *context = open_call(user, connection, path, method);
+        return *context ? MHD_YES : MHD_NO;
+    }
+    if (*n_bytes == 0) return answer(call);
+    bool taken = take_body(call, bytes, *n_bytes);
+    *n_bytes = 0;
+    return taken ? MHD_YES : MHD_NO;
+}
+
+void serve_completed(void *user, struct MHD_Connection *connection, void **context, enum MHD_RequestTerminationCode code) {
+    serve_call *call = *context;
+    (void)user;
+    (void)connection;
+    if (!call) return;
+    set_answering(call, false);
+    if (call->server->options.log) {
+        char line[256];
+        snprintf(line, sizeof line, "%s %.120s %u %.3f s%s", call->method, call->path, call->status,
+                 serve_seconds() - call->begun, code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", not to its end");
+        call->server->options.log(line);
+    }
+    free(call->body.at);
+    free(call);
+    *context = NULL;
+}

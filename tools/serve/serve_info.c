@@ -1,0 +1,146 @@
+/* serve_info.c: what the server says of itself: health, model, settings, slots, counters. */
+#include "serve_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+json_t *serve_health(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    (void)body;
+    (void)out_stream;
+    serve_state state = serve_get_state(call->server);
+    if (state == SERVE_READY) return json_pack("{s:s}", "status", "ok");
+    serve_fail(error, 503, state == SERVE_LOADING ? "Loading model" : "the server is ending");
+    return NULL;
+}
+
+json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    const serve_server *server = call->server;
+    const smt_model_info *m = &server->model;
+    (void)body;
+    (void)out_stream;
+    (void)error;
+    json_t *meta =
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "n_vocab", (json_int_t)m->n_vocab, "n_ctx_train", (json_int_t)m->n_ctx_train,
+                  "n_embd", (json_int_t)m->n_embd, "n_params", (json_int_t)m->n_params, "size", (json_int_t)m->tensor_bytes);
+    return json_pack("{s:s, s:[{s:s, s:s, s:I, s:s, s:o}]}", "object", "list", "data", "id", server->options.alias, "object",
+                     "model", "created", (json_int_t)server->loaded, "owned_by", "seamount", "meta", meta);
+}
+
+/* ---- props ---- */
+
+/* Element `element` of a key of the model's file as text; "" where it has none. */
+static json_t *file_text(const serve_server *server, const char *name, uint64_t element) {
+    const smt_file *file = smt_engine_file(server->engine);
+    smt_key_info info;
+    for (uint64_t i = 0; smt_file_key(file, i, &info) == SMT_OK; i++) {
+        if (strcmp(info.name, name)) continue;
+        size_t bytes = smt_file_key_text(file, i, element, NULL, 0);
+        char *text = malloc(bytes + 1);
+        if (!text) return NULL;
+        smt_file_key_text(file, i, element, text, bytes + 1);
+        json_t *value = json_stringn(text, bytes);
+        free(text);
+        return value;
+    }
+    return json_string("");
+}
+
+json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    const serve_server *server = call->server;
+    const serve_options *options = &server->options;
+    serve_params defaults = {.n_predict = options->n_predict, .seed = -1, .sampling = options->sampling};
+    char build[40];
+    (void)body;
+    (void)out_stream;
+    (void)error;
+    snprintf(build, sizeof build, "seamount %u.%u.%u", smt_version() / 10000, smt_version() / 100 % 100, smt_version() % 100);
+    json_t *bos = server->bos < 0 ? json_string("") : file_text(server, "tokenizer.ggml.tokens", (uint64_t)server->bos);
+    json_t *settings = json_pack("{s:I, s:o}", "n_ctx", (json_int_t)server->n_ctx, "params", serve_settings(&defaults));
+    return json_pack("{s:o, s:i, s:s, s:s, s:o, s:o, s:s, s:{s:b, s:b}}", "default_generation_settings", settings, "total_slots",
+                     (int)server->n_slots, "model_alias", options->alias, "model_path", options->model_path, "bos_token", bos,
+                     "chat_template", file_text(server, "tokenizer.chat_template", 0), "build_info", build, "modalities",
+                     "vision", false, "audio", false);
+}
+
+/* ---- slots ---- */
+
+json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    serve_server *server = call->server;
+    (void)body;
+    (void)out_stream;
+    if (server->options.hide_slots) return serve_fail(error, 501, "this server does not show its slots"), NULL;
+    json_t *list = json_array();
+    pthread_mutex_lock(&server->lock);
+    for (uint32_t i = 0; i < server->n_slots; i++) {
+        const serve_view *view = &server->slots[i].view;
+        json_t *next = json_pack("{s:I}", "n_decoded", (json_int_t)view->n_predicted);
+        json_array_append_new(
+            list, json_pack("{s:i, s:I, s:b, s:I, s:I, s:I, s:o}", "id", (int)i, "n_ctx", (json_int_t)server->n_ctx,
+                            "is_processing", view->busy, "id_task", view->job ? (json_int_t)view->job : -1, "n_prompt_tokens",
+                            (json_int_t)view->n_prompt, "n_held", (json_int_t)view->n_held, "next_token", next));
+    }
+    pthread_mutex_unlock(&server->lock);
+    return list;
+}
+
+/* ---- metrics: the text form of Prometheus ---- */
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 5, 6)))
+#endif
+static void
+metric(serve_text *out, const char *name, const char *type, const char *help, const char *format, ...) {
+    char line[400], value[64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    int count = snprintf(line, sizeof line, "# HELP seamount:%s %s\n# TYPE seamount:%s %s\nseamount:%s %s\n", name, help, name,
+                         type, name, value);
+    serve_append(out, line, (size_t)count);
+}
+
+static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
+
+json_t *serve_metrics(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    serve_server *server = call->server;
+    uint32_t n_busy = 0;
+    size_t n_held = 0;
+    (void)body;
+    (void)out_stream;
+    if (server->options.hide_metrics) return serve_fail(error, 501, "this server does not show its counters"), NULL;
+    pthread_mutex_lock(&server->lock);
+    serve_counters c = server->counters;
+    uint32_t n_waiting = server->n_waiting;
+    for (uint32_t i = 0; i < server->n_slots; i++) {
+        n_busy += server->slots[i].view.busy;
+        n_held += server->slots[i].view.n_held;
+    }
+    pthread_mutex_unlock(&server->lock);
+    serve_text out = {0};
+#define COUNT(name, help, value) metric(&out, name, "counter", help, "%llu", (unsigned long long)(value))
+#define GAUGE(name, help, value) metric(&out, name, "gauge", help, "%g", (double)(value))
+    COUNT("requests_total", "Requests for texts that were taken.", c.requests);
+    COUNT("prompt_tokens_total", "Prompt tokens evaluated.", c.prompt_tokens);
+    COUNT("prompt_tokens_cached_total", "Prompt tokens that a slot still held.", c.reused_tokens);
+    metric(&out, "prompt_seconds_total", "counter", "Seconds from the beginning of prompts to their first token.", "%g",
+           c.prompt_s);
+    COUNT("tokens_predicted_total", "Tokens generated.", c.predicted_tokens);
+    metric(&out, "tokens_predicted_seconds_total", "counter", "Seconds of generation, summed over answers.", "%g", c.predict_s);
+    GAUGE("prompt_tokens_seconds", "Prompt tokens a second.", ratio((double)c.prompt_tokens, c.prompt_s));
+    GAUGE("predicted_tokens_seconds", "Generated tokens a second, of one answer.",
+          ratio((double)c.predicted_tokens, c.predict_s));
+    GAUGE("requests_processing", "Texts being generated.", n_busy);
+    GAUGE("requests_deferred", "Texts waiting for a slot.", n_waiting);
+    COUNT("n_decode_total", "Rounds of the engine.", c.rounds);
+    GAUGE("n_busy_slots_per_decode", "Slots that take part in a round, on average.",
+          ratio((double)c.busy_slots, (double)c.rounds));
+    GAUGE("kv_cache_usage_ratio", "Cache positions in use.", ratio((double)n_held, (double)server->n_ctx * server->n_slots));
+#undef COUNT
+#undef GAUGE
+    json_t *text = json_stringn(out.at, out.bytes);
+    free(out.at);
+    return text;
+}

@@ -1,0 +1,342 @@
+/* serve_internal.h: how the files of the server fit together.
+ *
+ *   HTTP threads, one for each connection              the engine thread
+ *   ------------------------------------              ------------------------------------
+ *   serve_listen.c   beginning and end
+ *   serve_http.c     connections, bodies, keys        serve_slots.c   jobs to slots, rounds
+ *   serve_routes.c   the table of routes              serve_step.c    evaluate, draw, stop
+ *   serve_body.c     JSON, checked                    serve_pick.c    which slot
+ *   serve_info.c     what the server says of itself
+ *   serve_prompt.c   bodies to prompts                          both
+ *   serve_params.c   how to answer                    ------------------------------------
+ *   serve_answer.c   pieces to documents              serve_request.c requests, jobs, pieces
+ *   serve_stream.c   pieces to events
+ *
+ * A request that generates is cut into jobs, one for each text asked for (n choices, a list of prompts). Jobs wait in one queue;
+ * the engine thread gives them slots (sessions), advances all of them in rounds, and hands back pieces: tokens with the text that
+ * became certain. The pieces of all jobs of a request go through one queue of its own to the HTTP thread that waits for them.
+ *
+ *   body -> serve_request { params, jobs[] } -> waiting -> slot -> pieces -> document or events
+ *
+ * Locking: one lock, serve_server.lock, over the queue, the pieces, the connections, the counters and what /slots shows. Nothing
+ * slow happens under it. What is set by serve_attach is read without, by whoever has seen SERVE_READY under it. A job's working
+ * state (serve_slot) belongs to the engine thread alone.
+ *
+ * Ownership: a request belongs to its HTTP thread and to its jobs that are not done; who lets go last frees it. */
+#ifndef SERVE_INTERNAL_H
+#define SERVE_INTERNAL_H
+
+#include "serve.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <time.h>
+
+#define SERVE_MAX_JOBS  64  /* texts of one request */
+#define SERVE_MAX_TOP   100 /* likeliest tokens for which log-probabilities are given */
+#define SERVE_MAX_STOPS 64  /* stop strings of one request */
+
+/* A text that grows; there is one after the first serve_append, of nothing too. */
+typedef struct serve_text {
+    char *at; /* owned: free() it */
+    size_t bytes, capacity;
+} serve_text;
+bool serve_append(serve_text *text, const char *bytes, size_t count); /* false without memory */
+
+/* ---- errors: what a client is told ---- */
+
+typedef struct serve_error {
+    unsigned code;          /* HTTP status; 0: none */
+    size_t n_prompt, n_ctx; /* where the context is too small, else 0 */
+    char message[640];
+} serve_error;
+/* Returns false, so that `return serve_fail(...)` is the idiom. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+bool serve_fail(serve_error *error, unsigned code, const char *format, ...);
+/* The library's words; the caller's mistakes are 400, the rest is 500. */
+bool serve_fail_library(serve_error *error, smt_status status, const smt_error *err);
+bool serve_fail_memory(serve_error *error);
+json_t *serve_error_json(const serve_error *error); /* {"error": {"code", "message", "type"}} */
+
+/* ---- requests, jobs, pieces (serve_request.c) ---- */
+
+typedef enum serve_format {
+    SERVE_NATIVE,     /* /completion and /infill */
+    SERVE_COMPLETION, /* /v1/completions */
+    SERVE_CHAT,       /* /v1/chat/completions */
+} serve_format;
+
+/* How to answer: the same for all jobs of a request. */
+typedef struct serve_params {
+    serve_format format;
+    bool stream, include_usage, return_tokens, logprobs, ignore_eos;
+    bool reuse;                /* what a slot still holds of the prompt is not evaluated again */
+    uint32_t n_top, n_choices; /* n_choices: answers to each prompt, one after another in the request's jobs */
+    int64_t seed;              /* of the first of them; -1: drawn for each */
+    int64_t n_predict;         /* -1: to the end of the context */
+    double predict_s;          /* end at the first line break after so long; 0: no such limit */
+    smt_sampler_options sampling;
+    smt_logit_bias *biases; /* owned, [sampling.n_biases] */
+    char **stops;           /* owned, [n_stops] */
+    uint32_t n_stops;
+    char id[40];
+    time_t created;
+} serve_params;
+
+typedef enum serve_end { SERVE_END_NONE, SERVE_END_EOS, SERVE_END_LENGTH, SERVE_END_WORD, SERVE_END_ERROR } serve_end;
+
+/* What became of a job; complete when its last piece is there. */
+typedef struct serve_result {
+    serve_end end;
+    int32_t stop; /* the stop string, or -1 */
+    uint32_t slot;
+    size_t n_reused, n_predicted; /* tokens of the prompt that a slot still held; of the answer */
+    double prompt_s, predict_s;
+    serve_error error;
+} serve_result;
+
+typedef struct serve_request serve_request;
+typedef struct serve_job {
+    struct serve_job *next; /* in the queue */
+    serve_request *request;
+    uint32_t index;
+    int32_t *prompt; /* owned, [n_prompt] */
+    size_t n_prompt;
+    uint64_t seed, number; /* number: of the job, since the server began */
+    serve_result result;
+} serve_job;
+
+/* One token and the text that became certain with it; or the text that was held back to the end. */
+typedef struct serve_piece {
+    struct serve_piece *next;
+    uint32_t job;
+    bool last;     /* of its job */
+    int32_t token; /* -1: none */
+    float logprob;
+    uint32_t n_top;
+    smt_token_logprob *top; /* [n_top], within this allocation, as is the text */
+    char *text;             /* whole UTF-8 characters, NUL-terminated */
+    size_t bytes;
+} serve_piece;
+
+struct serve_request {
+    serve_server *server;
+    serve_params params;
+    serve_job *jobs; /* owned, [n_jobs] */
+    uint32_t n_jobs;
+    /* Under the server's lock: */
+    pthread_cond_t news;
+    serve_piece *first, *last;
+    uint32_t n_open; /* jobs that are not done */
+    int client;      /* socket, to see that the client went away */
+    bool gone;       /* it did, or nobody waits any more: jobs end without further pieces */
+    bool left;       /* by the HTTP thread */
+};
+
+/* NULL: out of memory. */
+serve_request *serve_request_create(serve_server *server, uint32_t n_jobs);
+/* Queues the jobs; false with 503 when the server is ending. From here on serve_request_leave, without it serve_request_free. */
+bool serve_request_submit(serve_request *request, int client, serve_error *error);
+void serve_request_free(serve_request *request);
+/* The HTTP thread is through with it, whatever the jobs do. */
+void serve_request_leave(serve_request *request);
+/* The next piece, the caller's to free(); NULL after timeout_s, or (*out_ended) when there will be none: all jobs are done, or the
+ * client is gone. */
+serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *out_ended);
+
+/* Engine thread, without the lock: */
+serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, uint32_t n_top);
+void serve_job_push(serve_job *job, serve_piece *piece);
+/* Its last piece, which may be NULL when there is no memory for one: the client then sees the error 500. */
+void serve_job_end(serve_job *job, serve_piece *piece);
+
+/* ---- the server ---- */
+
+/* What /slots shows: a copy, under the lock. */
+typedef struct serve_view {
+    bool busy;
+    uint64_t job;
+    size_t n_prompt, n_held, n_predicted;
+} serve_view;
+
+/* A session and the job that has it. Engine thread only, but for `view`. */
+typedef struct serve_slot {
+    uint32_t index;
+    smt_session *session;
+    int32_t *tokens; /* owned, [n_tokens]: prompt and answer of its job; without one: what the session holds */
+    size_t n_tokens, capacity;
+    uint64_t used; /* the round it was last used in */
+    float *logits; /* owned, [n_vocab] */
+    serve_job *job;
+    smt_sampler *sampler;
+    smt_text_stream *stream;
+    smt_token_logprob *top; /* owned, [SERVE_MAX_TOP] */
+    bool wrote, line;       /* some text went out, or is to go (blanks in front of a chat's answer do not); a line break in it */
+    uint32_t n_next;        /* tokens that it evaluates in this round */
+    double begun_s, first_s;
+    smt_error error; /* of the call under way */
+    serve_view view;
+} serve_slot;
+
+typedef enum serve_state { SERVE_LOADING, SERVE_READY, SERVE_ENDING } serve_state;
+
+typedef struct serve_counters {
+    uint64_t prompt_tokens, reused_tokens, predicted_tokens, requests, rounds, busy_slots;
+    double prompt_s, predict_s;
+} serve_counters;
+
+/* A connection, from its beginning to its end. */
+typedef struct serve_connection {
+    struct serve_connection *next, **link;
+    int socket;
+    double since; /* when the present request may have begun */
+    bool answering;
+} serve_connection;
+
+struct serve_server {
+    serve_options options;
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* a job was queued, or the server ends */
+    /* Under the lock: */
+    serve_state state;
+    serve_job *first, *last; /* the queue */
+    uint32_t n_waiting;
+    uint64_t n_jobs;
+    serve_connection *connections;
+    serve_counters counters;
+    /* Set by serve_attach: */
+    smt_engine *engine;
+    smt_runner *runner;
+    smt_tokenizer *tokenizer;
+    smt_chat_template *chat; /* NULL: chat_error says why */
+    smt_error chat_error;
+    smt_model_info model;
+    uint32_t n_ctx, n_batch;
+    int32_t bos; /* -1: texts begin without one */
+    time_t loaded;
+    serve_slot *slots; /* owned, [n_slots] */
+    uint32_t n_slots;
+    uint64_t round; /* engine thread */
+};
+
+double serve_seconds(void); /* monotonic */
+/* A condition that is waited for with the server's lock, for `seconds` at most. */
+bool serve_cond_init(pthread_cond_t *cond);
+void serve_cond_wait(serve_server *server, pthread_cond_t *cond, double seconds);
+serve_state serve_get_state(serve_server *server);
+/* libmicrohttpd's callbacks (serve_http.c). */
+enum MHD_Result serve_handle(void *user, struct MHD_Connection *connection, const char *path, const char *method,
+                             const char *version, const char *bytes, size_t *n_bytes, void **context);
+void serve_completed(void *user, struct MHD_Connection *connection, void **context, enum MHD_RequestTerminationCode code);
+void serve_connected(void *user, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code);
+/* Connections whose request is not whole in time are shut. Under the lock. */
+void serve_reap(serve_server *server);
+
+/* ---- bodies (serve_body.c) ---- */
+
+/* JSON of a limited depth. NULL with an error. */
+json_t *serve_parse(const char *text, size_t bytes, uint32_t depth, serve_error *error);
+/* Members: absent and null leave *value as it is; a wrong type or range is a 400 that names the member. */
+bool serve_get_bool(const json_t *body, const char *name, bool *value, serve_error *error);
+bool serve_get_integer(const json_t *body, const char *name, int64_t low, int64_t high, int64_t *value, serve_error *error);
+bool serve_get_real(const json_t *body, const char *name, double low, double high, double *value, serve_error *error);
+/* *value points into the body. */
+bool serve_get_text(const json_t *body, const char *name, const char **value, size_t *bytes, serve_error *error);
+
+/* ---- what a request asks for (serve_params.c, serve_prompt.c) ---- */
+
+bool serve_read_params(const serve_server *server, const json_t *body, serve_format format, serve_params *out,
+                       serve_error *error);
+void serve_params_end(serve_params *params);
+bool serve_add_stop(serve_params *params, const char *text); /* false without memory */
+json_t *serve_settings(const serve_params *params);          /* as clients know them */
+uint64_t serve_random(void);
+/* The whole request, ready to be submitted; NULL with an error. */
+serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error);
+serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_error *error);
+/* The body's conversation by the model's template, as text; the caller's (smt_free). */
+bool serve_render(serve_server *server, const json_t *body, char **out_text, size_t *out_bytes, serve_error *error);
+
+/* ---- answers (serve_answer.c, serve_stream.c) ---- */
+
+/* The request, submitted and waited for, as a document; NULL with an error, or without where the client is gone. Owns the request. */
+json_t *serve_collect(serve_request *request, int client, serve_error *error);
+/* The same as a response that streams events. */
+struct MHD_Response *serve_stream(serve_request *request, int client, serve_error *error);
+
+/* Parts of both. */
+json_t *serve_head(const serve_request *request, const char *object); /* id, object, created, model, system_fingerprint */
+json_t *serve_native_head(const serve_job *job, json_t *content, json_t *tokens);
+void serve_native_end(const serve_job *job, json_t *document); /* what the last native event and the document hold besides */
+json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, bool last);
+json_t *serve_usage(const serve_request *request);
+json_t *serve_timings(const serve_job *job);
+/* Of one token; a list of them as a format shows it (takes the reference). */
+json_t *serve_logprob(const serve_server *server, const serve_piece *piece);
+json_t *serve_logprobs(serve_format format, json_t *list);
+
+/* ---- routes (serve_routes.c, serve_info.c) ---- */
+
+typedef struct serve_call serve_call;
+/* The answer; NULL with an error, or without where the client is gone. A route that streams sets *out_stream instead. `body` is
+ * NULL for routes of GET. */
+typedef json_t *(*serve_route_fn)(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+typedef struct serve_route {
+    const char *method, *path;
+    serve_route_fn run;
+    bool open;  /* needs neither key nor model */
+    bool plain; /* the document is a JSON string that goes out as text */
+} serve_route;
+
+/* One HTTP request, from its headers to its answer. */
+struct serve_call {
+    serve_server *server;
+    struct MHD_Connection *connection;
+    serve_connection *client;
+    const char *method, *path;
+    const serve_route *route; /* NULL: error, or permission */
+    bool permission;          /* a browser asks whether it may call */
+    serve_text body;
+    serve_error error;
+    unsigned status;
+    double begun;
+};
+/* NULL with a 404, or a 405 where the path has another method. */
+const serve_route *serve_find_route(const char *method, const char *path, serve_error *error);
+
+json_t *serve_health(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_metrics(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+
+/* ---- the engine thread (serve_pick.c, serve_slots.c, serve_step.c) ---- */
+
+/* What a free slot holds, for the choice. */
+typedef struct serve_held {
+    const int32_t *tokens; /* [count] */
+    size_t count;
+    uint64_t used;
+    bool busy;
+} serve_held;
+/* The slot for a prompt: the free one that holds the longest beginning of it, where that is more than a tenth of the prompt and a
+ * token; else the one that was used longest ago. n: none is free. */
+uint32_t serve_pick(const serve_held *slots, uint32_t n, const int32_t *prompt, size_t n_prompt);
+size_t serve_common(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b);
+
+bool serve_slots_create(serve_server *server, smt_error *err);
+void serve_slots_free(serve_server *server);
+/* Gives the slot to the job, or ends the job with an error. */
+void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job);
+/* After an evaluation: draws a token, if the prompt is whole, and ends the job where it is time. */
+void serve_slot_advance(serve_server *server, serve_slot *slot);
+void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const serve_error *error);
+/* Lets go of a job whose client is gone. */
+void serve_slot_drop(serve_server *server, serve_slot *slot);
+
+#endif

@@ -1,0 +1,175 @@
+/* serve_listen.c: the server's life: a listening socket, libmicrohttpd with a thread for each connection, a model, the end. */
+#include "serve_internal.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG     128
+#define STACK_BYTES ((size_t)1 << 20) /* templates and JSON nest: their limits fit several times */
+#define FAREWELL_S  2.0               /* for answers under way when the server ends */
+
+static bool say(char *message, size_t capacity, const char *what, const serve_options *options, const char *why) {
+    snprintf(message, capacity, "cannot %s %s, port %u: %s", what, options->host, options->port, why);
+    return false;
+}
+
+/* A socket that listens there, or -1 with errno. */
+static int listen_at(const struct addrinfo *address) {
+    int fd = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC, address->ai_protocol), on = 1;
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* connections of a former server may linger */
+    if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
+    int cause = errno;
+    close(fd);
+    errno = cause;
+    return -1;
+}
+
+static uint16_t bound_port(int fd) {
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    char service[16];
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) return 0;
+    if (getnameinfo((struct sockaddr *)&address, length, NULL, 0, service, sizeof service, NI_NUMERICSERV) != 0) return 0;
+    return (uint16_t)strtoul(service, NULL, 10);
+}
+
+static bool open_socket(serve_server *server, int *out_fd, char *message, size_t capacity) {
+    const serve_options *options = &server->options;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list, *at;
+    char service[16];
+    snprintf(service, sizeof service, "%u", options->port);
+    int cause = getaddrinfo(options->host, service, &hints, &list);
+    if (cause != 0) return say(message, capacity, "find", options, gai_strerror(cause));
+    *out_fd = -1;
+    for (at = list; at && *out_fd < 0; at = at->ai_next) *out_fd = listen_at(at);
+    cause = errno;
+    freeaddrinfo(list);
+    if (*out_fd < 0) return say(message, capacity, "listen at", options, strerror(cause));
+    server->port = bound_port(*out_fd);
+    return true;
+}
+
+static bool start_daemon(serve_server *server, char *message, size_t capacity) {
+    const serve_options *options = &server->options;
+    int fd;
+    if (!open_socket(server, &fd, message, capacity)) return false;
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL;
+    server->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, serve_handle, server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                         options->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->timeout_s,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->header_bytes, MHD_OPTION_THREAD_STACK_SIZE, STACK_BYTES,
+                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, serve_completed, server,
+                         MHD_OPTION_NOTIFY_CONNECTION, serve_connected, server, MHD_OPTION_END);
+    if (server->daemon) return true;
+    close(fd);
+    return say(message, capacity, "serve at", options, "libmicrohttpd did not start");
+}
+
+bool serve_start(const serve_options *options, serve_server **out, char *message, size_t capacity) {
+    *out = NULL;
+    serve_server *server = calloc(1, sizeof *server);
+    if (!server || pthread_mutex_init(&server->lock, NULL) != 0) {
+        free(server);
+        snprintf(message, capacity, "out of memory");
+        return false;
+    }
+    server->options = *options;
+    server->bos = -1;
+    if (serve_cond_init(&server->work) && start_daemon(server, message, capacity)) {
+        *out = server;
+        return true;
+    }
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+    return false;
+}
+
+uint16_t serve_port(const serve_server *server) { return server->port; }
+
+serve_state serve_get_state(serve_server *server) {
+    pthread_mutex_lock(&server->lock);
+    serve_state state = server->state;
+    pthread_mutex_unlock(&server->lock);
+    return state;
+}
+
+static smt_status find_bos(serve_server *server, smt_error *err) {
+    int32_t *tokens;
+    size_t count;
+    smt_status status = smt_tokenize(server->tokenizer, "", 0, SMT_TOKENIZE_BOS, &tokens, &count, err);
+    if (status == SMT_OK && count == 1) server->bos = tokens[0];
+    smt_free(tokens);
+    return status;
+}
+
+smt_status serve_attach(serve_server *server, smt_engine *engine, smt_runner *runner, smt_error *err) {
+    const smt_file *file = smt_engine_file(engine);
+    server->engine = engine;
+    server->runner = runner;
+    server->loaded = time(NULL);
+    smt_engine_model(engine, &server->model);
+    smt_status status = smt_tokenizer_create(file, &server->tokenizer, err);
+    if (status == SMT_OK) status = find_bos(server, err);
+    if (status == SMT_OK && !serve_slots_create(server, err)) status = err->code;
+    if (status != SMT_OK) return status;
+    /* Without a template the other routes work. One that was asked for has to be there. */
+    status = smt_chat_template_create(file, server->tokenizer, server->options.chat_template, &server->chat, &server->chat_error);
+    if (status != SMT_OK && server->options.chat_template) {
+        *err = server->chat_error;
+        return status;
+    }
+    pthread_mutex_lock(&server->lock);
+    server->state = SERVE_READY;
+    pthread_mutex_unlock(&server->lock);
+    return SMT_OK;
+}
+
+/* ---- the end ---- */
+
+/* What is under way and what waits ends with an error that the clients are told. */
+static void end_jobs(serve_server *server) {
+    serve_error error;
+    serve_fail(&error, 503, "the server is ending");
+    pthread_mutex_lock(&server->lock);
+    server->state = SERVE_ENDING;
+    serve_job *job = server->first;
+    server->first = NULL;
+    pthread_mutex_unlock(&server->lock);
+    for (serve_job *next; job; job = next) {
+        next = job->next;
+        job->result.end = SERVE_END_ERROR;
+        job->result.error = error;
+        serve_job_end(job, serve_piece_create(job, "", 0, 0));
+    }
+    for (uint32_t i = 0; i < server->n_slots; i++)
+        if (server->slots[i].job) serve_slot_end(server, &server->slots[i], SERVE_END_ERROR, &error);
+}
+
+static bool answers_anyone(serve_server *server) {
+    bool any = false;
+    pthread_mutex_lock(&server->lock);
+    for (const serve_connection *c = server->connections; c; c = c->next) any = any || c->answering;
+    pthread_mutex_unlock(&server->lock);
+    return any;
+}
+
+void serve_stop(serve_server *server) {
+    if (!server) return;
+    end_jobs(server);
+    const struct timespec moment = {.tv_nsec = 10000000};
+    for (double until = serve_seconds() + FAREWELL_S; answers_anyone(server) && serve_seconds() < until;)
+        nanosleep(&moment, NULL);
+    MHD_stop_daemon(server->daemon);
+    serve_slots_free(server);
+    smt_chat_template_free(server->chat);
+    smt_tokenizer_free(server->tokenizer);
+    pthread_cond_destroy(&server->work);
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+}

@@ -1,0 +1,281 @@
+/* serve_params.c: how to answer: sampling, lengths, stop strings, what the answer shall tell. Names are those of OpenAI's interface and of
+ * llama.cpp's server; what a request leaves out is as the command line has it. What is known but not there (other samplers, grammars,
+ * tools) is refused by its name, since an answer without it would not be what was asked for. */
+#include "serve_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+void serve_params_end(serve_params *params) {
+    for (uint32_t i = 0; i < params->n_stops; i++) free(params->stops[i]);
+    free(params->stops);
+    free(params->biases);
+    *params = (serve_params){0};
+}
+
+uint64_t serve_random(void) {
+    uint64_t value = 0;
+    while (getrandom(&value, sizeof value, 0) < 0 && errno == EINTR) continue;
+    return value;
+}
+
+/* ---- what is refused ---- */
+
+/* Samplers that are not there, with the value that switches each off. */
+static bool refuse_samplers(const json_t *body, serve_error *error) {
+    static const struct {
+        const char *name;
+        double off;
+    } others[] = {{"mirostat", 0},        {"typical_p", 1},      {"tfs_z", 1},          {"dynatemp_range", 0},
+                  {"xtc_probability", 0}, {"dry_multiplier", 0}, {"top_n_sigma", -1.0}, {"adaptive_target", -1.0}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        double value = others[i].off;
+        if (!serve_get_real(body, others[i].name, -INFINITY, INFINITY, &value, error)) return false;
+        if (value != others[i].off)
+            return serve_fail(error, 400, "\"%s\" is not supported; leave it out, or set it to %g", others[i].name,
+                              others[i].off);
+    }
+    return true;
+}
+
+static bool is_set(const json_t *value) {
+    if (json_is_string(value)) return json_string_length(value) > 0;
+    if (json_is_array(value)) return json_array_size(value) > 0;
+    return value && !json_is_null(value) && !json_is_false(value);
+}
+
+static bool refuse_constraints(const json_t *body, serve_error *error) {
+    static const char *const names[] = {"grammar", "json_schema", "functions", "echo", "lora", "audio"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is_set(json_object_get(body, names[i]))) return serve_fail(error, 400, "\"%s\" is not supported", names[i]);
+    const json_t *format = json_object_get(json_object_get(body, "response_format"), "type");
+    if (format && (!json_is_string(format) || strcmp(json_string_value(format), "text")))
+        return serve_fail(error, 400, "\"response_format\" %s is not supported; there is text",
+                          json_is_string(format) ? json_string_value(format) : "of that kind");
+    const json_t *choice = json_object_get(body, "tool_choice");
+    bool none = json_is_string(choice) && !strcmp(json_string_value(choice), "none");
+    if (is_set(json_object_get(body, "tools")) && !none)
+        return serve_fail(error, 400, "\"tools\" are not supported, but with \"tool_choice\": \"none\"");
+    return true;
+}
+
+/* ---- lists ---- */
+
+static bool add_stop(serve_params *params, const json_t *text, serve_error *error) {
+    if (!json_is_string(text)) return serve_fail(error, 400, "\"stop\" is neither a string nor a list of strings");
+    if (json_string_length(text) == 0) return true; /* clients send what their users left empty */
+    if (params->n_stops == SERVE_MAX_STOPS) return serve_fail(error, 400, "\"stop\" has more than %d strings", SERVE_MAX_STOPS);
+    return serve_add_stop(params, json_string_value(text)) || serve_fail_memory(error);
+}
+
+bool serve_add_stop(serve_params *params, const char *text) {
+    char **grown = realloc(params->stops, (params->n_stops + 1) * sizeof *grown);
+    if (!grown) return false;
+    params->stops = grown;
+    grown[params->n_stops] = strdup(text);
+    if (!grown[params->n_stops]) return false;
+    params->n_stops++;
+    return true;
+}
+
+static bool read_stops(const json_t *body, serve_params *params, serve_error *error) {
+    const json_t *stop = json_object_get(body, "stop");
+    if (!stop || json_is_null(stop)) return true;
+    if (!json_is_array(stop)) return add_stop(params, stop, error);
+    for (size_t i = 0; i < json_array_size(stop); i++)
+        if (!add_stop(params, json_array_get(stop, i), error)) return false;
+    return true;
+}
+
+static bool add_bias(serve_params *params, int64_t token, double bias) {
+    uint32_t n = params->sampling.n_biases;
+    smt_logit_bias *grown = realloc(params->biases, (n + 1) * sizeof *grown);
+    if (!grown) return false;
+    params->biases = grown;
+    grown[n] = (smt_logit_bias){(int32_t)token, (float)bias};
+    params->sampling.n_biases++;
+    return true;
+}
+
+static bool bias_token(const serve_server *server, serve_params *params, int64_t token, const json_t *value, serve_error *error) {
+    if (token < 0 || token >= server->model.n_vocab)
+        return serve_fail(error, 400, "\"logit_bias\": token %lld is outside the vocabulary of %u", (long long)token,
+                          server->model.n_vocab);
+    if (!json_is_number(value) && !json_is_false(value))
+        return serve_fail(error, 400, "\"logit_bias\" of token %lld is neither a number nor false", (long long)token);
+    double bias = json_is_false(value) ? -INFINITY : json_number_value(value);
+    return add_bias(params, token, bias) || serve_fail_memory(error);
+}
+
+/* "15043": an id, as OpenAI writes it. */
+static bool parse_id(const char *text, int64_t *token) {
+    char *end;
+    errno = 0;
+    *token = strtoll(text, &end, 10);
+    return errno == 0 && *end == 0 && end > text;
+}
+
+/* A text: every token of it. */
+static bool bias_text(const serve_server *server, serve_params *params, const json_t *text, const json_t *value,
+                      serve_error *error) {
+    int32_t *tokens;
+    size_t count;
+    smt_error err = {0};
+    smt_status status =
+        smt_tokenize(server->tokenizer, json_string_value(text), json_string_length(text), 0, &tokens, &count, &err);
+    if (status != SMT_OK) return serve_fail_library(error, status, &err);
+    bool good = true;
+    for (size_t i = 0; i < count && good; i++) good = bias_token(server, params, tokens[i], value, error);
+    smt_free(tokens);
+    return good;
+}
+
+/* {"15043": -100} or [[15043, -100], ["Hello", false]]. */
+static bool read_biases(const serve_server *server, const json_t *body, serve_params *params, serve_error *error) {
+    json_t *list = json_object_get(body, "logit_bias"), *value;
+    const char *key;
+    if (!list || json_is_null(list)) return true;
+    json_object_foreach(list, key, value) {
+        int64_t token;
+        if (!parse_id(key, &token)) return serve_fail(error, 400, "\"logit_bias\": \"%.60s\" is not a token id", key);
+        if (!bias_token(server, params, token, value, error)) return false;
+    }
+    if (!json_is_object(list) && !json_is_array(list)) return serve_fail(error, 400, "\"logit_bias\" is no object and no list");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *pair = json_array_get(list, i), *what = json_array_get(pair, 0), *bias = json_array_get(pair, 1);
+        if (json_array_size(pair) != 2 || (!json_is_integer(what) && !json_is_string(what)))
+            return serve_fail(error, 400, "\"logit_bias\": entry %zu is not [token, bias]", i);
+        bool good = json_is_string(what) ? bias_text(server, params, what, bias, error)
+                                         : bias_token(server, params, json_integer_value(what), bias, error);
+        if (!good) return false;
+    }
+    return true;
+}
+
+static bool ban_ends(const serve_server *server, const json_t *body, serve_params *params, serve_error *error) {
+    if (!serve_get_bool(body, "ignore_eos", &params->ignore_eos, error)) return false;
+    for (uint32_t i = 0; params->ignore_eos && i < smt_tokenizer_size(server->tokenizer); i++)
+        if (smt_tokenizer_is_end(server->tokenizer, (int32_t)i) && !add_bias(params, i, -INFINITY))
+            return serve_fail_memory(error);
+    return true;
+}
+
+/* ---- numbers ---- */
+
+static bool read_sampling(const json_t *body, smt_sampler_options *s, serve_error *error) {
+    double temperature = s->temperature, top_p = s->top_p, min_p = s->min_p, repeat = s->repeat_penalty,
+           presence = s->presence_penalty, frequency = s->frequency_penalty;
+    int64_t top_k = s->top_k, window = s->repeat_last ? (int64_t)s->repeat_last : 64;
+    if (s->repeat_last == UINT32_MAX) window = -1;
+    bool good = serve_get_real(body, "temperature", 0, 1e6, &temperature, error) &&
+                serve_get_real(body, "top_p", 0, 1, &top_p, error) && serve_get_real(body, "min_p", 0, 1, &min_p, error) &&
+                serve_get_real(body, "repeat_penalty", 0, 1e6, &repeat, error) &&
+                serve_get_real(body, "presence_penalty", -1e6, 1e6, &presence, error) &&
+                serve_get_real(body, "frequency_penalty", -1e6, 1e6, &frequency, error) &&
+                serve_get_integer(body, "top_k", -1, INT32_MAX, &top_k, error) &&
+                serve_get_integer(body, "repeat_last_n", -1, INT32_MAX, &window, error);
+    if (!good) return false;
+    s->temperature = (float)temperature;
+    s->top_k = top_k < 0 ? 0 : (uint32_t)top_k;
+    s->top_p = (float)top_p;
+    s->min_p = (float)min_p;
+    s->repeat_penalty = window ? (float)repeat : 0;
+    s->presence_penalty = window ? (float)presence : 0;
+    s->frequency_penalty = window ? (float)frequency : 0;
+    s->repeat_last = window < 0 ? UINT32_MAX : (uint32_t)window;
+    return true;
+}
+
+/* Log-probabilities have three spellings: true with "top_logprobs" (chat), a number (completions), "n_probs" (native). */
+static bool read_logprobs(const json_t *body, serve_params *params, serve_error *error) {
+    int64_t n = 0;
+    switch (params->format) {
+    case SERVE_CHAT:
+        if (!serve_get_bool(body, "logprobs", &params->logprobs, error)) return false;
+        if (!serve_get_integer(body, "top_logprobs", 0, SERVE_MAX_TOP, &n, error)) return false;
+        if (n && !params->logprobs) return serve_fail(error, 400, "\"top_logprobs\" goes with \"logprobs\": true");
+        break;
+    case SERVE_COMPLETION:
+        if (json_is_boolean(json_object_get(body, "logprobs"))) {
+            params->logprobs = json_is_true(json_object_get(body, "logprobs"));
+            break;
+        }
+        n = -1;
+        if (!serve_get_integer(body, "logprobs", 0, SERVE_MAX_TOP, &n, error)) return false;
+        params->logprobs = n >= 0;
+        break;
+    case SERVE_NATIVE:
+        if (!serve_get_integer(body, "n_probs", 0, SERVE_MAX_TOP, &n, error)) return false;
+        params->logprobs = n > 0;
+        break;
+    }
+    params->n_top = n > 0 ? (uint32_t)n : 0;
+    return true;
+}
+
+static bool read_lengths(const json_t *body, serve_params *params, serve_error *error) {
+    int64_t predict_ms = 0, n = 1, best = 1;
+    bool good = serve_get_integer(body, "n_predict", -1, INT32_MAX, &params->n_predict, error) &&
+                serve_get_integer(body, "max_tokens", -1, INT32_MAX, &params->n_predict, error) &&
+                serve_get_integer(body, "max_completion_tokens", -1, INT32_MAX, &params->n_predict, error) &&
+                serve_get_integer(body, "t_max_predict_ms", -1, INT32_MAX, &predict_ms, error) &&
+                serve_get_integer(body, "seed", INT64_MIN, INT64_MAX, &params->seed, error) &&
+                serve_get_integer(body, "n", 1, SERVE_MAX_JOBS, &n, error) &&
+                serve_get_integer(body, "best_of", 1, SERVE_MAX_JOBS, &best, error);
+    if (!good) return false;
+    if (best > n) return serve_fail(error, 400, "\"best_of\" is not supported beyond \"n\"");
+    params->predict_s = predict_ms > 0 ? (double)predict_ms / 1000 : 0;
+    params->n_choices = (uint32_t)n;
+    return true;
+}
+
+static bool read_flags(const json_t *body, serve_params *params, serve_error *error) {
+    const json_t *options = json_object_get(body, "stream_options");
+    return serve_get_bool(body, "stream", &params->stream, error) &&
+           serve_get_bool(body, "cache_prompt", &params->reuse, error) &&
+           serve_get_bool(body, "return_tokens", &params->return_tokens, error) &&
+           (!json_is_object(options) || serve_get_bool(options, "include_usage", &params->include_usage, error));
+}
+
+bool serve_read_params(const serve_server *server, const json_t *body, serve_format format, serve_params *out,
+                       serve_error *error) {
+    static const char *const prefixes[] = {[SERVE_NATIVE] = "cmpl-", [SERVE_COMPLETION] = "cmpl-", [SERVE_CHAT] = "chatcmpl-"};
+    *out = (serve_params){.format = format,
+                          .reuse = true,
+                          .n_predict = server->options.n_predict,
+                          .seed = -1,
+                          .sampling = server->options.sampling,
+                          .created = time(NULL)};
+    out->sampling.struct_size = sizeof out->sampling;
+    snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)serve_random(),
+             (unsigned)serve_random());
+    bool good = refuse_constraints(body, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
+                read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
+                read_stops(body, out, error) && read_biases(server, body, out, error) && ban_ends(server, body, out, error);
+    out->sampling.biases = out->biases;
+    return good;
+}
+
+/* As it was given: 0.8, and not the nearest number of a float's. */
+static json_t *number(float value) {
+    char text[32];
+    snprintf(text, sizeof text, "%.7g", (double)value);
+    return json_real(strtod(text, NULL));
+}
+
+json_t *serve_settings(const serve_params *params) {
+    const smt_sampler_options *s = &params->sampling;
+    json_t *stops = json_array();
+    for (uint32_t i = 0; i < params->n_stops; i++) json_array_append_new(stops, json_string(params->stops[i]));
+    return json_pack("{s:I, s:o, s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:b, s:i, s:o}", "seed",
+                     (json_int_t)params->seed, "temperature", number(s->temperature), "top_k", (int)s->top_k, "top_p",
+                     number(s->top_p), "min_p", number(s->min_p), "repeat_penalty", number(s->repeat_penalty), "repeat_last_n",
+                     s->repeat_last == UINT32_MAX ? -1 : (int)s->repeat_last, "presence_penalty", number(s->presence_penalty),
+                     "frequency_penalty", number(s->frequency_penalty), "n_predict", (json_int_t)params->n_predict, "max_tokens",
+                     (json_int_t)params->n_predict, "ignore_eos", params->ignore_eos, "stream", params->stream, "n_probs",
+                     (int)params->n_top, "stop", stops);
+}

@@ -1,0 +1,240 @@
+/* serve_prompt.c: from bodies to jobs: texts, token ids, gaps to fill and conversations become prompts of tokens that fit the context.
+ *
+ * A prompt in plain text is the client's own template, so special tokens in it count; messages of a conversation and the sides of a
+ * gap are texts of users, in which nothing is special. */
+#include "serve_internal.h"
+#include "serve_messages.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct tokens {
+    int32_t *at; /* owned */
+    size_t count;
+} tokens;
+
+static bool append(tokens *list, const int32_t *more, size_t count) {
+    int32_t *grown = realloc(list->at, (list->count + count + 1) * sizeof *grown);
+    if (!grown) return false;
+    if (count) memcpy(grown + list->count, more, count * sizeof *more);
+    list->at = grown;
+    list->count += count;
+    return true;
+}
+
+/* What a call of the library gave, or its failure. */
+static bool take(tokens *out, smt_status status, const smt_error *err, int32_t *given, size_t count, serve_error *error) {
+    if (status != SMT_OK) return serve_fail_library(error, status, err);
+    bool appended = append(out, given, count);
+    smt_free(given);
+    return appended || serve_fail_memory(error);
+}
+
+/* ---- prompts ---- */
+
+static bool fits(const serve_server *server, size_t count, serve_error *error) {
+    if (count == 0) return serve_fail(error, 400, "the prompt is empty, and this model has no token to begin with");
+    if (count <= server->n_ctx) return true;
+    serve_fail(error, 400, "the prompt has %zu tokens; this model's maximum context length is %u tokens", count, server->n_ctx);
+    error->n_prompt = count;
+    error->n_ctx = server->n_ctx;
+    return false;
+}
+
+/* Clients that write the beginning token's text themselves get it once. */
+static void one_beginning(const serve_server *server, tokens *list) {
+    if (server->bos < 0 || list->count < 2 || list->at[0] != server->bos || list->at[1] != server->bos) return;
+    memmove(list->at, list->at + 1, --list->count * sizeof *list->at);
+}
+
+static bool read_text(const serve_server *server, const json_t *text, uint32_t flags, tokens *out, serve_error *error) {
+    int32_t *given;
+    size_t count;
+    smt_error err = {0};
+    smt_status status = smt_tokenize(server->tokenizer, json_string_value(text), json_string_length(text),
+                                     flags | SMT_TOKENIZE_SPECIAL, &given, &count, &err);
+    if (!take(out, status, &err, given, count, error)) return false;
+    one_beginning(server, out);
+    return true;
+}
+
+static bool append_part(const serve_server *server, const json_t *part, tokens *out, serve_error *error) {
+    if (json_is_string(part)) return read_text(server, part, out->count ? 0 : SMT_TOKENIZE_BOS, out, error);
+    if (!json_is_integer(part)) return serve_fail(error, 400, "\"prompt\" holds something that is neither a text nor a token id");
+    json_int_t id = json_integer_value(part);
+    if (id < 0 || id >= server->model.n_vocab)
+        return serve_fail(error, 400, "\"prompt\": token %lld is outside the vocabulary of %u", (long long)id,
+                          server->model.n_vocab);
+    int32_t token = (int32_t)id;
+    return append(out, &token, 1) || serve_fail_memory(error);
+}
+
+/* A text, or a list of token ids and texts. */
+static bool read_prompt(const serve_server *server, const json_t *prompt, tokens *out, serve_error *error) {
+    if (json_is_string(prompt)) return read_text(server, prompt, SMT_TOKENIZE_BOS, out, error);
+    if (!json_is_array(prompt)) return serve_fail(error, 400, "\"prompt\" is neither a text nor a list");
+    for (size_t i = 0; i < json_array_size(prompt); i++)
+        if (!append_part(server, json_array_get(prompt, i), out, error)) return false;
+    return true;
+}
+
+/* A list without token ids is a list of prompts. */
+static bool is_list(const json_t *prompt) {
+    for (size_t i = 0; i < json_array_size(prompt); i++)
+        if (json_is_number(json_array_get(prompt, i))) return false;
+    return json_is_array(prompt);
+}
+
+/* With "suffix": the text between the two. */
+static bool read_gap(const serve_server *server, const json_t *prompt, const char *suffix, size_t suffix_bytes, tokens *out,
+                     serve_error *error) {
+    if (!json_is_string(prompt)) return serve_fail(error, 400, "\"suffix\" goes with a prompt in text");
+    smt_fim fim = {.struct_size = sizeof fim,
+                   .prefix = json_string_value(prompt),
+                   .prefix_bytes = json_string_length(prompt),
+                   .suffix = suffix,
+                   .suffix_bytes = suffix_bytes};
+    int32_t *given;
+    size_t count;
+    smt_error err = {0};
+    smt_status status = smt_fim_prompt(server->tokenizer, &fim, &given, &count, &err);
+    return take(out, status, &err, given, count, error);
+}
+
+/* ---- requests ---- */
+
+/* Takes the parameters, in any case. */
+static serve_request *open_request(serve_server *server, serve_params *params, size_t n_prompts, serve_error *error) {
+    size_t n = n_prompts * params->n_choices;
+    serve_request *request = NULL;
+    if (n == 0 || n > SERVE_MAX_JOBS)
+        serve_fail(error, 400, "%zu prompts, %u answers to each: from 1 to %d answers are possible", n_prompts, params->n_choices,
+                   SERVE_MAX_JOBS);
+    else if (!(request = serve_request_create(server, (uint32_t)n)))
+        serve_fail_memory(error);
+    if (request)
+        request->params = *params;
+    else
+        serve_params_end(params);
+    return request;
+}
+
+/* Hands the prompt to each of the answers to it. */
+static bool give_prompt(serve_request *request, uint32_t first, const tokens *prompt, serve_error *error) {
+    const serve_params *params = &request->params;
+    if (!fits(request->server, prompt->count, error)) return false;
+    for (uint32_t i = 0; i < params->n_choices; i++) {
+        serve_job *job = &request->jobs[first + i];
+        tokens copy = {0};
+        if (!append(&copy, prompt->at, prompt->count)) return serve_fail_memory(error);
+        job->prompt = copy.at;
+        job->n_prompt = copy.count;
+        job->seed = params->seed == -1 ? serve_random() : (uint64_t)params->seed + i;
+    }
+    return true;
+}
+
+serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error) {
+    const json_t *prompt = json_object_get(body, "prompt");
+    const char *suffix = "";
+    bool several = is_list(prompt);
+    size_t suffix_bytes = 0, n = several ? json_array_size(prompt) : 1;
+    serve_params params;
+    if (!prompt) return serve_fail(error, 400, "\"prompt\" is missing"), NULL;
+    if (!serve_read_params(server, body, format, &params, error) ||
+        !serve_get_text(body, "suffix", &suffix, &suffix_bytes, error))
+        return serve_params_end(&params), NULL;
+    serve_request *request = open_request(server, &params, n, error);
+    for (size_t i = 0; request && i < n; i++) {
+        tokens list = {0};
+        const json_t *one = several ? json_array_get(prompt, i) : prompt;
+        bool good =
+            suffix_bytes ? read_gap(server, one, suffix, suffix_bytes, &list, error) : read_prompt(server, one, &list, error);
+        good = good && give_prompt(request, (uint32_t)i * request->params.n_choices, &list, error);
+        free(list.at);
+        if (good) continue;
+        serve_request_free(request);
+        request = NULL;
+    }
+    return request;
+}
+
+/* ---- conversations ---- */
+
+/* A body's conversation, as the template takes it. */
+typedef struct conversation {
+    serve_messages messages;
+    char *variables; /* owned; NULL: none */
+    smt_chat_request request;
+} conversation;
+
+static bool read_conversation(const serve_server *server, const json_t *body, conversation *out, serve_error *error) {
+    char message[256];
+    *out = (conversation){0};
+    if (!server->chat) return serve_fail_library(error, SMT_NOT_FOUND, &server->chat_error);
+    if (!serve_messages_read(json_object_get(body, "messages"), &out->messages, message, sizeof message))
+        return serve_fail(error, 400, "%s", message);
+    const json_t *variables = json_object_get(body, "chat_template_kwargs");
+    bool generates = true;
+    if (!serve_get_bool(body, "add_generation_prompt", &generates, error)) return false;
+    if (variables && !json_is_null(variables) && !json_is_object(variables))
+        return serve_fail(error, 400, "\"chat_template_kwargs\" is not an object");
+    if (json_is_object(variables)) out->variables = json_dumps(variables, JSON_COMPACT);
+    if (json_is_object(variables) && !out->variables) return serve_fail_memory(error);
+    out->request = (smt_chat_request){.struct_size = sizeof out->request,
+                                      .messages = out->messages.items,
+                                      .n_messages = out->messages.count,
+                                      .no_generation_prompt = !generates,
+                                      .variables = out->variables};
+    return true;
+}
+
+static void end_conversation(conversation *c) {
+    serve_messages_free(&c->messages);
+    free(c->variables);
+}
+
+bool serve_render(serve_server *server, const json_t *body, char **out_text, size_t *out_bytes, serve_error *error) {
+    conversation c;
+    smt_error err = {0};
+    bool good = read_conversation(server, body, &c, error);
+    if (good) {
+        smt_status status = smt_chat_render(server->chat, &c.request, out_text, out_bytes, &err);
+        good = status == SMT_OK || serve_fail_library(error, status, &err);
+    }
+    end_conversation(&c);
+    return good;
+}
+
+static bool chat_tokens(serve_server *server, const json_t *body, tokens *out, serve_error *error) {
+    conversation c;
+    smt_error err = {0};
+    int32_t *given;
+    size_t count;
+    bool good = read_conversation(server, body, &c, error);
+    if (good) {
+        smt_status status = smt_chat_tokens(server->chat, &c.request, &given, &count, &err);
+        good = take(out, status, &err, given, count, error);
+    }
+    end_conversation(&c);
+    return good;
+}
+
+serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_error *error) {
+    serve_params params;
+    tokens list = {0};
+    serve_request *request = NULL;
+    bool good = serve_read_params(server, body, SERVE_CHAT, &params, error) && chat_tokens(server, body, &list, error);
+    for (uint32_t i = 0; good && smt_chat_template_stop(server->chat, i); i++)
+        if (!serve_add_stop(&params, smt_chat_template_stop(server->chat, i))) good = serve_fail_memory(error);
+    if (!good)
+        serve_params_end(&params);
+    else
+        request = open_request(server, &params, 1, error);
+    if (request && !give_prompt(request, 0, &list, error)) {
+        serve_request_free(request);
+        request = NULL;
+    }
+    free(list.at);
+    return request;
+}

@@ -1,0 +1,153 @@
+/* serve_stream.c: pieces to server-sent events.
+ *
+ *   data: {...}\n\n ... data: [DONE]\n\n      (native routes end without the last)
+ *
+ * In a chat the first event of a choice names the role, and every event but its last says "finish_reason": null. With
+ * stream_options.include_usage one more event without choices has the usage. While nothing happens (a queue, a long prompt) a comment
+ * goes out now and then, so that nobody in between closes the connection, and a client that left is noticed. A failure after the
+ * stream has begun is an event with "error", the last one. */
+#include "serve_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct stream {
+    serve_request *request; /* owned */
+    serve_text out;
+    size_t taken; /* of out, by libmicrohttpd */
+    bool *begun;  /* owned, [n_jobs]: the role was named */
+    bool ended;   /* nothing follows what is in out */
+} stream;
+
+/* ---- events ---- */
+
+/* Takes the reference. */
+static bool write_event(stream *s, json_t *event) {
+    char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;
+    json_decref(event);
+    bool written = text && serve_append(&s->out, "data: ", 6) && serve_append(&s->out, text, strlen(text)) &&
+                   serve_append(&s->out, "\n\n", 2);
+    free(text);
+    return written;
+}
+
+static bool write_words(stream *s, const char *words) { return serve_append(&s->out, words, strlen(words)); }
+
+/* Takes the reference. */
+static json_t *chunk(const serve_request *request, json_t *choice) {
+    json_t *event = serve_head(request, request->params.format == SERVE_CHAT ? "chat.completion.chunk" : "text_completion");
+    json_object_set_new(event, "choices", choice ? json_pack("[o]", choice) : json_array());
+    if (request->params.include_usage) json_object_set_new(event, "usage", choice ? json_null() : serve_usage(request));
+    return event;
+}
+
+static bool write_choice(stream *s, const serve_job *job, json_t *content, json_t *logprobs, bool last) {
+    bool chat = s->request->params.format == SERVE_CHAT;
+    json_t *event = chunk(s->request, serve_choice(job, chat ? "delta" : "text", content, logprobs, last));
+    if (last && s->request->n_jobs == 1) json_object_set_new(event, "timings", serve_timings(job));
+    return write_event(s, event);
+}
+
+static json_t *content_of(const stream *s, const char *text, size_t bytes) {
+    json_t *content = json_stringn(text, bytes);
+    return s->request->params.format == SERVE_CHAT ? json_pack("{s:o}", "content", content) : content;
+}
+
+static bool write_open_piece(stream *s, const serve_piece *piece) {
+    const serve_params *params = &s->request->params;
+    const serve_job *job = &s->request->jobs[piece->job];
+    bool chat = params->format == SERVE_CHAT, good = true, tells = params->logprobs && piece->token >= 0;
+    if (chat && !s->begun[piece->job])
+        good = write_choice(s, job, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL, false);
+    s->begun[piece->job] = true;
+    if (good && (piece->bytes || tells)) {
+        json_t *logprobs =
+            tells ? serve_logprobs(params->format, json_pack("[o]", serve_logprob(s->request->server, piece))) : NULL;
+        good = write_choice(s, job, content_of(s, piece->text, piece->bytes), logprobs, false);
+    }
+    if (good && piece->last) good = write_choice(s, job, chat ? json_object() : json_string(""), NULL, true);
+    return good;
+}
+
+static bool write_native_piece(stream *s, const serve_piece *piece) {
+    const serve_params *params = &s->request->params;
+    const serve_job *job = &s->request->jobs[piece->job];
+    if (!piece->last && !piece->bytes && !params->logprobs && !params->return_tokens) return true;
+    json_t *tokens = piece->token >= 0 ? json_pack("[i]", (int)piece->token) : json_array();
+    json_t *event = serve_native_head(job, json_stringn(piece->text, piece->bytes), tokens);
+    if (params->logprobs && piece->token >= 0)
+        json_object_set_new(event, "completion_probabilities", json_pack("[o]", serve_logprob(s->request->server, piece)));
+    if (piece->last) serve_native_end(job, event);
+    return write_event(s, event);
+}
+
+static bool write_piece(stream *s, const serve_piece *piece) {
+    const serve_job *job = &s->request->jobs[piece->job];
+    if (piece->last && job->result.end == SERVE_END_ERROR) {
+        s->ended = true;
+        return write_event(s, serve_error_json(&job->result.error));
+    }
+    return s->request->params.format == SERVE_NATIVE ? write_native_piece(s, piece) : write_open_piece(s, piece);
+}
+
+static bool write_end(stream *s) {
+    s->ended = true;
+    if (s->request->params.format == SERVE_NATIVE) return true;
+    if (s->request->params.include_usage && !write_event(s, chunk(s->request, NULL))) return false;
+    return write_words(s, "data: [DONE]\n\n");
+}
+
+/* ---- the response ---- */
+
+/* Waits for what comes next. False: the client is gone, or there is no memory. */
+static bool fill(stream *s) {
+    bool ended;
+    s->out.bytes = s->taken = 0;
+    serve_piece *piece = serve_request_next(s->request, s->request->server->options.keep_alive_s, &ended);
+    if (!piece && !ended) return write_words(s, ": working\n\n");
+    if (!piece) return !s->request->gone && write_end(s);
+    bool written = write_piece(s, piece);
+    free(piece);
+    return written;
+}
+
+static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t room) {
+    stream *s = user;
+    (void)position;
+    while (s->taken == s->out.bytes) {
+        if (s->ended) return MHD_CONTENT_READER_END_OF_STREAM;
+        if (!fill(s)) return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    size_t count = s->out.bytes - s->taken < room ? s->out.bytes - s->taken : room;
+    memcpy(buffer, s->out.at + s->taken, count);
+    s->taken += count;
+    return (ssize_t)count;
+}
+
+static void end_stream(void *user) {
+    stream *s = user;
+    if (s->request) serve_request_leave(s->request);
+    free(s->out.at);
+    free(s->begun);
+    free(s);
+}
+
+#define BLOCK 4096 /* bytes that libmicrohttpd asks for at once */
+
+struct MHD_Response *serve_stream(serve_request *request, int client, serve_error *error) {
+    stream *s = calloc(1, sizeof *s);
+    struct MHD_Response *response = NULL;
+    if (s) s->begun = calloc(request->n_jobs, sizeof *s->begun);
+    if (s && s->begun) response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, s, end_stream);
+    if (!response) {
+        if (s) end_stream(s);
+        serve_fail_memory(error);
+    } else if (serve_request_submit(request, client, error)) {
+        s->request = request;
+        return response;
+    } else {
+        MHD_destroy_response(response);
+    }
+    serve_request_free(request);
+    return NULL;
+}
