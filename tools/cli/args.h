@@ -31,6 +31,7 @@ typedef enum cli_command {
     CMD_KERNELS,
     CMD_QUANTIZE,
     CMD_CONVERT,
+    CMD_TRACE,
     CMD_COUNT
 } cli_command;
 
@@ -95,6 +96,7 @@ typedef enum cli_option {
     OPT_PRETOKENIZER,
     OPT_VOCAB_ONLY,
     OPT_DRY_RUN,
+    OPT_OUT,
     OPT_THREADS,
     OPT_JSON,
     OPT_VERBOSE,

@@ -6,6 +6,7 @@
  *   sampling.c  the sampler that the options describe          messages.c  conversations in JSON
  *   bench_report.c  what bench has measured, as text
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
+ *   prompt.c    -p and -f                                      recorder.c, trace_report.c    routing traces
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
@@ -36,6 +37,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                       "write a GGUF file with other tensor types", 3, cmd_quantize},
     [CMD_CONVERT] = {"convert", "convert FOLDER OUT.gguf [options]   (FOLDER: config.json, tokenizer.json, safetensors)",
                      "write a GGUF file from a published checkpoint", 2, cmd_convert},
+    [CMD_TRACE] = {"trace", "trace record -m FILE (-p TEXT | -f FILE) -o OUT [options]   |   trace report FILE [--json]",
+                   "record which experts the tokens of a text go to; say what a record shows", 2, cmd_trace},
 };
 
 int main(int argc, char **argv) {
