@@ -9,7 +9,7 @@ import cli
 
 BPE, SPM = cli.data("g-v2.f16.gguf"), cli.data("g-llama2.f16.gguf")
 COMMANDS = ["run", "chat", "eval", "perplexity", "tokenize", "detokenize", "template", "devices", "inspect", "kernels", "quantize",
-            "convert"]
+            "convert", "trace"]
 
 
 def lines(values):

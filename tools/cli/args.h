@@ -32,6 +32,7 @@ typedef enum cli_command {
     CMD_QUANTIZE,
     CMD_CONVERT,
     CMD_SERVE,
+    CMD_TRACE,
     CMD_COUNT
 } cli_command;
 
@@ -111,6 +112,7 @@ typedef enum cli_option {
     OPT_PRETOKENIZER,
     OPT_VOCAB_ONLY,
     OPT_DRY_RUN,
+    OPT_OUT,
     OPT_THREADS,
     OPT_JSON,
     OPT_VERBOSE,

@@ -28,6 +28,7 @@ int cmd_kernels(const cli_args *args);
 int cmd_quantize(const cli_args *args);
 int cmd_convert(const cli_args *args);
 int cmd_serve(const cli_args *args);
+int cmd_trace(const cli_args *args);
 
 /* ---- output.c ---- */
 
@@ -139,6 +140,13 @@ smt_sampler_options cli_sampler_options(const cli_args *args);
 int cli_make_sampler(const cli_args *args, const smt_tokenizer *tokenizer, uint32_t n_vocab, cli_biases *biases,
                      smt_sampler **out);
 
+/* ---- prompt.c ---- */
+
+/* The text of -p or -f, NUL-terminated; *out is freed by the caller. CLI_DONE or the exit status, with a message. */
+int cli_read_prompt(const cli_args *args, char **out, size_t *out_bytes);
+/* -c, or what prompt and answer need where that is more than the default, within what the model was trained for. */
+uint32_t cli_choose_context(const cli_args *args, const smt_model_info *model, size_t n_prompt);
+
 /* ---- generate.c: the loop that run and chat share: prompt, sample, stream, stop ---- */
 
 typedef enum cli_stop { CLI_STOP_EOS, CLI_STOP_LENGTH, CLI_STOP_TEXT, CLI_STOP_INTERRUPT } cli_stop;
@@ -157,7 +165,23 @@ void cli_expert_use_print(const cli_expert_use *use); /* one line on stderr */
 json_t *cli_expert_use_json(const cli_expert_use *use);
 void cli_expert_use_end(cli_expert_use *use);
 
-typedef struct cli_generator {
+/* recorder.c: a routing trace of all that a generator evaluates. CLI_DONE or the exit status, with a message. */
+typedef struct cli_recorder {
+    smt_observer *observer; /* owned */
+    smt_trace_writer *writer;
+    uint64_t n_tokens; /* written */
+} cli_recorder;
+typedef struct cli_generator cli_generator;
+/* Between cli_generator_start and the first evaluation, which has n_prompt tokens at most. cli_recorder_end in either case, before the
+ * generator is closed. */
+int cli_recorder_begin(cli_generator *g, cli_recorder *recorder, const char *path, size_t n_prompt);
+int cli_recorder_take(cli_recorder *recorder); /* what was evaluated since the last time */
+int cli_recorder_commit(cli_recorder *recorder);
+void cli_recorder_end(cli_recorder *recorder);
+/* trace_report.c */
+int cli_trace_report(const char *path, bool json);
+
+struct cli_generator {
     const cli_args *args; /* borrowed */
     cli_engine engine;    /* this and what follows: owned */
     smt_model_info model;
@@ -169,6 +193,7 @@ typedef struct cli_generator {
     size_t n_tokens, capacity;
     uint32_t n_ctx;
     cli_expert_use expert_use;     /* with --expert-use, over all generations */
+    cli_recorder *recorder;        /* borrowed; NULL: nobody records */
     const smt_chat_template *chat; /* borrowed: what ends an answer besides; NULL: a plain text is continued */
     const char **stops;            /* [n_stops]: stop strings */
     uint32_t n_stops;
@@ -180,7 +205,7 @@ typedef struct cli_generator {
     size_t text_bytes, text_capacity;
     json_t *logprobs; /* with --logprobs: one object for each answer token */
     double first_token_s, prefill_s, decode_s;
-} cli_generator;
+};
 
 /* In this order; each CLI_DONE or the exit status, with a message. n_ctx as smt_runner_options has it. cli_generator_close accepts
  * a generator at any stage, zeroed too. n_prompt: see cli_engine_load. */

@@ -9,33 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONTEXT_STEP    256
-#define CONTEXT_DEFAULT 4096 /* the library's own default, see smt_runner_options */
-
-static int read_prompt(const cli_args *args, char **out, size_t *out_bytes) {
-    cli_option which;
-    *out = NULL;
-    if (!cli_either(args, OPT_PROMPT, OPT_FILE, &which)) return CLI_WRONG;
-    if (which == OPT_COUNT) return cli_fail(CLI_WRONG, "a text is needed: -p TEXT or -f FILE");
-    if (which == OPT_FILE) return cli_read_file(cli_text(args, OPT_FILE), out, out_bytes) ? CLI_DONE : CLI_FAILED;
-    *out_bytes = strlen(cli_text(args, OPT_PROMPT));
-    *out = malloc(*out_bytes + 1);
-    if (!*out) return cli_no_memory();
-    memcpy(*out, cli_text(args, OPT_PROMPT), *out_bytes + 1);
-    return CLI_DONE;
-}
-
-/* -c, or what prompt and answer need where that is more than the default, within what the model was trained for. */
-static uint32_t choose_context(const cli_args *args, const smt_model_info *model, size_t n_prompt) {
-    if (cli_int(args, OPT_CTX_SIZE)) return (uint32_t)cli_int(args, OPT_CTX_SIZE);
-    int64_t n = cli_int(args, OPT_PREDICT);
-    uint64_t needed = n_prompt + (n < 0 ? CONTEXT_DEFAULT / 2 : (uint64_t)n);
-    if (needed <= CONTEXT_DEFAULT) return 0;
-    needed = (needed + CONTEXT_STEP - 1) / CONTEXT_STEP * CONTEXT_STEP;
-    if (model->n_ctx_train && needed > model->n_ctx_train) needed = model->n_ctx_train;
-    return needed < INT32_MAX ? (uint32_t)needed : INT32_MAX;
-}
-
 /* The prompt's ids: a text to continue, or one with a gap to fill. */
 static smt_status make_tokens(const cli_generator *g, const char *prompt, size_t bytes, int32_t **out, size_t *out_count,
                               smt_error *err) {
@@ -55,7 +28,7 @@ static int generate(const cli_args *args, cli_generator *g, const char *prompt, 
     smt_error err = {0};
     smt_status split = make_tokens(g, prompt, bytes, &tokens, &n_tokens, &err);
     if (split != SMT_OK) return cli_fail_library(split, &err);
-    int status = cli_generator_start(g, choose_context(args, &g->model, n_tokens));
+    int status = cli_generator_start(g, cli_choose_context(args, &g->model, n_tokens));
     if (status == CLI_DONE) status = cli_generate(g, tokens, n_tokens, cli_int(args, OPT_PREDICT));
     smt_free(tokens);
     if (!cli_flag(args, OPT_JSON) && isatty(STDOUT_FILENO)) cli_write("\n", 1); /* for whatever the terminal shows next */
@@ -98,7 +71,7 @@ int cmd_run(const cli_args *args) {
         return cli_fail(CLI_WRONG, "--suffix takes texts as they are: --special does not go with it");
     char *prompt;
     size_t bytes;
-    int status = read_prompt(args, &prompt, &bytes);
+    int status = cli_read_prompt(args, &prompt, &bytes);
     if (status != CLI_DONE) return status;
     cli_generator g = {0};
     status = cli_generator_load(args, bytes + 1, &g); /* at most a token for each byte, and one in front */

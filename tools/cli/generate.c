@@ -129,7 +129,7 @@ static int evaluate(cli_generator *g) {
     if (status == SMT_CANCELLED && cli_interrupted()) return CLI_DONE; /* the loop sees it too */
     if (status != SMT_OK) return cli_fail_library(status, &err);
     cli_expert_use_add(&g->expert_use, n);
-    return CLI_DONE;
+    return g->recorder ? cli_recorder_take(g->recorder) : CLI_DONE;
 }
 
 /* {"id", "text", "logprob"}: bytes that are no whole character become U+FFFD. */

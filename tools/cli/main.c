@@ -5,6 +5,7 @@
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
  *   sampling.c  the sampler that the options describe          bench_report.c  what bench has measured, as text
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
+ *   prompt.c    -p and -f                                      recorder.c, trace_report.c    routing traces
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
@@ -37,6 +38,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                      "write a GGUF file from a published checkpoint", 2, cmd_convert},
     [CMD_SERVE] = {"serve", "serve -m FILE [--port N] [-np N] [options]",
                    "a model behind HTTP, for clients of OpenAI's interface and llama.cpp's", 0, cmd_serve},
+    [CMD_TRACE] = {"trace", "trace record -m FILE (-p TEXT | -f FILE) -o OUT [options]   |   trace report FILE [--json]",
+                   "record which experts the tokens of a text go to; say what a record shows", 2, cmd_trace},
 };
 
 int main(int argc, char **argv) {
