@@ -94,8 +94,8 @@ static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint
 
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err) {
     const wishes w = collect(rows, n);
-    uint32_t out_rows = w.n_out ? smt_run_bucket(w.n_out) : 0;
-    smt_graph_shape shape = smt_run_make_shape(run, smt_run_bucket(n), out_rows, w.hidden, w.routing);
+    uint32_t out_rows = w.n_out ? smt_plan_bucket(w.n_out) : 0;
+    smt_graph_shape shape = smt_run_make_shape(run, smt_plan_bucket(n), out_rows, w.hidden, w.routing);
     SMT_TRY(smt_run_shape(run, &shape, out, err));
     return write_inputs(run, rows, n, (*out)->graph, err);
 }
@@ -107,5 +107,5 @@ smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_e
     smt_status status = smt_run_submit(run, entry, SUBMISSIONS, &value, err);
     smt_status waited = smt_run_wait(run, UINT64_MAX, status == SMT_OK ? err : NULL);
     if (status != SMT_OK || waited != SMT_OK) return status == SMT_OK ? waited : status;
-    return read_results(run, rows, n, smt_run_bucket(n), err);
+    return read_results(run, rows, n, smt_plan_bucket(n), err);
 }
