@@ -352,6 +352,11 @@ typedef struct smt_heap_info {
     bool device_local, host_visible;
 } smt_heap_info;
 
+typedef struct smt_memory_type {
+    uint32_t heap;
+    bool device_local, host_visible, host_coherent, host_cached;
+} smt_memory_type;
+
 typedef struct smt_device_info {
     const char *id, *name, *kind, *driver; /* "vk0", ..., "discrete" | "integrated" | "virtual" | "cpu" | "other" */
     const char *uuid;                      /* 32 hex digits */
@@ -364,6 +369,13 @@ typedef struct smt_device_info {
         executable_properties;
     const char *unusable;    /* NULL, or what the device lacks that the engine needs */
     const char *driver_info; /* the driver's own words about its version: "Mesa 25.0.7 (LLVM 15.0.6)" */
+    /* Added for planning. In a description of a device that is not here, 0 memory types are made up from the heaps. */
+    uint32_t n_memory_types;
+    smt_memory_type memory_types[32];
+    uint32_t storage_align; /* of offsets in storage buffers */
+    uint32_t max_texels;    /* of a uniform texel buffer, where shaders may choose between several of them; else 0 */
+    uint32_t texel_align, subgroup_min;
+    bool subgroup_ballot;
 } smt_device_info;
 
 typedef void (*smt_vulkan_fn)(void);
@@ -411,6 +423,110 @@ SMT_API smt_status smt_device_list_chosen(const smt_device_list *list, uint32_t 
 /* Measured read bandwidth of device memory in bytes per second: compiles one kernel, takes a fraction of a second. */
 SMT_API smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, double *out_bytes_s, smt_error *err);
 
+/* ---- planning ----------------------------------------------------------------------------------------------------- */
+
+/* Bytes that may be used of a heap, in place of what its driver says. */
+typedef struct smt_heap_budget {
+    const char *device; /* as in smt_device_options.devices, one device; or "host": host memory, heap 0 */
+    uint32_t heap;
+    uint64_t bytes;
+} smt_heap_budget;
+
+/* Where weights may go. Every field may be zero. */
+typedef struct smt_placement_options {
+    size_t struct_size;
+    const smt_heap_budget *budgets; /* [n_budgets]; the last one of a heap counts */
+    size_t n_budgets;
+    uint64_t reserve_bytes; /* of each device-local heap, left alone; 0: some, by the kind of device */
+    /* The matrices of so many layers at the front stay in host memory, where kernels read them in place; the experts of so many. */
+    uint32_t host_layers, host_expert_layers;
+    /* How often each expert is used, in any unit: [layers with experts, n_experts]. The rarest leave device memory first. NULL: all
+     * alike. [n_expert_weights] must be of the model's size. */
+    const float *expert_weights;
+    size_t n_expert_weights;
+} smt_placement_options;
+
+/* A device of a machine that one plans for. What is 0 is assumed from the kind of device. */
+typedef struct smt_machine_device {
+    smt_device_info info; /* its strings are the caller's */
+    double read_bytes_s;  /* measured: see smt_device_bandwidth */
+    double link_bytes_s;  /* at which it reads host memory */
+    double hop_s;         /* until activations that leave for another device have arrived */
+} smt_machine_device;
+
+typedef struct smt_plan_options {
+    size_t struct_size;
+    const smt_machine_device *machine; /* [n_machine]: all devices there are; required */
+    uint32_t n_machine;
+    const char
+        *devices; /* those to use, in the order of their layers, as in smt_device_options; a device may be named twice: it is
+                             then two, with half its memory each. NULL: the fewest that hold the model; software devices and GPUs with
+                             shared memory only where there are no others */
+    const double *shares; /* [n_shares] of the layers, for each device named; NULL: by speed and memory */
+    uint32_t n_shares;
+    const char *kernels;                     /* see smt_device_options */
+    const smt_placement_options *placement;  /* NULL: defaults */
+    const struct smt_runner_options *runner; /* NULL: defaults */
+} smt_plan_options;
+
+typedef struct smt_placement smt_placement;
+
+/* Decides where every byte of a model would lie: from the header alone, without Vulkan, in well under a second. An engine made with the same
+ * options on one device loads exactly that. SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the
+ * placement. SMT_INVALID, SMT_NOT_FOUND: words that name no device, a heap that is not there, shares that do not go with the devices;
+ * SMT_UNSUPPORTED, SMT_FORMAT: the file has no model that can run. Thread-safe; the result is read-only: any thread. */
+SMT_API smt_status smt_placement_create(const smt_file *file, const smt_plan_options *options, smt_placement **out_placement,
+                                        smt_error *err);
+SMT_API void smt_placement_free(smt_placement *placement);
+
+typedef struct smt_placement_info {
+    bool fits;
+    const char *why; /* what does not fit, and what would make it fit; "" when all fits */
+    double decode_tok_s,
+        prefill_tok_s;           /* predicted: a token at half the context; a prompt of n_batch tokens. 0: nothing to predict */
+    const char *bottleneck;      /* what a decoded token waits for longest */
+    uint32_t n_devices, n_items; /* see smt_placement_device, smt_placement_item */
+    uint32_t n_ctx, n_batch, n_sessions; /* defaults resolved */
+    uint32_t cache_bits;                 /* of an element of the cache */
+} smt_placement_info;
+SMT_API void smt_placement_get(const smt_placement *placement, smt_placement_info *out_info);
+
+typedef struct smt_placement_heap {
+    uint64_t bytes, budget, planned;      /* budget: what the plan may use */
+    const char *tier;                     /* see smt_placement_item */
+    uint64_t dense, experts, cache, work; /* of `planned`; work: scratch, tables, buffers */
+    uint32_t n_experts;                   /* whole experts among it */
+} smt_placement_heap;
+
+typedef struct smt_placement_device {
+    const char *id, *name, *kind; /* of the machine's description; the last device is "host" */
+    bool computes;                /* it holds layers [first_layer, last_layer) */
+    uint32_t first_layer, last_layer;
+    double read_bytes_s, link_bytes_s;
+    bool measured; /* read_bytes_s was given, not assumed */
+    uint32_t n_heaps;
+    smt_placement_heap heaps[16]; /* of "host": host memory, and the mapped file, where nothing is ever placed yet */
+} smt_placement_device;
+/* All devices of the machine, in its order, the host last; one that computes twice, for having been named twice, is there twice. */
+SMT_API smt_status smt_placement_device_get(const smt_placement *placement, uint32_t index, smt_placement_device *out_device);
+
+typedef enum smt_item_kind { SMT_ITEM_MATRIX, SMT_ITEM_TABLE, SMT_ITEM_CACHE, SMT_ITEM_WORK } smt_item_kind;
+
+/* One place. A matrix of an expert is a place of its own; gate, up and down of one lie together. */
+typedef struct smt_placement_item {
+    smt_item_kind kind;
+    const char *name;        /* the tensor, or in words what it is */
+    uint32_t part, n_parts;  /* a tensor cut in several, or the cache of a layer */
+    uint32_t layer, expert;  /* UINT32_MAX: none */
+    uint32_t device, reader; /* indices of smt_placement_device_get: in whose memory it lies, which device reads it */
+    uint32_t heap;
+    const char *tier;     /* "device-local", "device-local+host-visible", "host-visible", "mapped file" */
+    uint32_t memory_type; /* of the reader */
+    uint32_t buffer;      /* number of the allocation that holds it, over the whole plan */
+    uint64_t offset, bytes;
+} smt_placement_item;
+SMT_API smt_status smt_placement_item_get(const smt_placement *placement, uint32_t index, smt_placement_item *out_item);
+
 /* ---- kernels ------------------------------------------------------------------------------------------------------ */
 
 typedef struct smt_kernel_info {
@@ -449,12 +565,14 @@ typedef struct smt_engine_options {
     size_t struct_size;
     const char *model_path; /* required */
     /* While the weights load, the kernels that such a runner needs for single tokens and for long prompts compile on other threads;
-     * NULL: every kernel compiles when a step first needs it. */
+     * NULL: every kernel compiles when a step first needs it. Memory for such a runner is kept free of weights. */
     const smt_runner_options *compile_for;
+    const smt_placement_options *placement; /* NULL: defaults; what must not lie in device memory lies in host memory */
     smt_device_options device; /* may grow: stays the last */
 } smt_engine_options;
 
-/* Opens the model, chooses the device, uploads the weights. Thread-safe. */
+/* Opens the model, chooses the device, plans, uploads the weights. SMT_DEVICE_MEMORY before anything is allocated when the plan does not
+ * fit. Thread-safe. */
 SMT_API smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out_engine, smt_error *err);
 /* Every runner of the engine must be gone. */
 SMT_API void smt_engine_free(smt_engine *engine);

@@ -110,6 +110,13 @@ smt_status smt_device_list_chosen(const smt_device_list *list, uint32_t *out_ind
 uint32_t smt_device_list_count(const smt_device_list *list) { return list->n_devices; }
 
 static void fill_heaps(const smt_caps *caps, smt_device_info *info) {
+    info->n_memory_types = smt_min_u32(caps->n_types, SMT_COUNT(info->memory_types));
+    for (uint32_t i = 0; i < info->n_memory_types; i++)
+        info->memory_types[i] = (smt_memory_type){.heap = caps->types[i].heap,
+                                                  .device_local = caps->types[i].device_local,
+                                                  .host_visible = caps->types[i].host_visible,
+                                                  .host_coherent = caps->types[i].host_coherent,
+                                                  .host_cached = caps->types[i].host_cached};
     info->n_heaps = smt_min_u32(caps->n_heaps, SMT_COUNT(info->heaps));
     for (uint32_t i = 0; i < info->n_heaps; i++)
         info->heaps[i] = (smt_heap_info){
@@ -147,6 +154,11 @@ smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_
         .storage8 = caps->storage8,
         .int_dot = caps->int_dot_accelerated,
         .coop_matrix = caps->coop_matrix,
+        .storage_align = caps->storage_align,
+        .max_texels = caps->texel_array_dynamic ? caps->max_texels : 0,
+        .texel_align = caps->texel_align,
+        .subgroup_min = caps->subgroup_min,
+        .subgroup_ballot = caps->subgroup_ballot,
         .subgroup_arithmetic = caps->subgroup_arithmetic,
         .timeline = caps->timeline,
         .memory_budget = caps->memory_budget,

@@ -1,10 +1,10 @@
 /* api_engine.c: file -> model -> device -> weights. */
 #include "api/api_engine.h"
 
-static smt_status open_device(smt_engine *engine, const smt_device_options *given, smt_error *err) {
+static smt_status open_device(smt_engine *engine, const smt_device_options *given, uint32_t *out_index, smt_error *err) {
     SMT_TRY(smt_api_open_vulkan(given, &engine->vk, err));
-    uint32_t index;
-    SMT_TRY(smt_api_pick_device(engine->vk, given, &index, err));
+    SMT_TRY(smt_api_pick_device(engine->vk, given, out_index, err));
+    uint32_t index = *out_index;
     char why[256];
     if (smt_caps_lacks(smt_vk_caps(engine->vk, index), why, sizeof why))
         return SMT_FAIL(err, SMT_UNSUPPORTED, "%s cannot run the engine: %s", smt_vk_caps(engine->vk, index)->name, why);
@@ -13,12 +13,30 @@ static smt_status open_device(smt_engine *engine, const smt_device_options *give
     return smt_vk_device_create(engine->vk, index, &options, &engine->device, err);
 }
 
-static smt_status load(smt_engine *engine, const smt_callbacks *callbacks, const smt_runner_options *compile_for,
+/* The budgets of the device that was chosen, among all that the options may name. */
+static smt_status read_placement(const smt_engine *engine, uint32_t index, const smt_placement_options *given,
+                                 smt_plan_request *out, smt_plan_budget **out_budgets, smt_error *err) {
+    uint32_t n_caps = smt_vk_count(engine->vk);
+    const smt_caps **caps = smt_alloc(n_caps, sizeof *caps);
+    if (!caps) return SMT_FAIL(err, SMT_MEMORY, "out of memory listing %u devices", n_caps);
+    for (uint32_t i = 0; i < n_caps; i++) caps[i] = smt_vk_caps(engine->vk, i);
+    smt_status status = smt_api_placement_request(given, engine->file->model, caps, n_caps, index, out, out_budgets, err);
+    smt_free(caps);
+    return status;
+}
+
+static smt_status load(smt_engine *engine, uint32_t index, const smt_callbacks *callbacks, const smt_engine_options *o,
                        smt_error *err) {
     smt_run_options expected = {0};
-    if (compile_for) SMT_TRY(smt_api_runner_options(compile_for, &expected, err));
-    const smt_run_model_options options = {.callbacks = *callbacks, .expected = compile_for ? &expected : NULL};
-    return smt_run_model_create(engine->device, engine->file->model, &options, &engine->model, err);
+    smt_plan_request placement;
+    smt_plan_budget *budgets;
+    if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, &expected, err));
+    SMT_TRY(read_placement(engine, index, o->placement, &placement, &budgets, err));
+    const smt_run_model_options options = {
+        .callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL, .placement = &placement};
+    smt_status status = smt_run_model_create(engine->device, engine->file->model, &options, &engine->model, err);
+    smt_free(budgets);
+    return status;
 }
 
 smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out_engine, smt_error *err) {
@@ -38,8 +56,9 @@ smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out
         if (err) *err = engine->file->model_error;
     }
     if (status == SMT_OK) status = smt_model_check_types(engine->file->model, err);
-    if (status == SMT_OK) status = open_device(engine, &device, err);
-    if (status == SMT_OK) status = load(engine, &device.callbacks, o.compile_for, err);
+    uint32_t index = 0;
+    if (status == SMT_OK) status = open_device(engine, &device, &index, err);
+    if (status == SMT_OK) status = load(engine, index, &device.callbacks, &o, err);
     if (status != SMT_OK)
         smt_engine_free(engine);
     else

@@ -10,6 +10,7 @@
 
 #include "gguf/gguf.h"
 #include "model/model.h"
+#include "plan/plan.h"
 #include "token/token.h"
 #include "vk/vk.h"
 
@@ -45,5 +46,13 @@ smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, c
 smt_status smt_api_open_vulkan(const smt_device_options *options, smt_vk **out, smt_error *err);
 /* smt_api_choose_device over the devices of `vk`; an automatic choice of a software device is told to the log. */
 smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *options, uint32_t *out_index, smt_error *err);
+
+/* ---- planning (api_plan.c) ---- */
+
+/* The part of a request that smt_placement_options describe, for devices with these snapshots; `only`: the budgets of this one alone, as
+ * device 0, or UINT32_MAX. NULL options: defaults. *out_budgets is the caller's and must outlive the request. SMT_INVALID, SMT_NOT_FOUND. */
+smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
+                                     uint32_t n_caps, uint32_t only, smt_plan_request *out, smt_plan_budget **out_budgets,
+                                     smt_error *err);
 
 #endif

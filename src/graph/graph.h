@@ -37,20 +37,27 @@ typedef struct smt_item {
 typedef struct smt_expert_layout {
     uint32_t first_item; /* expert e is item first_item + e */
     uint64_t gate, up, down, stride;
-    uint32_t per_window, n_windows;
+    uint32_t per_window, n_windows; /* a plan that spreads experts over several kinds of memory raises n_windows */
 } smt_expert_layout;
 
 typedef struct smt_items {
-    smt_item *items; /* owned */
-    uint32_t n_items;
-    smt_expert_layout *layers; /* owned, [n_layers]; n_windows 0 for dense layers */
-    uint64_t window_limit;     /* bytes that a storage-buffer window may span */
-    uint64_t texel_limit;      /* and one whose weights are read as texels; 0: none are */
-    bool codebooks;            /* some matrix has a type whose kernels read the codebooks */
+    smt_item *items;             /* owned */
+    uint32_t n_items, n_experts; /* n_experts: of a layer, one item after another */
+    smt_expert_layout *layers;   /* owned, [n_layers]; n_windows 0 for dense layers */
+    uint64_t window_limit;       /* bytes that a storage-buffer window may span */
+    uint64_t texel_limit;        /* and one whose weights are read as texels; 0: none are */
+    bool codebooks;              /* some matrix has a type whose kernels read the codebooks */
 } smt_items;
 
 /* SMT_UNSUPPORTED: a type without kernels, or a layer whose experts need more than 16 windows. */
 smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err);
+/* The same of one device's part: layers [first, last), embedding and output head where they are asked for. */
+typedef struct smt_items_range {
+    uint32_t first, last;
+    bool embedding, head;
+} smt_items_range;
+smt_status smt_items_create_range(const smt_model *model, const smt_caps *caps, const smt_items_range *range, smt_items *out,
+                                  smt_error *err);
 void smt_items_free(smt_items *items);
 /* First item of a matrix; its parts follow. UINT32_MAX: none. */
 uint32_t smt_items_find(const smt_items *items, const smt_matrix *matrix);

@@ -2,20 +2,19 @@
  * fit in the order of first use, which is deterministic and near the peak of what lives at once. */
 #include "graph/graph_internal.h"
 
-#include <stdlib.h>
-
 static bool overlap(const smt_value *a, const smt_value *b) {
     return a->first_node <= b->last_node && b->first_node <= a->last_node;
 }
 
-static int by_offset(const void *a, const void *b) {
-    const smt_value *x = *(const smt_value *const *)a, *y = *(const smt_value *const *)b;
-    return (x->offset > y->offset) - (x->offset < y->offset);
+/* `placed` is in ascending order of offsets, and stays so. */
+static void insert(const smt_value **placed, size_t n, const smt_value *value) {
+    size_t at = n;
+    for (; at > 0 && placed[at - 1]->offset > value->offset; at--) placed[at] = placed[at - 1];
+    placed[at] = value;
 }
 
 /* Lowest offset at which `value` collides with none of the `n` placed values that live at the same time. */
 static uint64_t first_fit(const smt_value *value, const smt_value **placed, size_t n, uint32_t align) {
-    qsort(placed, n, sizeof *placed, by_offset);
     uint64_t offset = 0;
     for (size_t i = 0; i < n; i++) {
         if (!overlap(value, placed[i])) continue;
@@ -40,7 +39,7 @@ smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_lim
                 graph->shape.rows, (unsigned long long)value->bytes, value->layer, (unsigned long long)window_limit);
         if (value->kind != SMT_VALUE_SCRATCH || value->first_node == UINT32_MAX) continue;
         value->offset = first_fit(value, placed, n, align);
-        placed[n++] = value;
+        insert(placed, n++, value);
         if (value->offset + value->bytes > graph->scratch_bytes) graph->scratch_bytes = value->offset + value->bytes;
     }
     smt_free(placed);

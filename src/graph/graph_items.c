@@ -117,17 +117,24 @@ static smt_status add_layer(builder *b, uint32_t index) {
 }
 
 smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err) {
+    const smt_items_range whole = {.last = model->n_layers, .embedding = true, .head = true};
+    return smt_items_create_range(model, caps, &whole, out, err);
+}
+
+smt_status smt_items_create_range(const smt_model *model, const smt_caps *caps, const smt_items_range *range, smt_items *out,
+                                  smt_error *err) {
     uint64_t storage = smt_min_u64(caps->max_storage_range, caps->max_allocation); /* a window lies in one allocation */
     uint64_t texels = smt_caps_texels(caps) ? smt_min_u64(16ull * caps->max_texels, caps->max_allocation) : 0;
-    *out = (smt_items){.window_limit = smt_min_u64(storage, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1),
+    *out = (smt_items){.n_experts = model->n_experts,
+                       .window_limit = smt_min_u64(storage, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1),
                        .texel_limit = smt_min_u64(texels, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
     builder b = {.model = model, .out = out, .err = err};
     out->layers = smt_alloc(model->n_layers, sizeof *out->layers);
     smt_status status = out->layers ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for %u layers", model->n_layers);
-    if (status == SMT_OK) status = add_matrix(&b, &model->token_embd, UINT32_MAX);
-    for (uint32_t i = 0; status == SMT_OK && i < model->n_layers; i++) status = add_layer(&b, i);
-    if (status == SMT_OK) status = add_matrix(&b, &model->output_norm, UINT32_MAX);
-    if (status == SMT_OK) status = add_matrix(&b, &model->output, UINT32_MAX);
+    if (status == SMT_OK && range->embedding) status = add_matrix(&b, &model->token_embd, UINT32_MAX);
+    for (uint32_t i = range->first; status == SMT_OK && i < range->last; i++) status = add_layer(&b, i);
+    if (status == SMT_OK && range->head) status = add_matrix(&b, &model->output_norm, UINT32_MAX);
+    if (status == SMT_OK && range->head) status = add_matrix(&b, &model->output, UINT32_MAX);
     if (status != SMT_OK) smt_items_free(out);
     return status;
 }
@@ -144,7 +151,7 @@ static bool same_view(const smt_matrix *a, const smt_matrix *b) {
 }
 
 uint32_t smt_items_find(const smt_items *items, const smt_matrix *matrix) {
-    for (uint32_t i = 0; i < items->n_items; i++)
+    for (uint32_t i = 0; i < items->n_items; i += items->items[i].matrix ? 1 : items->n_experts)
         if (items->items[i].matrix && same_view(items->items[i].matrix, matrix)) return i;
     return UINT32_MAX;
 }

@@ -128,8 +128,10 @@ static smt_status load_table(loader *l, uint32_t index) {
     SMT_TRY(
         smt_upload_begin(&l->upload, l->weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, &bytes, l->err));
     for (uint32_t e = 0; e < n; e++) {
-        uint64_t at = e % layout->per_window * layout->stride;
-        const uint32_t row[EXPERT_WORDS] = {[EXPERT_WINDOW] = e / layout->per_window,
+        uint32_t window = smt_plan_window(l->args->plan, l->args->items, index, e);
+        uint64_t at =
+            l->args->plan->items[layout->first_item + e].offset - l->args->plan->windows[index * SMT_MAX_WINDOWS + window].offset;
+        const uint32_t row[EXPERT_WORDS] = {[EXPERT_WINDOW] = window,
                                             [EXPERT_GATE] = (uint32_t)((at + layout->gate) / 16),
                                             [EXPERT_UP] = (uint32_t)((at + layout->up) / 16),
                                             [EXPERT_DOWN] = (uint32_t)((at + layout->down) / 16)};

@@ -4,9 +4,6 @@
 
 #include "load/load.h"
 
-#define SMT_UPLOAD_HALVES 2
-#define SMT_UPLOAD_CHUNK  ((uint64_t)16 << 20)
-
 typedef struct smt_upload {
     smt_vk_device *device;
     smt_vk_buffer *ring; /* NULL until the first unmapped target */

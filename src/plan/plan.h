@@ -1,21 +1,58 @@
-/* plan.h: where everything lies, decided before anything is allocated: model + items + device facts + options -> placement.
+/* plan.h: where everything lies, decided before anything is allocated: model + device facts + options -> placement.
  *
- * Pure. A plan is a list of buffers (each becomes one device allocation of exactly that size) and, for every item, expert window, cache
- * window and working buffer, a place {buffer, offset, bytes} in it. The engine plans its weights, each runner its own memory; a loader
- * executes a plan to the byte or fails before the first allocation.
+ * Pure, in two layers.
+ *   below   plan_place.c   pieces -> buffers: each becomes one device allocation of exactly that size; a place is {buffer, offset, bytes}
+ *           plan_size.c    how much memory a runner needs
+ *   above   plan_facts.c   what a device offers: pools of memory, limits, speeds (assumed where nobody measured)
+ *           plan_pools.c   which pool every matrix and every expert of one device goes to
+ *           plan_split.c   which devices, and which layers on each
+ *           plan_create.c  smt_plan_create: the whole, as one smt_placement
+ *           plan_predict.c how fast that will be, and what holds it back        plan_advice.c  what would make it fit
+ *           plan_report.c  the placement as one list, for those who print it
  *
- * This first form knows one device. Weights go to device-local memory in slabs of at most `slab_limit` bytes; what the host writes or
- * reads goes to host-visible memory, cached where it is read back. */
+ * The engine takes items and weights of its device out of a placement and executes them: what is printed is what is loaded.
+ *
+ * Invariants
+ *   1. Every matrix, and every routed expert (its gate, up and down together), has one place. Places of a buffer never overlap.
+ *   2. No buffer exceeds the device's largest allocation, no window the range of a descriptor; offsets suit both.
+ *   3. The same request gives the same placement, to the byte.
+ *   4. What exceeds the limits is placed all the same, and `fits` is false: nobody executes such a plan.
+ *
+ * Host memory is counted once for all devices, besides the heaps that drivers show it as. On a device with unified memory what the user's
+ * budget leaves of that memory, or what the user wants in host memory, is counted so; it is allocated and read in place like the rest. */
 #ifndef SMT_PLAN_H
 #define SMT_PLAN_H
 
 #include "graph/graph.h"
 
-typedef enum smt_plan_tier { SMT_TIER_DEVICE, SMT_TIER_UPLOAD, SMT_TIER_READBACK, SMT_TIER_COUNT } smt_plan_tier;
+#define SMT_MAX_WINDOWS 16
+#define SMT_PLAN_HOST   UINT32_MAX /* in place of a device: host memory */
+/* The ring that weights pass through where the host does not see their memory: there while they load. */
+#define SMT_UPLOAD_HALVES 2
+#define SMT_UPLOAD_CHUNK  ((uint64_t)16 << 20)
+
+/* ---- buffers and places (plan_place.c) ---- */
+
+typedef enum smt_plan_pool {
+    SMT_POOL_DEVICE,   /* device-local memory */
+    SMT_POOL_MAPPED,   /* another device-local heap that the host sees too: the window of a card without a resizable one */
+    SMT_POOL_HOST,     /* host-visible memory that kernels read in place */
+    SMT_POOL_UPLOAD,   /* what the host writes for each step */
+    SMT_POOL_READBACK, /* what it reads after one */
+    SMT_POOL_COUNT
+} smt_plan_pool;
+
+typedef enum smt_plan_tier {
+    SMT_TIER_DEVICE,      /* device-local */
+    SMT_TIER_DEVICE_HOST, /* device-local and host-visible */
+    SMT_TIER_HOST,        /* host-visible */
+    SMT_TIER_FILE,        /* the mapped file: no device of ours reads it in place yet, so nothing is ever placed there */
+    SMT_TIER_COUNT
+} smt_plan_tier;
 
 typedef struct smt_plan_buffer {
     uint32_t memory_type;
-    smt_plan_tier tier;
+    smt_plan_pool pool;
     uint64_t bytes;
 } smt_plan_buffer;
 
@@ -28,8 +65,14 @@ typedef struct smt_plan {
     smt_plan_buffer *buffers; /* owned */
     size_t n_buffers, capacity;
     uint64_t slab_limit, align;
-    uint32_t memory_type[SMT_TIER_COUNT];
+    uint32_t memory_type[SMT_POOL_COUNT]; /* UINT32_MAX: no such memory */
 } smt_plan;
+
+/* Bytes by heap, and those in host memory: once more for heaps that are not device-local, besides for SMT_POOL_HOST elsewhere. */
+typedef struct smt_plan_bytes {
+    uint64_t heap[SMT_CAPS_MAX_HEAPS], host;
+    uint64_t shared; /* of limits, with unified memory: for heaps and host memory together; else 0 */
+} smt_plan_bytes;
 
 /* Weights: items (experts inside their layer's windows), expert tables, and the codebooks where a type reads them. */
 typedef struct smt_plan_weights {
@@ -39,13 +82,18 @@ typedef struct smt_plan_weights {
     smt_plan_place *tables;   /* owned, [n_layers]; bytes 0 for dense layers */
     smt_plan_place codebooks; /* bytes 0: not needed */
 } smt_plan_weights;
-#define SMT_MAX_WINDOWS 16
 
 /* A runner: cache windows of every layer, rotary and block tables, scratch, step buffer, logits, capture. */
 typedef struct smt_plan_runner_sizes {
     uint32_t n_layers, n_cache_windows;
     uint64_t cache_window_bytes, cache_last_bytes; /* all windows of a layer but the last; the last */
     uint64_t rope, blocks, counter, scratch, step, logits, capture;
+    /* What follows needs no memory: the limits that the sizes were made for. */
+    uint32_t n_batch;                  /* rows of a step; less than asked for where one activation would exceed a descriptor */
+    uint32_t logits_rows;              /* rows of logits that one step may return */
+    uint32_t capture_rows;             /* rows of a step that captures hidden states or routing */
+    bool split;                        /* partial results of the split attention fit their scratch */
+    uint32_t stages_one, stages_batch; /* of a step of one row, of n_batch rows */
 } smt_plan_runner_sizes;
 
 typedef struct smt_plan_runner {
@@ -54,16 +102,143 @@ typedef struct smt_plan_runner {
     smt_plan_place rope, blocks, counter, scratch, step, logits, capture;
 } smt_plan_runner;
 
-/* SMT_DEVICE_MEMORY when a heap's budget is exceeded, with the heap and both numbers; SMT_UNSUPPORTED when one piece exceeds the
- * device's largest allocation. */
-smt_status smt_plan_weights_create(const smt_model *model, const smt_items *items, const smt_caps *caps, smt_plan_weights *out,
-                                   smt_error *err);
+/* pools: of each item; NULL: all in SMT_POOL_DEVICE. Experts of a layer that lie in several pools lie in windows of each, so the number of
+ * windows in `items` becomes what this plan needs. SMT_UNSUPPORTED: one piece exceeds the device's largest allocation, or a layer needs more
+ * windows than there are. Limits are not looked at: see smt_plan_check. */
+smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, const smt_caps *caps, const uint8_t *pools,
+                                   smt_plan_weights *out, smt_error *err);
 void smt_plan_weights_free(smt_plan_weights *plan);
-/* `used`: bytes per heap that are already taken (the weights), or NULL. */
-smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, const uint64_t *used,
-                                  smt_plan_runner *out, smt_error *err);
+/* The window that an expert of a layer lies in. */
+uint32_t smt_plan_window(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, uint32_t expert);
+smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, smt_plan_runner *out, smt_error *err);
 void smt_plan_runner_free(smt_plan_runner *plan);
-/* Adds the plan's bytes to used[heap]. */
-void smt_plan_count(const smt_plan *plan, const smt_caps *caps, uint64_t *used);
+/* A plan without buffers for this device: its pools. SMT_UNSUPPORTED: memory that every device must have is missing. */
+smt_status smt_plan_init(smt_plan *plan, const smt_caps *caps, smt_error *err);
+smt_plan_tier smt_plan_buffer_tier(const smt_plan_buffer *buffer, const smt_caps *caps);
+/* Whether a buffer counts as host memory and not as memory of its device's heap. */
+bool smt_plan_in_host(const smt_plan_buffer *buffer, const smt_caps *caps);
+/* Adds the plan's bytes to *used. */
+void smt_plan_count(const smt_plan *plan, const smt_caps *caps, smt_plan_bytes *used);
+/* SMT_DEVICE_MEMORY when a plan (`what`) exceeds the limits beside what is used (NULL: nothing), with the heap and all numbers. */
+smt_status smt_plan_check(const smt_plan *plan, const smt_caps *caps, const smt_plan_bytes *limits, const smt_plan_bytes *used,
+                          const char *what, smt_error *err);
+
+/* ---- what a runner needs (plan_size.c) ---- */
+
+/* What a runner shall hold; zero: default. */
+typedef struct smt_plan_demand {
+    uint32_t n_ctx, n_batch, n_sessions;
+    bool cache_f16;
+} smt_plan_demand;
+void smt_plan_resolve(const smt_model *model, smt_plan_demand *demand);
+/* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
+uint32_t smt_plan_bucket(uint32_t n);
+/* Whether split attention is used: its partial results must fit their scratch. */
+bool smt_plan_splits(const smt_model *model, uint32_t n_ctx);
+/* Sizes of a runner with this demand, defaults resolved, over all layers of the items. SMT_UNSUPPORTED: the device cannot have it. */
+smt_status smt_plan_measure(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_plan_demand *demand,
+                            smt_plan_runner_sizes *out, smt_error *err);
+
+/* ---- devices as the planner sees them (plan_facts.c) ---- */
+
+typedef struct smt_plan_facts {
+    smt_caps caps;
+    double read_s; /* bytes a second that the device reads of its own memory; 0: assumed from its kind */
+    double link_s; /* of host memory; 0: assumed */
+    double hop_s;  /* seconds until activations that leave for the host, or come from it, have arrived; 0: assumed */
+} smt_plan_facts;
+
+typedef struct smt_plan_budget { /* bytes of a heap that may be used, in place of what the driver says */
+    uint32_t device, heap;       /* index of the facts, or SMT_PLAN_HOST with heap 0 */
+    uint64_t bytes;
+} smt_plan_budget;
+
+typedef struct smt_plan_request {
+    const smt_plan_facts *facts; /* [n_facts] */
+    uint32_t n_facts;
+    const uint32_t *order; /* [n_order] the devices to use, in this order, one perhaps several times; 0: automatic choice */
+    uint32_t n_order;
+    const double *shares; /* [n_shares] of the layers for each of `order`; 0: by speed */
+    uint32_t n_shares;
+    const smt_plan_demand *demand;  /* NULL: weights alone */
+    const smt_plan_budget *budgets; /* [n_budgets]; the last one of a heap counts */
+    size_t n_budgets;
+    uint64_t reserve; /* bytes of each device-local heap left alone; 0: assumed from its kind */
+    uint32_t host_layers,
+        host_expert_layers;      /* all matrices, and the experts, of so many layers at the front go to host memory */
+    const float *expert_weights; /* [MoE layers * n_experts] how often each expert is used; NULL: all alike */
+} smt_plan_request;
+
+typedef struct smt_plan_speeds {
+    double read_s, link_s, hop_s;
+    double macs_s;  /* multiply-adds a second: always assumed */
+    double stage_s; /* from the end of one stage to the start of the next: always assumed */
+    bool measured;  /* read_s is */
+} smt_plan_speeds;
+smt_plan_speeds smt_plan_device_speeds(const smt_plan_facts *facts);
+/* What may be used of a device's heaps; host: of host memory, if this device were the only one. */
+smt_plan_bytes smt_plan_device_limits(const smt_plan_request *request, uint32_t device);
+/* Host memory of the whole machine. */
+uint64_t smt_plan_host_limit(const smt_plan_request *request);
+
+/* ---- the whole (plan_create.c) ---- */
+
+typedef struct smt_placed_device {
+    uint32_t fact; /* index into the request's facts */
+    smt_caps caps;
+    smt_plan_speeds speeds;
+    uint32_t first_layer, last_layer; /* [first, last) */
+    bool first, last;                 /* it embeds; it holds the output head */
+    smt_items items;                  /* owned: of its layers */
+    smt_plan_weights weights;         /* owned */
+    smt_plan_runner_sizes sizes;      /* n_layers 0 without a demand */
+    smt_plan_runner runner;           /* owned */
+    uint64_t staging;                 /* bytes of host memory while the weights load */
+    smt_plan_bytes limits, used;
+} smt_placed_device;
+
+typedef struct smt_plan_forecast {
+    double decode_tok_s, prefill_tok_s; /* one session, at half the context; a batch of n_batch rows; 0 without a demand */
+    char bottleneck[160];               /* what a decoded token waits for longest */
+} smt_plan_forecast;
+
+struct smt_placement {
+    const smt_model *model; /* borrowed */
+    smt_plan_demand demand; /* resolved; n_ctx 0: there was none */
+    smt_plan_facts *facts;  /* owned, [n_facts], all devices of the machine */
+    smt_plan_bytes *limits; /* owned, [n_facts] */
+    uint32_t n_facts;
+    smt_placed_device *devices; /* owned, [n_devices] those that compute, in the order of their layers */
+    uint32_t n_devices;
+    uint64_t host_limit, host_used;
+    bool fits;
+    char why[512]; /* what does not fit, with numbers, and what would make it fit; "" when all fits */
+    smt_plan_forecast forecast;
+    struct smt_plan_entry *entries; /* owned, [n_entries]: plan_report.c */
+    size_t n_entries, entries_capacity;
+};
+
+/* SMT_OK also for a model that does not fit. A placement borrows from the model. */
+smt_status smt_plan_create(const smt_model *model, const smt_plan_request *request, smt_placement **out, smt_error *err);
+void smt_plan_free(smt_placement *placement);
+
+/* ---- the placement as one list (plan_report.c) ---- */
+
+typedef enum smt_plan_kind { SMT_PLAN_WEIGHT, SMT_PLAN_EXPERT, SMT_PLAN_TABLE, SMT_PLAN_CACHE, SMT_PLAN_WORK } smt_plan_kind;
+
+typedef struct smt_plan_entry {
+    smt_plan_kind kind;
+    const char *name;       /* of the tensor, or of the piece; borrowed */
+    uint32_t part, n_parts; /* of the tensor on this device, or of the layer's cache */
+    uint32_t layer, expert; /* UINT32_MAX: none */
+    uint32_t device;        /* index into devices: which reads it */
+    uint32_t buffer;        /* over all devices: weights, then runner, of the first, ... */
+    bool host;              /* it counts as host memory */
+    uint32_t heap;          /* of the device; 0 in host memory */
+    uint32_t memory_type;
+    smt_plan_tier tier;
+    uint64_t offset, bytes;
+} smt_plan_entry;
+smt_status smt_plan_list(smt_placement *placement, smt_error *err);
 
 #endif

@@ -1,43 +1,53 @@
-/* plan_place.c: sub-allocation of buffers, in the order things are asked for: pieces follow each other in the newest buffer of their tier
+/* plan_place.c: sub-allocation of buffers, in the order things are asked for: pieces follow each other in the newest buffer of their pool
  * until it would exceed the slab limit, then a new one begins. Buffers end exactly where their last piece does. */
 #include "plan/plan.h"
+
+#include <stdio.h>
 
 /* Slabs keep single allocations well below driver limits, yet are few. */
 #define SLAB_MOST ((uint64_t)1 << 30)
 
-static smt_status plan_init(smt_plan *plan, const smt_caps *caps, smt_error *err) {
+smt_status smt_plan_init(smt_plan *plan, const smt_caps *caps, smt_error *err) {
     *plan = (smt_plan){.slab_limit = smt_min_u64(caps->max_allocation, SLAB_MOST),
                        .align = caps->storage_align > 256 ? caps->storage_align : 256};
     /* the first type that fits wins: drivers list the better ones first */
     const struct {
         uint32_t want, avoid;
-    } wishes[SMT_TIER_COUNT][2] = {
-        [SMT_TIER_DEVICE] = {{SMT_MEM_DEVICE, 0}, {0, 0}},
-        [SMT_TIER_UPLOAD] = {{SMT_MEM_HOST, SMT_MEM_CACHED}, {SMT_MEM_HOST, 0}},
-        [SMT_TIER_READBACK] = {{SMT_MEM_HOST | SMT_MEM_CACHED, 0}, {SMT_MEM_HOST, 0}},
+    } wishes[SMT_POOL_COUNT][3] = {
+        [SMT_POOL_DEVICE] = {{SMT_MEM_DEVICE, 0}, {0, 0}, {0, 0}},
+        [SMT_POOL_MAPPED] = {{SMT_MEM_DEVICE | SMT_MEM_HOST, 0},
+                             {SMT_MEM_DEVICE | SMT_MEM_HOST, 0},
+                             {SMT_MEM_DEVICE | SMT_MEM_HOST, 0}},
+        [SMT_POOL_HOST] = {{SMT_MEM_HOST, SMT_MEM_DEVICE | SMT_MEM_CACHED}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
+        [SMT_POOL_UPLOAD] = {{SMT_MEM_HOST, SMT_MEM_CACHED | SMT_MEM_DEVICE}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
+        [SMT_POOL_READBACK] = {{SMT_MEM_HOST | SMT_MEM_CACHED, 0}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
     };
-    for (int tier = 0; tier < SMT_TIER_COUNT; tier++) {
-        uint32_t type = smt_caps_find_memory(caps, wishes[tier][0].want, wishes[tier][0].avoid);
-        if (type == UINT32_MAX) type = smt_caps_find_memory(caps, wishes[tier][1].want, wishes[tier][1].avoid);
-        if (type == UINT32_MAX)
+    for (int pool = 0; pool < SMT_POOL_COUNT; pool++) {
+        uint32_t type = UINT32_MAX;
+        for (int i = 0; i < 3 && type == UINT32_MAX; i++)
+            type = smt_caps_find_memory(caps, wishes[pool][i].want, wishes[pool][i].avoid);
+        plan->memory_type[pool] = type;
+        if (type == UINT32_MAX && pool != SMT_POOL_MAPPED)
             return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no %s memory", caps->name,
-                            tier == SMT_TIER_DEVICE ? "device" : "host-visible");
-        plan->memory_type[tier] = type;
+                            pool == SMT_POOL_DEVICE ? "device" : "host-visible");
     }
+    uint32_t *mapped = &plan->memory_type[SMT_POOL_MAPPED];
+    if (*mapped != UINT32_MAX && caps->types[*mapped].heap == caps->types[plan->memory_type[SMT_POOL_DEVICE]].heap)
+        *mapped = UINT32_MAX;
     return SMT_OK;
 }
 
-static smt_status place(smt_plan *plan, const smt_caps *caps, smt_plan_tier tier, uint64_t bytes, const char *what,
+static smt_status place(smt_plan *plan, const smt_caps *caps, smt_plan_pool pool, uint64_t bytes, const char *what,
                         smt_plan_place *out, smt_error *err) {
     bytes = smt_align_up(bytes, plan->align);
     if (bytes > caps->max_allocation)
         return SMT_FAIL(err, SMT_UNSUPPORTED, "%s: %llu bytes in one piece, %s allocates at most %llu", what,
                         (unsigned long long)bytes, caps->name, (unsigned long long)caps->max_allocation);
     size_t i = plan->n_buffers;
-    while (i > 0 && plan->buffers[i - 1].tier != tier) i--;
+    while (i > 0 && plan->buffers[i - 1].pool != pool) i--;
     if (i == 0 || plan->buffers[i - 1].bytes + bytes > plan->slab_limit) {
         SMT_TRY(smt_grow((void **)&plan->buffers, &plan->capacity, plan->n_buffers + 1, sizeof(smt_plan_buffer), err));
-        plan->buffers[plan->n_buffers] = (smt_plan_buffer){.memory_type = plan->memory_type[tier], .tier = tier};
+        plan->buffers[plan->n_buffers] = (smt_plan_buffer){.memory_type = plan->memory_type[pool], .pool = pool};
         i = ++plan->n_buffers;
     }
     *out = (smt_plan_place){.buffer = (uint32_t)(i - 1), .offset = plan->buffers[i - 1].bytes, .bytes = bytes};
@@ -45,63 +55,142 @@ static smt_status place(smt_plan *plan, const smt_caps *caps, smt_plan_tier tier
     return SMT_OK;
 }
 
-void smt_plan_count(const smt_plan *plan, const smt_caps *caps, uint64_t *used) {
-    for (size_t i = 0; i < plan->n_buffers; i++) used[caps->types[plan->buffers[i].memory_type].heap] += plan->buffers[i].bytes;
+/* ---- counting ---- */
+
+smt_plan_tier smt_plan_buffer_tier(const smt_plan_buffer *buffer, const smt_caps *caps) {
+    const smt_caps_memory_type *type = &caps->types[buffer->memory_type];
+    if (buffer->pool == SMT_POOL_HOST || !type->device_local) return SMT_TIER_HOST;
+    return type->host_visible ? SMT_TIER_DEVICE_HOST : SMT_TIER_DEVICE;
 }
 
-static smt_status check_budget(const smt_plan *plan, const smt_caps *caps, const uint64_t *used, const char *what,
-                               smt_error *err) {
-    uint64_t need[SMT_CAPS_MAX_HEAPS] = {0};
-    smt_plan_count(plan, caps, need);
-    for (uint32_t heap = 0; heap < caps->n_heaps; heap++) {
-        uint64_t taken = used ? used[heap] : 0, budget = smt_min_u64(caps->heaps[heap].budget, caps->heaps[heap].bytes);
-        if (need[heap] + taken > budget)
-            return SMT_FAIL(err, SMT_DEVICE_MEMORY,
-                            "%s: %s needs %.1f MiB of heap %u beside %.1f MiB in use, its budget is %.1f MiB", caps->name, what,
-                            (double)need[heap] / 1048576, heap, (double)taken / 1048576, (double)budget / 1048576);
+bool smt_plan_in_host(const smt_plan_buffer *buffer, const smt_caps *caps) {
+    return buffer->pool == SMT_POOL_HOST || !caps->heaps[caps->types[buffer->memory_type].heap].device_local;
+}
+
+void smt_plan_count(const smt_plan *plan, const smt_caps *caps, smt_plan_bytes *used) {
+    for (size_t i = 0; i < plan->n_buffers; i++) {
+        const smt_plan_buffer *buffer = &plan->buffers[i];
+        uint32_t heap = caps->types[buffer->memory_type].heap;
+        if (smt_plan_in_host(buffer, caps)) used->host += buffer->bytes;
+        if (buffer->pool != SMT_POOL_HOST || !caps->heaps[heap].device_local) used->heap[heap] += buffer->bytes;
     }
+}
+
+static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
+
+static smt_status exceeds(const smt_caps *caps, const char *memory, const char *what, uint64_t need, uint64_t used,
+                          uint64_t limit, smt_error *err) {
+    return SMT_FAIL(err, SMT_DEVICE_MEMORY, "%s: %.1f MiB of %s for %s beside %.1f MiB in use, its budget is %.1f MiB",
+                    caps->name, mib(need), memory, what, mib(used), mib(limit));
+}
+
+smt_status smt_plan_check(const smt_plan *plan, const smt_caps *caps, const smt_plan_bytes *limits, const smt_plan_bytes *used,
+                          const char *what, smt_error *err) {
+    static const smt_plan_bytes nothing;
+    smt_plan_bytes need = {0};
+    char memory[32];
+    if (!used) used = &nothing;
+    smt_plan_count(plan, caps, &need);
+    uint64_t all = need.host, all_used = used->host;
+    for (uint32_t heap = 0; heap < caps->n_heaps; heap++) {
+        all += need.heap[heap];
+        all_used += used->heap[heap];
+        snprintf(memory, sizeof memory, "heap %u", heap);
+        if (need.heap[heap] && need.heap[heap] + used->heap[heap] > limits->heap[heap])
+            return exceeds(caps, memory, what, need.heap[heap], used->heap[heap], limits->heap[heap], err);
+    }
+    if (need.host && need.host + used->host > limits->host)
+        return exceeds(caps, "host memory", what, need.host, used->host, limits->host, err);
+    if (limits->shared && all + all_used > limits->shared)
+        return exceeds(caps, "memory", what, all, all_used, limits->shared, err);
     return SMT_OK;
 }
 
-static smt_status place_weights(const smt_model *model, const smt_items *items, const smt_caps *caps, smt_plan_weights *out,
-                                smt_error *err) {
-    smt_plan *plan = &out->plan;
-    for (uint32_t i = 0; i < items->n_items; i++)
-        if (items->items[i].expert == UINT32_MAX)
-            SMT_TRY(place(plan, caps, SMT_TIER_DEVICE, items->items[i].bytes, items->items[i].matrix->tensor->name,
-                          &out->items[i], err));
-    for (uint32_t l = 0; l < model->n_layers; l++) {
-        const smt_expert_layout *layout = &items->layers[l];
-        for (uint32_t w = 0; w < layout->n_windows; w++) {
-            uint32_t first = w * layout->per_window, count = smt_min_u32(layout->per_window, model->n_experts - first);
-            smt_plan_place *window = &out->windows[l * SMT_MAX_WINDOWS + w];
-            SMT_TRY(place(plan, caps, SMT_TIER_DEVICE, count * layout->stride, "a window of experts", window, err));
-            for (uint32_t e = 0; e < count; e++)
-                out->items[layout->first_item + first + e] = (smt_plan_place){
-                    .buffer = window->buffer, .offset = window->offset + e * layout->stride, .bytes = layout->stride};
-        }
-        if (layout->n_windows)
-            SMT_TRY(place(plan, caps, SMT_TIER_DEVICE, 4ull * EXPERT_WORDS * model->n_experts, "an expert table", &out->tables[l],
-                          err));
-    }
-    if (!items->codebooks) return SMT_OK;
-    return place(plan, caps, SMT_TIER_DEVICE, sizeof smt_quant_codebooks, "the codebooks", &out->codebooks, err);
+/* ---- weights ---- */
+
+typedef struct placer {
+    const smt_model *model;
+    smt_items *items;
+    const smt_caps *caps;
+    const uint8_t *pools; /* [n_items] or NULL */
+    smt_plan_weights *out;
+    smt_error *err;
+} placer;
+
+static smt_plan_pool pool_of(const placer *p, uint32_t item) {
+    return p->pools ? (smt_plan_pool)p->pools[item] : SMT_POOL_DEVICE;
 }
 
-smt_status smt_plan_weights_create(const smt_model *model, const smt_items *items, const smt_caps *caps, smt_plan_weights *out,
-                                   smt_error *err) {
+/* A window around n experts of a layer, whose numbers are given. */
+static smt_status place_window(placer *p, uint32_t layer, smt_plan_pool pool, const uint32_t *experts, uint32_t n) {
+    smt_expert_layout *layout = &p->items->layers[layer];
+    if (layout->n_windows == SMT_MAX_WINDOWS)
+        return SMT_FAIL(p->err, SMT_UNSUPPORTED, "layer %u: %u experts, %u to a window, need more than %d windows on this device",
+                        layer, p->model->n_experts, layout->per_window, SMT_MAX_WINDOWS);
+    smt_plan_place *window = &p->out->windows[layer * SMT_MAX_WINDOWS + layout->n_windows++];
+    SMT_TRY(place(&p->out->plan, p->caps, pool, n * layout->stride, "a window of experts", window, p->err));
+    for (uint32_t i = 0; i < n; i++)
+        p->out->items[layout->first_item + experts[i]] =
+            (smt_plan_place){.buffer = window->buffer, .offset = window->offset + i * layout->stride, .bytes = layout->stride};
+    return SMT_OK;
+}
+
+/* The experts of a layer, pool after pool, in ascending order in windows of each. */
+static smt_status place_experts(placer *p, uint32_t layer) {
+    smt_expert_layout *layout = &p->items->layers[layer];
+    if (!layout->n_windows) return SMT_OK;
+    layout->n_windows = 0;
+    for (uint32_t pool = 0; pool < SMT_POOL_COUNT; pool++) {
+        uint32_t held[SMT_MODEL_MAX_EXPERTS], n = 0;
+        for (uint32_t e = 0; e < p->model->n_experts; e++) {
+            if (pool_of(p, layout->first_item + e) != pool) continue;
+            held[n++] = e;
+            if (n < layout->per_window) continue;
+            SMT_TRY(place_window(p, layer, (smt_plan_pool)pool, held, n));
+            n = 0;
+        }
+        if (n) SMT_TRY(place_window(p, layer, (smt_plan_pool)pool, held, n));
+    }
+    return place(&p->out->plan, p->caps, SMT_POOL_DEVICE, 4ull * EXPERT_WORDS * p->model->n_experts, "an expert table",
+                 &p->out->tables[layer], p->err);
+}
+
+static smt_status place_weights(placer *p) {
+    const smt_items *items = p->items;
+    for (uint32_t i = 0; i < items->n_items; i++)
+        if (items->items[i].expert == UINT32_MAX)
+            SMT_TRY(place(&p->out->plan, p->caps, pool_of(p, i), items->items[i].bytes, items->items[i].matrix->tensor->name,
+                          &p->out->items[i], p->err));
+    for (uint32_t l = 0; l < p->model->n_layers; l++) SMT_TRY(place_experts(p, l));
+    if (!items->codebooks) return SMT_OK;
+    return place(&p->out->plan, p->caps, SMT_POOL_DEVICE, sizeof smt_quant_codebooks, "the codebooks", &p->out->codebooks,
+                 p->err);
+}
+
+smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, const smt_caps *caps, const uint8_t *pools,
+                                   smt_plan_weights *out, smt_error *err) {
     *out = (smt_plan_weights){0};
-    SMT_TRY(plan_init(&out->plan, caps, err));
+    SMT_TRY(smt_plan_init(&out->plan, caps, err));
+    placer p = {.model = model, .items = items, .caps = caps, .pools = pools, .out = out, .err = err};
     out->items = smt_alloc(items->n_items, sizeof *out->items);
     out->windows = smt_alloc((size_t)model->n_layers * SMT_MAX_WINDOWS, sizeof *out->windows);
     out->tables = smt_alloc(model->n_layers, sizeof *out->tables);
     smt_status status = SMT_OK;
     if (!out->items || !out->windows || !out->tables)
         status = SMT_FAIL(err, SMT_MEMORY, "out of memory planning %u items", items->n_items);
-    if (status == SMT_OK) status = place_weights(model, items, caps, out, err);
-    if (status == SMT_OK) status = check_budget(&out->plan, caps, NULL, "the model's weights", err);
+    if (status == SMT_OK) status = place_weights(&p);
     if (status != SMT_OK) smt_plan_weights_free(out);
     return status;
+}
+
+uint32_t smt_plan_window(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, uint32_t expert) {
+    const smt_plan_place *item = &plan->items[items->layers[layer].first_item + expert];
+    const smt_plan_place *windows = &plan->windows[layer * SMT_MAX_WINDOWS];
+    uint32_t w = 0;
+    while (windows[w].buffer != item->buffer || item->offset < windows[w].offset ||
+           item->offset >= windows[w].offset + windows[w].bytes)
+        w++;
+    return w;
 }
 
 void smt_plan_weights_free(smt_plan_weights *plan) {
@@ -112,39 +201,40 @@ void smt_plan_weights_free(smt_plan_weights *plan) {
     *plan = (smt_plan_weights){0};
 }
 
+/* ---- runners ---- */
+
 static smt_status place_runner(const smt_plan_runner_sizes *s, const smt_caps *caps, smt_plan_runner *out, smt_error *err) {
     smt_plan *plan = &out->plan;
     const struct {
-        smt_plan_tier tier;
+        smt_plan_pool pool;
         uint64_t bytes;
         const char *what;
         smt_plan_place *to;
     } pieces[] = {
-        {SMT_TIER_DEVICE, s->rope, "the rotary tables", &out->rope},
-        {SMT_TIER_DEVICE, s->counter, "the counter", &out->counter},
-        {SMT_TIER_DEVICE, s->scratch, "scratch memory", &out->scratch},
-        {SMT_TIER_UPLOAD, s->step, "the step buffer", &out->step},
-        {SMT_TIER_UPLOAD, s->blocks, "the block table", &out->blocks},
-        {SMT_TIER_READBACK, s->logits, "logits", &out->logits},
-        {SMT_TIER_READBACK, s->capture, "captured states", &out->capture},
+        {SMT_POOL_DEVICE, s->rope, "the rotary tables", &out->rope},
+        {SMT_POOL_DEVICE, s->counter, "the counter", &out->counter},
+        {SMT_POOL_DEVICE, s->scratch, "scratch memory", &out->scratch},
+        {SMT_POOL_UPLOAD, s->step, "the step buffer", &out->step},
+        {SMT_POOL_UPLOAD, s->blocks, "the block table", &out->blocks},
+        {SMT_POOL_READBACK, s->logits, "logits", &out->logits},
+        {SMT_POOL_READBACK, s->capture, "captured states", &out->capture},
     };
     for (size_t i = 0; i < SMT_COUNT(pieces); i++)
-        SMT_TRY(place(plan, caps, pieces[i].tier, pieces[i].bytes, pieces[i].what, pieces[i].to, err));
+        SMT_TRY(place(plan, caps, pieces[i].pool, pieces[i].bytes, pieces[i].what, pieces[i].to, err));
     for (uint32_t l = 0; l < s->n_layers; l++)
         for (uint32_t w = 0; w < s->n_cache_windows; w++)
-            SMT_TRY(place(plan, caps, SMT_TIER_DEVICE, w + 1 < s->n_cache_windows ? s->cache_window_bytes : s->cache_last_bytes,
+            SMT_TRY(place(plan, caps, SMT_POOL_DEVICE, w + 1 < s->n_cache_windows ? s->cache_window_bytes : s->cache_last_bytes,
                           "the cache of a layer", &out->cache[l * s->n_cache_windows + w], err));
     return SMT_OK;
 }
 
-smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, const uint64_t *used,
-                                  smt_plan_runner *out, smt_error *err) {
+smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, smt_plan_runner *out,
+                                  smt_error *err) {
     *out = (smt_plan_runner){0};
-    SMT_TRY(plan_init(&out->plan, caps, err));
+    SMT_TRY(smt_plan_init(&out->plan, caps, err));
     out->cache = smt_alloc((size_t)sizes->n_layers * sizes->n_cache_windows, sizeof *out->cache);
     smt_status status = out->cache ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory planning a cache");
     if (status == SMT_OK) status = place_runner(sizes, caps, out, err);
-    if (status == SMT_OK) status = check_budget(&out->plan, caps, used, "cache and working memory", err);
     if (status != SMT_OK) smt_plan_runner_free(out);
     return status;
 }

@@ -3,7 +3,7 @@
  *   run_model.c    weights on the device, shared by every runner
  *   run_kernels.c  compiled kernels, shared likewise
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
- *   run_memory.c   sizes of a runner's memory from the largest shapes; rotary tables
+ *   run_memory.c   a runner's memory, as planned; rotary tables
  *   run_queue.c    submissions under way: how many, how long each took, cancelling
  *   run_step.c     fill the step buffer, submit the segments, wait, read back
  *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
@@ -32,6 +32,7 @@ typedef struct smt_run_model {
     const smt_model *model; /* borrowed */
     smt_items items;
     smt_plan_weights plan;
+    smt_plan_bytes limits; /* of the device's heaps, for weights and runners together */
     smt_weights weights;
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
@@ -42,8 +43,11 @@ typedef struct smt_run_model {
 typedef struct smt_run_options smt_run_options;
 typedef struct smt_run_model_options {
     smt_callbacks callbacks;
-    bool force_staging;              /* tests: weights go through the staging ring even where memory is mapped */
-    const smt_run_options *expected; /* kernels of such a runner compile while the weights load; NULL: none do */
+    bool force_staging; /* tests: weights go through the staging ring even where memory is mapped */
+    const smt_run_options
+        *expected; /* kernels of such a runner compile while the weights load, its memory is kept free; NULL: neither */
+    const smt_plan_request
+        *placement; /* budgets and what stays in host memory; its devices are not looked at; NULL: as they are */
 } smt_run_model_options;
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
                                 smt_run_model **out, smt_error *err);
@@ -127,8 +131,8 @@ typedef struct smt_run {
 
 /* Resolves defaults in options (0: default) against the model. */
 void smt_run_resolve(const smt_model *model, smt_run_options *options);
-/* Whether split attention is used: its partial results must fit their scratch. */
-bool smt_run_splits(const smt_model *model, uint32_t n_ctx);
+/* What the options ask for in memory. */
+smt_plan_demand smt_run_demand(const smt_run_options *options);
 smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err);
 void smt_run_free(smt_run *run);
 
@@ -152,8 +156,6 @@ typedef struct smt_run_row {
 /* One step of n rows, of any slots; those of a slot stand together, with ascending index. The caller keeps n within
  * options.n_batch, or capture_rows if one row has a capture or the run is watched, and the rows with `out` within logits_rows. */
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err);
-/* The bucket that a step of n rows runs in: 1, or a power of two from 8 on; never above the batch's own bucket. */
-uint32_t smt_run_bucket(uint32_t n);
 
 /* ---- cached rows (run_cache.c) ---- */
 
@@ -219,7 +221,9 @@ void smt_run_pace_learn(smt_run_pace *pace, const smt_run_flight *flight, double
 bool smt_run_pace_stale(const smt_run_pace *pace, const smt_run_plan_entry *entry);
 /* The recorded shape; nothing is under way. */
 smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err);
-smt_status smt_run_memory_create(smt_run *run, smt_error *err);
+/* The sizes of the runner's memory; its options and limits take what they allow. */
+smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error *err);
+smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err);
 smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);
 
 #endif

@@ -149,14 +149,14 @@ smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_opt
                              .n_ctx = o.n_ctx,
                              .n_blocks = o.n_sessions * smt_div_up(o.n_ctx, SMT_BLOCK),
                              .cache_f16 = o.cache_f16,
-                             .split = rows == 1 && smt_run_splits(model, o.n_ctx)};
+                             .split = rows == 1 && smt_plan_splits(model, o.n_ctx)};
 }
 
 smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options *options, smt_run_compile **out, smt_error *err) {
     const smt_caps *caps = smt_vk_device_caps(model->device);
     smt_run_options o = *options;
     smt_run_resolve(model->model, &o);
-    const uint32_t rows[] = {1, smt_run_bucket(o.n_batch)};
+    const uint32_t rows[] = {1, smt_plan_bucket(o.n_batch)};
     smt_status status = create(model, out, err);
     for (size_t i = 0; i < SMT_COUNT(rows) && status == SMT_OK; i++) {
         smt_graph_shape shape = smt_run_expected_shape(model->model, &o, rows[i]);

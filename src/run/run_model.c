@@ -2,6 +2,33 @@
  * threads while the weights load. */
 #include "run/run.h"
 
+/* The plan of this one device; the model takes over what it says of the weights. What does not fit fails here, before any allocation. */
+static smt_status make_plan(smt_run_model *m, const smt_caps *caps, const smt_run_model_options *options, smt_error *err) {
+    static const uint32_t order[] = {0};
+    const smt_plan_facts facts = {.caps = *caps};
+    smt_plan_request request = options->placement ? *options->placement : (smt_plan_request){0};
+    request.facts = &facts;
+    request.n_facts = request.n_order = 1;
+    request.order = order;
+    const smt_plan_demand demand = options->expected ? smt_run_demand(options->expected) : (smt_plan_demand){0};
+    request.demand = options->expected ? &demand : NULL;
+    smt_placement *placement;
+    SMT_TRY(smt_plan_create(m->model, &request, &placement, err));
+    smt_status status = placement->fits ? SMT_OK : placement->n_devices ? SMT_DEVICE_MEMORY : SMT_UNSUPPORTED;
+    if (status != SMT_OK) {
+        status = SMT_FAIL(err, status, "%s", placement->why);
+    } else {
+        smt_placed_device *placed = &placement->devices[0];
+        m->items = placed->items;
+        m->plan = placed->weights;
+        m->limits = placed->limits;
+        placed->items = (smt_items){0};
+        placed->weights = (smt_plan_weights){0};
+    }
+    smt_plan_free(placement);
+    return status;
+}
+
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
                                 smt_run_model **out, smt_error *err) {
     *out = NULL;
@@ -10,8 +37,7 @@ smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, c
     *m = (smt_run_model){.device = device, .model = model, .callbacks = options->callbacks, .lock = smt_os_mutex_create()};
     const smt_caps *caps = smt_vk_device_caps(device);
     smt_status status = m->lock ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
-    if (status == SMT_OK) status = smt_items_create(model, caps, &m->items, err);
-    if (status == SMT_OK) status = smt_plan_weights_create(model, &m->items, caps, &m->plan, err);
+    if (status == SMT_OK) status = make_plan(m, caps, options, err);
     smt_run_compile *kernels = NULL;
     if (status == SMT_OK && options->expected) status = smt_run_compile_expected(m, options->expected, &kernels, err);
     if (status == SMT_OK)

@@ -136,7 +136,7 @@ void smt_run_observe(smt_run_observer *o, const smt_run_row *rows, uint32_t n, c
         smt_trace_token *to = slot_at(o, head++);
         *to = step;
         to->number = number;
-        fill(o, &rows[r], r, smt_run_bucket(n), capture, to);
+        fill(o, &rows[r], r, smt_plan_bucket(n), capture, to);
     }
     atomic_store_explicit(&o->head, head, memory_order_release);
 }

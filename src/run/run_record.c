@@ -194,16 +194,6 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
     return SMT_OK;
 }
 
-/* Before the block table is made: its size comes from the caller's numbers. */
-static smt_status check_blocks(const smt_run *run, uint64_t n_blocks, smt_error *err) {
-    const smt_run_model *m = run->model;
-    uint64_t most =
-        (uint64_t)SMT_MAX_WINDOWS * smt_graph_blocks_per_window(m->model, run->options.cache_f16, m->items.window_limit);
-    if (n_blocks <= most) return SMT_OK;
-    return SMT_FAIL(err, SMT_UNSUPPORTED, "%u sessions of %u positions need %llu cache blocks, this device binds %llu",
-                    run->options.n_sessions, run->options.n_ctx, (unsigned long long)n_blocks, (unsigned long long)most);
-}
-
 smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err) {
     *out = NULL;
     smt_run *run = smt_alloc(1, sizeof *run);
@@ -213,10 +203,11 @@ smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, 
     smt_run_resolve(model->model, &run->options);
     smt_run_pace_begin(&run->pace, smt_vk_device_caps(model->device), run->options.submission_ms);
     uint32_t per_slot = smt_div_up(run->options.n_ctx, SMT_BLOCK);
-    smt_status status = check_blocks(run, (uint64_t)run->options.n_sessions * per_slot, err);
+    smt_plan_runner_sizes sizes;
+    smt_status status = smt_run_measure(run, &sizes, err); /* refuses numbers of blocks that no device binds */
     if (status == SMT_OK)
         status = smt_kv_init(&run->kv, run->options.n_sessions, per_slot, run->options.n_sessions * per_slot, err);
-    if (status == SMT_OK) status = smt_run_memory_create(run, err);
+    if (status == SMT_OK) status = smt_run_memory_create(run, &sizes, err);
     if (status != SMT_OK)
         smt_run_free(run);
     else

@@ -88,7 +88,7 @@ static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint
     for (uint32_t r = 0, out = 0; r < n; r++) {
         if (rows[r].out && rows[r].logits) memcpy(rows[r].logits, logits + out * row_bytes, row_bytes);
         out += rows[r].out;
-        if (rows[r].capture) copy_capture(m, &rows[r], r, smt_run_bucket(n), captured);
+        if (rows[r].capture) copy_capture(m, &rows[r], r, smt_plan_bucket(n), captured);
     }
     if (run->observer) smt_run_observe(run->observer, rows, n, times, captured);
     return SMT_OK;
@@ -96,8 +96,8 @@ static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint
 
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err) {
     const wishes w = collect(run, rows, n);
-    uint32_t out_rows = w.n_out ? smt_run_bucket(w.n_out) : 0;
-    smt_graph_shape shape = smt_run_make_shape(run, smt_run_bucket(n), out_rows, w.hidden, w.routing);
+    uint32_t out_rows = w.n_out ? smt_plan_bucket(w.n_out) : 0;
+    smt_graph_shape shape = smt_run_make_shape(run, smt_plan_bucket(n), out_rows, w.hidden, w.routing);
     SMT_TRY(smt_run_shape(run, &shape, out, err));
     return write_inputs(run, rows, n, (*out)->graph, err);
 }

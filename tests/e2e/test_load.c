@@ -171,7 +171,7 @@ static void test_no_memory(void **state) {
     smt_error err;
     smt_plan_buffer places[3];
     for (size_t i = 0; i < SMT_COUNT(places); i++)
-        places[i] = (smt_plan_buffer){.memory_type = fixture->host_type, .tier = SMT_TIER_UPLOAD, .bytes = 4096};
+        places[i] = (smt_plan_buffer){.memory_type = fixture->host_type, .pool = SMT_POOL_UPLOAD, .bytes = 4096};
     smt_plan plan = {.buffers = places, .n_buffers = SMT_COUNT(places)};
     smt_vk_buffer **buffers;
     for (uint64_t n = 1; n < 4; n++) {

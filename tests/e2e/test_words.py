@@ -30,7 +30,7 @@ class Words(cli.Case):
         self.bad(2, "run, chat, eval", "nonsense")
         self.bad(2, "run, chat, eval")
         self.bad(2, "--nonsense", "--nonsense")
-        self.bad(2, "-ngl", "-ngl", "3", "run")
+        self.bad(2, "-nope", "-nope", "3", "run")
         self.bad(2, "too many", "inspect", BPE, BPE)
         self.bad(2, "too many", "tokenize", BPE)
         self.bad(2, "a file is needed", "inspect")

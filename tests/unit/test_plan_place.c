@@ -44,7 +44,7 @@ static void make_plan(fixture *f, const smt_invented *device) {
     smt_error err;
     f->caps = smt_invented_device(device);
     SMT_ASSERT_OK(smt_items_create(f->model, &f->caps, &f->items, &err), &err);
-    SMT_ASSERT_OK(smt_plan_weights_create(f->model, &f->items, &f->caps, &f->plan, &err), &err);
+    SMT_ASSERT_OK(smt_plan_weights_create(f->model, &f->items, &f->caps, NULL, &f->plan, &err), &err);
 }
 
 static void free_plan(fixture *f) {
@@ -176,7 +176,7 @@ static void check_coverage(const fixture *f) {
 static void check_deterministic(fixture *f) {
     smt_error err;
     smt_plan_weights twin;
-    SMT_ASSERT_OK(smt_plan_weights_create(f->model, &f->items, &f->caps, &twin, &err), &err);
+    SMT_ASSERT_OK(smt_plan_weights_create(f->model, &f->items, &f->caps, NULL, &twin, &err), &err);
     assert_int_equal(twin.plan.n_buffers, f->plan.plan.n_buffers);
     assert_memory_equal(twin.plan.buffers, f->plan.plan.buffers, twin.plan.n_buffers * sizeof *twin.plan.buffers);
     assert_memory_equal(twin.items, f->plan.items, f->items.n_items * sizeof *twin.items);
@@ -249,25 +249,34 @@ static void test_v3(void **state) {
     close_model(&f);
 }
 
+/* The budgets of a device, as a request without words of the user's has them. */
+static smt_plan_bytes budgets(const smt_caps *caps) {
+    const smt_plan_facts facts = {.caps = *caps};
+    const smt_plan_request request = {.facts = &facts, .n_facts = 1, .reserve = 1}; /* a byte: nothing that counts */
+    return smt_plan_device_limits(&request, 0);
+}
+
+static smt_status weights_within(fixture *f, smt_error *err) {
+    smt_plan_bytes limits = budgets(&f->caps);
+    return smt_plan_check(&f->plan.plan, &f->caps, &limits, NULL, "the weights", err);
+}
+
 /* The message names the heap, what is needed and what is there. */
 static void test_too_small(void **state) {
     (void)state;
     fixture f;
     smt_error err;
     if (!open_big(&f, &smt_big_v2_lite)) skip();
-    f.caps = smt_invented_device(&(smt_invented){.device_bytes = 8 * GIB});
-    SMT_ASSERT_OK(smt_items_create(f.model, &f.caps, &f.items, &err), &err);
-    assert_int_equal(smt_plan_weights_create(f.model, &f.items, &f.caps, &f.plan, &err), SMT_DEVICE_MEMORY);
+    make_plan(&f, &(smt_invented){.device_bytes = 8 * GIB});
+    assert_int_equal(weights_within(&f, &err), SMT_DEVICE_MEMORY);
     assert_non_null(strstr(err.message, "Invented Discrete"));
     assert_non_null(strstr(err.message, "heap 0"));
     assert_non_null(strstr(err.message, "8192.0 MiB"));
-    assert_null(f.plan.items);
-    f.caps = smt_invented_device(&(smt_invented){0});
-    f.caps.heaps[0].budget = 8 * GIB; /* others use the rest */
-    assert_int_equal(smt_plan_weights_create(f.model, &f.items, &f.caps, &f.plan, &err), SMT_DEVICE_MEMORY);
+    f.caps.heaps[0].bytes = 24 * GIB; /* others use the rest */
+    assert_int_equal(weights_within(&f, &err), SMT_DEVICE_MEMORY);
     assert_non_null(strstr(err.message, "8192.0 MiB"));
     f.caps.heaps[0].budget = 16 * GIB;
-    SMT_ASSERT_OK(smt_plan_weights_create(f.model, &f.items, &f.caps, &f.plan, &err), &err);
+    SMT_ASSERT_OK(weights_within(&f, &err), &err);
     free_plan(&f);
     close_model(&f);
 }
@@ -302,7 +311,7 @@ static void test_runner(void **state) {
     smt_error err;
     smt_plan_runner plan;
     smt_caps caps = smt_invented_device(&(smt_invented){0});
-    SMT_ASSERT_OK(smt_plan_runner_create(&runner_sizes, &caps, NULL, &plan, &err), &err);
+    SMT_ASSERT_OK(smt_plan_runner_create(&runner_sizes, &caps, &plan, &err), &err);
     check_runner_places(&plan, &caps);
     /* the host writes steps and reads logits: never to memory it cannot map */
     assert_true(caps.types[plan.plan.buffers[plan.step.buffer].memory_type].host_visible);
@@ -310,13 +319,14 @@ static void test_runner(void **state) {
     assert_true(caps.types[plan.plan.buffers[plan.logits.buffer].memory_type].host_cached);
     assert_true(caps.types[plan.plan.buffers[plan.capture.buffer].memory_type].host_cached);
     assert_true(caps.types[plan.plan.buffers[plan.scratch.buffer].memory_type].device_local);
-    uint64_t used[SMT_CAPS_MAX_HEAPS] = {0};
-    smt_plan_count(&plan.plan, &caps, used);
-    assert_true(used[0] >= 5 * 207 * MIB + 300 * MIB && used[0] < 5 * 207 * MIB + 301 * MIB);
-    assert_true(used[1] >= 5 * MIB && used[1] < 6 * MIB);
+    smt_plan_bytes used = {0};
+    smt_plan_count(&plan.plan, &caps, &used);
+    assert_true(used.heap[0] >= 5 * 207 * MIB + 300 * MIB && used.heap[0] < 5 * 207 * MIB + 301 * MIB);
+    assert_true(used.heap[1] >= 5 * MIB && used.heap[1] < 6 * MIB);
+    assert_int_equal(used.host, used.heap[1]);
     smt_plan_runner_free(&plan);
     caps = smt_invented_device(&(smt_invented){.unified = true});
-    SMT_ASSERT_OK(smt_plan_runner_create(&runner_sizes, &caps, NULL, &plan, &err), &err);
+    SMT_ASSERT_OK(smt_plan_runner_create(&runner_sizes, &caps, &plan, &err), &err);
     check_runner_places(&plan, &caps);
     smt_plan_runner_free(&plan);
 }
@@ -326,23 +336,25 @@ static void test_runner_limits(void **state) {
     smt_error err;
     smt_plan_runner plan;
     smt_caps caps = smt_invented_device(&(smt_invented){.device_bytes = 2 * GIB});
-    const uint64_t used[SMT_CAPS_MAX_HEAPS] = {GIB};
-    SMT_ASSERT_OK(smt_plan_runner_create(&runner_sizes, &caps, NULL, &plan, &err), &err);
+    const smt_plan_bytes limits = budgets(&caps), used = {.heap = {GIB}};
+    SMT_ASSERT_OK(smt_plan_runner_create(&runner_sizes, &caps, &plan, &err), &err);
+    SMT_ASSERT_OK(smt_plan_check(&plan.plan, &caps, &limits, NULL, "a runner", &err), &err);
+    assert_int_equal(smt_plan_check(&plan.plan, &caps, &limits, &used, "a runner", &err),
+                     SMT_DEVICE_MEMORY); /* beside the weights */
     smt_plan_runner_free(&plan);
-    assert_int_equal(smt_plan_runner_create(&runner_sizes, &caps, used, &plan, &err), SMT_DEVICE_MEMORY); /* beside the weights */
     assert_non_null(strstr(err.message, "1024.0 MiB"));
     assert_non_null(strstr(err.message, "2048.0 MiB"));
     caps = smt_invented_device(&(smt_invented){.allocation = 256 * MIB});
-    assert_int_equal(smt_plan_runner_create(&runner_sizes, &caps, NULL, &plan, &err), SMT_UNSUPPORTED); /* scratch is one piece */
+    assert_int_equal(smt_plan_runner_create(&runner_sizes, &caps, &plan, &err), SMT_UNSUPPORTED); /* scratch is one piece */
     assert_non_null(strstr(err.message, "scratch"));
     assert_non_null(strstr(err.message, "268435456"));
     caps.n_types = 1; /* nothing the host can map */
-    assert_int_equal(smt_plan_runner_create(&runner_sizes, &caps, NULL, &plan, &err), SMT_UNSUPPORTED);
+    assert_int_equal(smt_plan_runner_create(&runner_sizes, &caps, &plan, &err), SMT_UNSUPPORTED);
     assert_non_null(strstr(err.message, "host-visible"));
     for (uint64_t n = 1; n < 20; n++) {
         caps = smt_invented_device(&(smt_invented){0});
         smt_mem_fail_after(n);
-        smt_status status = smt_plan_runner_create(&runner_sizes, &caps, NULL, &plan, &err);
+        smt_status status = smt_plan_runner_create(&runner_sizes, &caps, &plan, &err);
         smt_mem_fail_after(0);
         assert_true(status == SMT_OK || status == SMT_MEMORY);
         assert_true(n > 1 || status == SMT_MEMORY);

@@ -36,18 +36,20 @@ enum {
     TOKENS = 1 << CMD_TOKENIZE | 1 << CMD_DETOKENIZE,
     TEMPLATE = 1 << CMD_TEMPLATE,
     DEVICES = 1 << CMD_DEVICES,
+    PLAN = 1 << CMD_PLAN,
     INSPECT = 1 << CMD_INSPECT,
     KERNELS = 1 << CMD_KERNELS,
     BENCH = 1 << CMD_BENCH,
     QUANTIZE = 1 << CMD_QUANTIZE,
     CONVERT = 1 << CMD_CONVERT,
     COMPUTES = SAMPLES | EVAL | PERPLEXITY | BENCH,
-    VULKAN = COMPUTES | DEVICES | KERNELS,
+    PLACES = COMPUTES | PLAN,
+    VULKAN = COMPUTES | DEVICES | KERNELS | PLAN,
     EVERY = VULKAN | TOKENS | TEMPLATE | INSPECT | QUANTIZE | CONVERT
 };
 
 static const option_row options[] = {
-    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, COMPUTES | TOKENS | TEMPLATE | KERNELS, "FILE",
+    [OPT_MODEL] = {"-m", "model", TEXT, 0, 0, 0, PLACES | TOKENS | TEMPLATE | KERNELS, "FILE",
                    "the model, a GGUF file; default: the small one that comes with seamount"},
     [OPT_PROMPT] = {"-p", "prompt", TEXT, 0, 0, 0, RUN | TRACE, "TEXT", "the text to continue"},
     [OPT_FILE] = {"-f", "file", TEXT, 0, 0, 0, RUN | TRACE | PERPLEXITY, "FILE",
@@ -57,9 +59,9 @@ static const option_row options[] = {
         {"-n", "n-predict", INTEGER, -1, INT32_MAX, 128, SAMPLES, "N",
          "tokens to generate at most; -1: to the end token or the end of the context; default: run 128, chat and serve -1"},
     [OPT_IGNORE_EOS] = {NULL, "ignore-eos", FLAG, 0, 0, 0, TALKS, NULL, "never choose an end token"},
-    [OPT_CTX_SIZE] = {"-c", "ctx-size", INTEGER, 0, INT32_MAX, 0, COMPUTES, "N",
-                      "positions the cache holds (serve: of each slot); 0: what the call needs, perplexity: 512, others: at "
-                      "least 4096 or the model's own"},
+    [OPT_CTX_SIZE] = {"-c", "ctx-size", INTEGER, 0, INT32_MAX, 0, PLACES, "N",
+                      "positions the cache holds (serve: of each slot); 0: what the call needs, perplexity: 512, plan: 4096, "
+                      "others: at least 4096 or the model's own"},
     [OPT_N_PROMPT] = {"-p", "n-prompt", TEXT, 0, 0, 0, BENCH, "LIST",
                       "lengths of prompts, separated by commas, each a test; 0: none; default: 512"},
     [OPT_N_GEN] = {"-n", "n-gen", TEXT, 0, 0, 0, BENCH, "LIST",
@@ -129,7 +131,19 @@ static const option_row options[] = {
     [OPT_NO_METRICS] = {NULL, "no-metrics", FLAG, 0, 0, 0, SERVE, NULL, "do not show counters"},
     [OPT_ALL] = {NULL, "all", FLAG, 0, 0, 0, KERNELS, NULL, "every kernel of the catalogue, whatever the model"},
     [OPT_DEVICE] = {"-dev", "device", TEXT, 0, 0, 0, VULKAN, "LIST", "by id (vk0), start of the UUID, or part of the name"},
-    [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, COMPUTES, "TYPE",
+    [OPT_MACHINE] = {NULL, "machine", TEXT, 0, 0, 0, PLAN, "FILE",
+                     "plan for the devices that this file describes, as `devices --json` writes them; - for standard input"},
+    [OPT_TENSOR_SPLIT] = {"-ts", "tensor-split", TEXT, 0, 0, 0, PLAN, "LIST",
+                          "shares of the layers for the devices of -dev, such as 3,1; default: by speed and memory"},
+    [OPT_GPU_LAYERS] =
+        {"-ngl", "n-gpu-layers", INTEGER, -1, INT32_MAX, -1, PLACES, "N",
+         "layers in device memory, the last ones; the matrices of the others are read from host memory; -1: all (default)"},
+    [OPT_CPU_MOE] = {"-ncmoe", "n-cpu-moe", INTEGER, 0, INT32_MAX, 0, PLACES, "N",
+                     "the experts of the first N layers are read from host memory"},
+    [OPT_BUDGET] =
+        {NULL, "budget", LISTED, 0, 0, 0, PLACES, "DEV:HEAP=BYTES",
+         "use so much of a heap (vk0:0=8G; host:0 is host memory), and host memory for experts beyond it; may be repeated"},
+    [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, PLACES, "TYPE",
                         "element of the cache: f16 (default) or f32"},
     [OPT_PRECISION] = {NULL, "precision", PRECISION, 0, 0, 0, COMPUTES, "exact", "arithmetic; exact is all there is so far"},
     [OPT_CACHE_DIR] = {NULL, "cache-dir", TEXT, 0, 0, 0, VULKAN, "DIR",
@@ -156,8 +170,8 @@ static const option_row options[] = {
     [OPT_OUT] = {"-o", "out", TEXT, 0, 0, 0, TRACE, "FILE", "record: the trace to write"},
     [OPT_THREADS] = {"-t", "threads", INTEGER, 0, 64, 0, QUANTIZE, "N", "threads to work with; 0: one for each core"},
     [OPT_JSON] = {NULL, "json", FLAG, 0, 0, 0,
-                  RUN | TRACE | EVAL | PERPLEXITY | BENCH | TEMPLATE | DEVICES | INSPECT | KERNELS | QUANTIZE | CONVERT, NULL,
-                  "one JSON document on stdout"},
+                  RUN | TRACE | EVAL | PERPLEXITY | BENCH | TEMPLATE | DEVICES | PLAN | INSPECT | KERNELS | QUANTIZE | CONVERT,
+                  NULL, "one JSON document on stdout"},
     [OPT_VERBOSE] = {"-v", "verbose", FLAG, 0, 0, 0, EVERY, NULL, "more words on stderr"},
 };
 _Static_assert(sizeof options / sizeof options[0] == OPT_COUNT, "one row per option");

@@ -23,6 +23,7 @@ int cmd_tokenize(const cli_args *args);
 int cmd_detokenize(const cli_args *args);
 int cmd_template(const cli_args *args);
 int cmd_devices(const cli_args *args);
+int cmd_plan(const cli_args *args);
 int cmd_inspect(const cli_args *args);
 int cmd_kernels(const cli_args *args);
 int cmd_quantize(const cli_args *args);
@@ -125,6 +126,29 @@ double cli_seconds(void); /* monotonic */
 /* Room for `need` elements in a growing array; false with a message. */
 bool cli_reserve(void **array, size_t *capacity, size_t need, size_t size);
 int cli_no_memory(void);
+
+/* ---- machine.c ---- */
+
+typedef struct cli_machine {
+    smt_machine_device *devices; /* [n_devices], owned; their strings belong to what follows */
+    uint32_t n_devices;
+    json_t *document;      /* owned */
+    smt_device_list *list; /* owned */
+} cli_machine;
+/* The devices of --machine, or of this machine, GPUs measured. CLI_DONE or the exit status, with a message; free it in either case. */
+int cli_machine_read(const cli_args *args, cli_machine *out);
+void cli_machine_free(cli_machine *machine);
+
+/* ---- placement.c ---- */
+
+typedef struct cli_placement {
+    smt_placement_options options;
+    smt_heap_budget *budgets; /* this and what follows: owned */
+    char **texts;             /* ends with NULL */
+} cli_placement;
+/* What --budget, -ngl and -ncmoe say. CLI_DONE or the exit status, with a message; free it in either case. */
+int cli_placement_read(const cli_args *args, cli_placement *out);
+void cli_placement_free(cli_placement *placement);
 
 /* ---- sampling.c ---- */
 

@@ -30,29 +30,45 @@ static json_t *json_heaps(const smt_device_info *info) {
     return heaps;
 }
 
+static json_t *json_types(const smt_device_info *info) {
+    json_t *types = json_array();
+    for (uint32_t i = 0; i < info->n_memory_types; i++) {
+        const smt_memory_type *type = &info->memory_types[i];
+        json_array_append_new(types, json_pack("{s:o, s:b, s:b, s:b, s:b}", "heap", cli_json_count(type->heap), "device_local",
+                                               type->device_local, "host_visible", type->host_visible, "host_coherent",
+                                               type->host_coherent, "host_cached", type->host_cached));
+    }
+    return types;
+}
+
 static json_t *json_limits(const smt_device_info *info) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "max_allocation", cli_json_count(info->max_allocation),
-                     "max_storage_range", cli_json_count(info->max_storage_range), "max_push_constants",
-                     cli_json_count(info->max_push_constants), "max_workgroup", cli_json_count(info->max_workgroup),
-                     "max_shared_bytes", cli_json_count(info->max_shared_bytes), "max_storage_buffers",
-                     cli_json_count(info->max_storage_buffers), "subgroup_size", cli_json_count(info->subgroup_size));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "max_allocation",
+                     cli_json_count(info->max_allocation), "max_storage_range", cli_json_count(info->max_storage_range),
+                     "max_push_constants", cli_json_count(info->max_push_constants), "max_workgroup",
+                     cli_json_count(info->max_workgroup), "max_shared_bytes", cli_json_count(info->max_shared_bytes),
+                     "max_storage_buffers", cli_json_count(info->max_storage_buffers), "subgroup_size",
+                     cli_json_count(info->subgroup_size), "subgroup_min", cli_json_count(info->subgroup_min), "storage_align",
+                     cli_json_count(info->storage_align), "max_texels", cli_json_count(info->max_texels), "texel_align",
+                     cli_json_count(info->texel_align));
 }
 
 static json_t *json_features(const smt_device_info *info) {
-    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "fp16", info->fp16, "int8", info->int8, "int64",
-                     info->int64, "storage16", info->storage16, "storage8", info->storage8, "int_dot", info->int_dot,
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "fp16", info->fp16, "int8", info->int8,
+                     "int64", info->int64, "storage16", info->storage16, "storage8", info->storage8, "int_dot", info->int_dot,
                      "coop_matrix", info->coop_matrix, "subgroup_arithmetic", info->subgroup_arithmetic, "timeline",
-                     info->timeline, "memory_budget", info->memory_budget, "executable_properties", info->executable_properties);
+                     info->timeline, "memory_budget", info->memory_budget, "executable_properties", info->executable_properties,
+                     "subgroup_ballot", info->subgroup_ballot);
 }
 
 static json_t *json_device(const smt_device_info *info, double bytes_s) {
     char version[32];
     version_text(info->api_version, version, sizeof version);
-    return json_pack("{s:o, s:o, s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "id", cli_json_text(info->id),
-                     "name", cli_json_text(info->name), "kind", info->kind, "driver", cli_json_text(info->driver), "uuid",
-                     info->uuid, "api_version", version, "driver_version", cli_json_count(info->driver_version), "vendor_id",
-                     cli_json_count(info->vendor_id), "device_id", cli_json_count(info->device_id), "heaps", json_heaps(info),
-                     "limits", json_limits(info), "features", json_features(info), "usable", info->unusable == NULL, "unusable",
+    return json_pack("{s:o, s:o, s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "id",
+                     cli_json_text(info->id), "name", cli_json_text(info->name), "kind", info->kind, "driver",
+                     cli_json_text(info->driver), "uuid", info->uuid, "api_version", version, "driver_version",
+                     cli_json_count(info->driver_version), "vendor_id", cli_json_count(info->vendor_id), "device_id",
+                     cli_json_count(info->device_id), "heaps", json_heaps(info), "memory_types", json_types(info), "limits",
+                     json_limits(info), "features", json_features(info), "usable", info->unusable == NULL, "unusable",
                      info->unusable ? cli_json_text(info->unusable) : json_null(), "read_bytes_s",
                      bytes_s > 0 ? json_real(bytes_s) : json_null());
 }

@@ -4,6 +4,7 @@
  *   cmd_*.c     one command each                               support.c   the library as commands use it
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
  *   sampling.c  the sampler that the options describe          bench_report.c  what bench has measured, as text
+ *   machine.c   the devices that a plan is made for            placement.c what the options say about where weights go
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
  *   prompt.c    -p and -f                                      recorder.c, trace_report.c    routing traces
  *
@@ -29,6 +30,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
                       cmd_template},
     [CMD_DEVICES] = {"devices", "devices [options]", "the Vulkan devices of this machine, and how fast they read", 0,
                      cmd_devices},
+    [CMD_PLAN] = {"plan", "plan -m FILE [-c N] [--machine FILE] [options]",
+                  "where a model would lie in memory, and how fast that would be", 0, cmd_plan},
     [CMD_INSPECT] = {"inspect", "inspect FILE [options]", "what a GGUF file holds", 1, cmd_inspect},
     [CMD_KERNELS] = {"kernels", "kernels (-m FILE | --all) [options]", "compile the kernels of a model and report on each", 0,
                      cmd_kernels},

@@ -178,10 +178,15 @@ int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out) {
     cli_watch_interrupts(NULL);
     smt_runner_options runner = runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
     if (n_prompt && n_prompt < LONG_PROMPT) runner.n_batch = (uint32_t)n_prompt;
-    smt_engine_options options = {.struct_size = sizeof options, .model_path = cli_model(args), .compile_for = &runner};
+    cli_placement where;
+    smt_engine_options options = {
+        .struct_size = sizeof options, .model_path = cli_model(args), .compile_for = &runner, .placement = &where.options};
     cli_device_options(args, &options.device);
+    int read = cli_placement_read(args, &where);
     smt_error err = {0};
-    smt_status status = smt_engine_create(&options, &out->engine, &err);
+    smt_status status = read == CLI_DONE ? smt_engine_create(&options, &out->engine, &err) : SMT_OK;
+    cli_placement_free(&where);
+    if (read != CLI_DONE) return read;
     return status == SMT_OK ? CLI_DONE : cli_fail_device(args, status, &err);
 }
 

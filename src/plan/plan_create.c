@@ -1,0 +1,186 @@
+/* plan_create.c: the whole plan: split, then device by device working memory, pools and places; what exceeds a limit is noted and placed. */
+#include "plan_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct planner {
+    const smt_model *model;
+    const smt_plan_request *request;
+    smt_plan_costs *costs; /* owned, [n_facts] */
+    smt_plan_split split;
+    smt_placement *out;
+    smt_error *err;
+} planner;
+
+/* A plan that exceeds the limits fails nothing; the first one is told. */
+static void check(planner *p, const smt_placed_device *d, const smt_plan *plan, const char *what) {
+    smt_error err;
+    if (smt_plan_check(plan, &d->caps, &d->limits, &d->used, what, &err) == SMT_OK) return;
+    if (p->out->fits) snprintf(p->out->why, sizeof p->out->why, "%s", err.message);
+    p->out->fits = false;
+}
+
+/* A device that the user names several times has a part of its memory each time. */
+static smt_plan_bytes device_limits(const planner *p, uint32_t fact) {
+    smt_plan_bytes limits = smt_plan_device_limits(p->request, fact);
+    uint32_t times = 0;
+    for (uint32_t i = 0; i < p->split.n; i++) times += p->split.facts[i] == fact;
+    for (uint32_t heap = 0; heap < SMT_CAPS_MAX_HEAPS; heap++) limits.heap[heap] /= times;
+    limits.shared /= times;
+    return limits;
+}
+
+/* "vk0", "vk0#2": the report must tell them apart. */
+static void name_twin(const planner *p, smt_placed_device *d, uint32_t index) {
+    uint32_t before = 0;
+    for (uint32_t i = 0; i < index; i++) before += p->split.facts[i] == d->fact;
+    if (before) snprintf(d->caps.id, sizeof d->caps.id, "%.10s#%u", p->request->facts[d->fact].caps.id, before + 1);
+}
+
+static smt_status place_runner(planner *p, smt_placed_device *d) {
+    if (!p->request->demand) return SMT_OK;
+    d->sizes = p->costs[d->fact].sizes;
+    d->sizes.n_layers = d->last_layer - d->first_layer;
+    SMT_TRY(smt_plan_runner_create(&d->sizes, &d->caps, &d->runner, p->err));
+    check(p, d, &d->runner.plan, "cache and working memory");
+    smt_plan_count(&d->runner.plan, &d->caps, &d->used);
+    return SMT_OK;
+}
+
+static smt_status place_weights(planner *p, smt_placed_device *d) {
+    uint8_t *pools;
+    SMT_TRY(smt_plan_init(&d->weights.plan, &d->caps, p->err));
+    SMT_TRY(smt_plan_choose_pools(p->model, p->request, d, &pools, p->err));
+    smt_status status = smt_plan_weights_create(p->model, &d->items, &d->caps, pools, &d->weights, p->err);
+    smt_free(pools);
+    SMT_TRY(status);
+    check(p, d, &d->weights.plan, "the model's weights");
+    smt_plan_count(&d->weights.plan, &d->caps, &d->used);
+    for (size_t i = 0; i < d->weights.plan.n_buffers; i++)
+        if (!d->caps.types[d->weights.plan.buffers[i].memory_type].host_visible)
+            d->staging = SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
+    return SMT_OK;
+}
+
+static smt_status place_device(planner *p, uint32_t i) {
+    smt_placed_device *d = &p->out->devices[i];
+    d->fact = p->split.facts[i];
+    d->caps = p->request->facts[d->fact].caps;
+    name_twin(p, d, i);
+    d->speeds = p->costs[d->fact].speeds;
+    d->first_layer = p->split.first[i];
+    d->last_layer = p->split.first[i + 1];
+    d->first = i == 0;
+    d->last = i + 1 == p->split.n;
+    d->limits = device_limits(p, d->fact);
+    const smt_items_range range = {.first = d->first_layer, .last = d->last_layer, .embedding = d->first, .head = d->last};
+    SMT_TRY(smt_items_create_range(p->model, &d->caps, &range, &d->items, p->err));
+    SMT_TRY(place_runner(p, d));
+    SMT_TRY(place_weights(p, d));
+    p->out->host_used += d->used.host + d->staging;
+    return SMT_OK;
+}
+
+static void check_host(smt_placement *out) {
+    if (out->host_used <= out->host_limit || !out->fits) return;
+    bool only_staging = true;
+    for (uint32_t i = 0; i < out->n_devices; i++) only_staging = only_staging && out->devices[i].used.host == 0;
+    if (only_staging) return; /* a machine file without host memory: the ring is small, and soon gone */
+    out->fits = false;
+    snprintf(out->why, sizeof out->why, "host memory: %.1f MiB are needed, its budget is %.1f MiB",
+             (double)out->host_used / 1048576, (double)out->host_limit / 1048576);
+}
+
+static smt_status copy_machine(planner *p) {
+    smt_placement *out = p->out;
+    const smt_plan_request *r = p->request;
+    out->facts = smt_alloc(r->n_facts, sizeof *out->facts);
+    out->limits = smt_alloc(r->n_facts, sizeof *out->limits);
+    if (!out->facts || !out->limits) return SMT_FAIL(p->err, SMT_MEMORY, "out of memory for %u devices", r->n_facts);
+    memcpy(out->facts, r->facts, r->n_facts * sizeof *out->facts);
+    out->n_facts = r->n_facts;
+    for (uint32_t i = 0; i < r->n_facts; i++) out->limits[i] = smt_plan_device_limits(r, i);
+    out->host_limit = smt_plan_host_limit(r);
+    out->model = p->model;
+    if (r->demand) out->demand = *r->demand;
+    return SMT_OK;
+}
+
+static smt_status place_all(planner *p) {
+    smt_error why = {0};
+    SMT_TRY(copy_machine(p));
+    SMT_TRY(smt_plan_costs_create(p->model, p->request, &p->costs, p->err));
+    smt_status status = smt_plan_split_layers(p->model, p->request, p->costs, &p->split, &why);
+    if (status == SMT_UNSUPPORTED) { /* no device can have this model at all */
+        snprintf(p->out->why, sizeof p->out->why, "%s", why.message);
+        return SMT_OK;
+    }
+    if (status != SMT_OK) {
+        if (p->err) *p->err = why;
+        return status;
+    }
+    p->out->devices = smt_alloc(p->split.n, sizeof *p->out->devices);
+    if (!p->out->devices) return SMT_FAIL(p->err, SMT_MEMORY, "out of memory for %u devices", p->split.n);
+    p->out->n_devices = p->split.n;
+    p->out->fits = true;
+    for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(place_device(p, i));
+    check_host(p->out);
+    smt_plan_predict(p->request, p->out);
+    return SMT_OK;
+}
+
+static smt_status check_request(const smt_plan_request *r, smt_error *err) {
+    double sum = 0;
+    if (r->n_facts == 0) return SMT_FAIL(err, SMT_NOT_FOUND, "there is no device to plan for");
+    if (r->n_order > SMT_PLAN_MOST_DEVICES)
+        return SMT_FAIL(err, SMT_INVALID, "%u devices are named, a plan uses %d at most", r->n_order, SMT_PLAN_MOST_DEVICES);
+    for (uint32_t i = 0; i < r->n_shares; i++) {
+        if (!(r->shares[i] >= 0 && r->shares[i] < 1e9)) return SMT_FAIL(err, SMT_INVALID, "share %u is %g", i + 1, r->shares[i]);
+        sum += r->shares[i];
+    }
+    if (r->n_shares && (r->n_shares != r->n_order || !(sum > 0)))
+        return SMT_FAIL(err, SMT_INVALID, "%u shares of layers for %u devices named, together %g", r->n_shares, r->n_order, sum);
+    return SMT_OK;
+}
+
+smt_status smt_plan_attempt(const smt_model *model, const smt_plan_request *request, smt_placement **out, smt_error *err) {
+    *out = NULL;
+    SMT_TRY(check_request(request, err));
+    smt_plan_request resolved = *request;
+    smt_plan_demand demand = request->demand ? *request->demand : (smt_plan_demand){0};
+    if (request->demand) {
+        smt_plan_resolve(model, &demand);
+        resolved.demand = &demand;
+    }
+    smt_placement *placement = smt_alloc(1, sizeof *placement);
+    if (!placement) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a plan");
+    planner p = {.model = model, .request = &resolved, .out = placement, .err = err};
+    smt_status status = place_all(&p);
+    smt_plan_costs_free(p.costs, request->n_facts);
+    if (status != SMT_OK)
+        smt_plan_free(placement);
+    else
+        *out = placement;
+    return status;
+}
+
+smt_status smt_plan_create(const smt_model *model, const smt_plan_request *request, smt_placement **out, smt_error *err) {
+    SMT_TRY(smt_plan_attempt(model, request, out, err));
+    if (!(*out)->fits) smt_plan_advise(request, *out);
+    return SMT_OK;
+}
+
+void smt_plan_free(smt_placement *placement) {
+    if (!placement) return;
+    for (uint32_t i = 0; i < placement->n_devices; i++) {
+        smt_plan_runner_free(&placement->devices[i].runner);
+        smt_plan_weights_free(&placement->devices[i].weights);
+        smt_items_free(&placement->devices[i].items);
+    }
+    smt_free(placement->devices);
+    smt_free(placement->facts);
+    smt_free(placement->limits);
+    smt_free(placement->entries);
+    smt_free(placement);
+}

@@ -1,0 +1,114 @@
+/* plan_predict.c: how long a step takes with this placement: what has to be read from where, arithmetic, and waiting.
+ *
+ *   device = max(bytes from device memory / read + bytes from host memory / link, multiply-adds / rate) + stages * latency
+ *   step   = the devices one after another + a hop at each border
+ *
+ * Reading and computing overlap, kernels of one step do not. A decoded token looks back on half the context; of a prompt's experts those
+ * count that n_batch rows touch if each chooses independently. The result is meant for comparing placements: the speeds of summation and the
+ * latencies are assumed (plan_facts.c). */
+#include "plan_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+
+typedef enum wait { WAIT_READ, WAIT_LINK, WAIT_CACHE, WAIT_MACS, WAIT_STAGES, WAIT_HOPS, WAIT_COUNT } wait;
+
+/* Seconds of a step on one device, or of all. */
+typedef struct step_time {
+    double s[WAIT_COUNT];
+    double total;
+} step_time;
+
+typedef struct predictor {
+    const smt_plan_request *request;
+    const smt_model *model;
+    const smt_placement *placement;
+    uint32_t rows;
+    double depth; /* positions that a row looks back on */
+} predictor;
+
+/* Of a step: bytes of an item that are read, by where it lies; its multiply-adds. */
+static double add_item(const predictor *p, const smt_placed_device *d, uint32_t index, double bytes[2]) {
+    const smt_item *item = &d->items.items[index];
+    const smt_plan_buffer *buffer = &d->weights.plan.buffers[d->weights.items[index].buffer];
+    double *sum = &bytes[buffer->pool == SMT_POOL_HOST];
+    if (item->expert != UINT32_MAX) {
+        const smt_model_layer *layer = &p->model->layers[item->layer];
+        double use = smt_plan_expert_use(p->model, p->request, item->layer, item->expert);
+        *sum += (double)item->bytes * (p->rows == 1 ? use : 1 - pow(1 - use, p->rows));
+        return p->rows * use * (double)(layer->gate_exps.rows + layer->up_exps.rows + layer->down_exps.rows) * layer->gate_exps.k;
+    }
+    bool table = item->matrix == &p->model->token_embd, tied = p->model->output.tensor == p->model->token_embd.tensor;
+    if (table && item->part == 0) *sum += (double)p->rows * item->row_bytes;
+    if (table && !tied) return 0;
+    *sum += (double)item->bytes;
+    bool head = table || item->matrix == &p->model->output; /* of a prompt, the last row alone */
+    return (head ? 1 : p->rows) * (double)item->rows * item->matrix->k;
+}
+
+static step_time device_time(const predictor *p, const smt_placed_device *d) {
+    const smt_model *m = p->model;
+    const smt_plan_speeds *speeds = &d->speeds;
+    double bytes[2] = {0}, macs = 0, n_layers = d->last_layer - d->first_layer;
+    for (uint32_t i = 0; i < d->items.n_items; i++) macs += add_item(p, d, i, bytes);
+    double per_position =
+        m->mla ? m->n_heads * (2.0 * m->kv_rank + m->rope_dim) : m->n_heads * (double)(m->nope_dim + m->rope_dim + m->value_dim);
+    macs += p->rows * n_layers * per_position * p->depth;
+    uint32_t stages = p->rows == 1 ? d->sizes.stages_one : d->sizes.stages_batch;
+    step_time time = {
+        .s = {[WAIT_READ] = bytes[0] / speeds->read_s,
+              [WAIT_LINK] = bytes[1] / speeds->link_s,
+              [WAIT_CACHE] = 4.0 * smt_graph_row_words(m, p->placement->demand.cache_f16) * n_layers * p->depth / speeds->read_s,
+              [WAIT_MACS] = macs / speeds->macs_s,
+              [WAIT_STAGES] = stages * n_layers / m->n_layers * speeds->stage_s,
+              [WAIT_HOPS] = p->placement->n_devices > 1 ? speeds->hop_s : 0}};
+    double reading = time.s[WAIT_READ] + time.s[WAIT_LINK] + time.s[WAIT_CACHE];
+    time.total = (reading > time.s[WAIT_MACS] ? reading : time.s[WAIT_MACS]) + time.s[WAIT_STAGES] + time.s[WAIT_HOPS];
+    if (reading > time.s[WAIT_MACS])
+        time.s[WAIT_MACS] = 0; /* behind the reading */
+    else
+        time.s[WAIT_READ] = time.s[WAIT_LINK] = time.s[WAIT_CACHE] = 0;
+    return time;
+}
+
+static double step_seconds(const predictor *p) {
+    double sum = 0;
+    for (uint32_t i = 0; i < p->placement->n_devices; i++) sum += device_time(p, &p->placement->devices[i]).total;
+    return sum;
+}
+
+/* What one token waits for longest, in words. */
+static void name_bottleneck(const predictor *p, double total, char *text, size_t capacity) {
+    static const char *const words[WAIT_COUNT] = {[WAIT_READ] = "reads weights from its memory",
+                                                  [WAIT_LINK] = "reads weights from host memory",
+                                                  [WAIT_CACHE] = "reads the cache",
+                                                  [WAIT_MACS] = "computes",
+                                                  [WAIT_STAGES] = "waits between kernels",
+                                                  [WAIT_HOPS] = "hands activations over"};
+    double most = 0;
+    uint32_t device = 0, what = 0;
+    for (uint32_t i = 0; i < p->placement->n_devices; i++) {
+        step_time time = device_time(p, &p->placement->devices[i]);
+        for (uint32_t w = 0; w < WAIT_COUNT; w++)
+            if (time.s[w] > most) {
+                most = time.s[w];
+                device = i;
+                what = w;
+            }
+    }
+    snprintf(text, capacity, "%s %s: %.0f %% of a token's time", p->placement->devices[device].caps.id, words[what],
+             100 * most / total);
+}
+
+void smt_plan_predict(const smt_plan_request *request, smt_placement *placement) {
+    predictor p = {.request = request, .model = placement->model, .placement = placement, .rows = 1};
+    if (!request->demand || placement->n_devices == 0) return;
+    p.depth = placement->demand.n_ctx / 2.0;
+    double token = step_seconds(&p);
+    placement->forecast.decode_tok_s = 1 / token;
+    name_bottleneck(&p, token, placement->forecast.bottleneck, sizeof placement->forecast.bottleneck);
+    p.rows = placement->devices[0].sizes.n_batch;
+    for (uint32_t i = 1; i < placement->n_devices; i++) p.rows = smt_min_u32(p.rows, placement->devices[i].sizes.n_batch);
+    p.depth = p.rows / 2.0;
+    placement->forecast.prefill_tok_s = p.rows / step_seconds(&p);
+}
