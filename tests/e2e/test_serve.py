@@ -1,10 +1,15 @@
 """`seamount serve` with the model that comes with seamount: every route, streams against documents, several clients at once, clients
 that go away, and everything that a client can get wrong."""
+import base64
 import json
+import math
+import os
 import re
 import signal
 import socket
+import struct
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -121,6 +126,11 @@ class Info(Shared):
         answer = self.get("/health")
         self.assertIsNone(answer.headers["Access-Control-Allow-Origin"])
         self.assertEqual(self.server.call("HEAD", "/health").body, b"")
+
+    def test_pages_of_others_may_not_call(self):
+        own = "http://%s:%d" % (self.server.host, self.server.port)
+        for origin, code in [("https://example.org", 403), ("null", 403), (own + "0", 403), (own, 200)]:
+            self.assertEqual(self.server.get("/health", headers={"Origin": origin}).code, code, origin)
 
     def test_any_key_is_taken(self):
         self.get("/v1/models", headers={"Authorization": "Bearer whatever"})
@@ -268,6 +278,68 @@ class Texts(Shared):
         chunks = joined(self.stream("/v1/chat/completions", body))[2]
         streamed = [e for c in chunks for e in (c["choices"][0]["logprobs"] or {"content": []})["content"]]
         self.assertEqual(streamed, content)
+
+
+class Editors(Shared):
+    BEFORE, AFTER = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
+
+    def infill(self, **more):
+        return self.post("/infill", dict(GREEDY, n_predict=8, **more))
+
+    def test_infill_fills_the_gap(self):
+        run = self.good("run", "-m", MODEL, "-p", self.BEFORE, "--suffix", self.AFTER, "-n", 8, "--temp", 0, "--json").json()
+        body = {"input_suffix": self.AFTER, "samplers": ["top_k"], "t_max_prompt_ms": 500, "n_indent": 4, "cache_prompt": True}
+        whole = self.infill(input_prefix=self.BEFORE, **body)
+        self.assertEqual(whole["content"], run["text"])
+        self.assertEqual(self.infill(input_prefix="def add(a, b):\n", prompt="    return ", **body)["content"], run["text"])
+        fields = ["content", "timings/prompt_n", "tokens_cached", "no/such"]
+        some = self.infill(input_prefix=self.BEFORE, response_fields=fields, **body)
+        self.assertEqual(sorted(some), ["content", "timings/prompt_n", "tokens_cached"])
+        self.assertEqual(some["content"], run["text"])
+        warm = self.post("/infill", dict(GREEDY, input_prefix=self.BEFORE + "a", n_predict=0, **body))
+        self.assertEqual((warm["content"], warm["tokens_predicted"]), ("", 0))
+        self.assertGreater(self.infill(input_prefix=self.BEFORE + "a", **body)["tokens_cached"], warm["tokens_evaluated"] - 2)
+
+    def test_infill_takes_what_fits(self):
+        extra = [{"filename": "a.py", "text": "def other():\n    pass\n"}]
+        some = self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER, input_extra=extra)
+        none = self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER)
+        as_text = self.infill(input_prefix="#a.py\ndef other():\n    pass\n\n" + self.BEFORE, input_suffix=self.AFTER)
+        self.assertGreater(some["tokens_evaluated"], none["tokens_evaluated"])
+        self.assertEqual((some["content"], some["tokens_evaluated"]), (as_text["content"], as_text["tokens_evaluated"]))
+        crowd = [{"filename": "%d.py" % i, "text": long_prompt(300)} for i in range(3)]
+        crowded = self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER, input_extra=crowd + extra)
+        self.assertLessEqual(crowded["tokens_evaluated"], CTX - 8)
+        self.assertGreater(crowded["tokens_evaluated"], some["tokens_evaluated"])  # one of the crowd has room
+        self.assertEqual(self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER, input_extra=crowd[-1:] + extra)["content"],
+                         crowded["content"])
+        long = self.infill(input_prefix="\u00e4" * 3000 + self.BEFORE, input_suffix=self.AFTER + "\u00e4" * 3000)
+        self.assertLessEqual(long["tokens_evaluated"], CTX - 8)
+        self.refused(400, "input_extra", "/infill", {"input_extra": [{"filename": "x"}]})
+        self.refused(400, "response_fields", "/infill", {"response_fields": "content"})
+
+    def test_embeddings_are_means_of_states(self):
+        texts = ["def add(a, b):", long_prompt(200)]
+        answer = self.post("/v1/embeddings", {"input": texts, "model": "m"})
+        for text, entry in zip(texts, answer["data"]):
+            ids = self.post("/tokenize", {"content": text, "add_special": True})["tokens"]
+            with tempfile.TemporaryDirectory() as folder:
+                out = os.path.join(folder, "hidden")
+                self.good("eval", "-m", MODEL, "--tokens", " ".join(map(str, ids)), "--hidden", out)
+                states = cli.read_floats(out)[-256 * len(ids):]
+            mean = [sum(states[i::256]) for i in range(256)]
+            length = math.sqrt(sum(x * x for x in mean))
+            for want, got in zip(mean, entry["embedding"]):
+                self.assertAlmostEqual(want / length, got, places=5)
+        self.assertEqual([e["index"] for e in answer["data"]], [0, 1])
+        self.assertEqual(answer["usage"]["prompt_tokens"], answer["usage"]["total_tokens"])
+        packed = self.post("/v1/embeddings", {"input": texts[0], "encoding_format": "base64"})["data"][0]["embedding"]
+        self.assertEqual(list(struct.unpack("<256f", base64.b64decode(packed))),
+                         [struct.unpack("<f", struct.pack("<f", x))[0] for x in answer["data"][0]["embedding"]])
+        self.refused(400, "input", "/v1/embeddings", {})
+        self.refused(400, "dimensions", "/v1/embeddings", {"input": "x", "dimensions": 7})
+        self.refused(400, "encoding_format", "/v1/embeddings", {"input": "x", "encoding_format": "hex"})
+        self.refused(400, "maximum context length", "/v1/embeddings", {"input": long_prompt(900)})
 
 
 class Together(Shared):
