@@ -17,7 +17,7 @@ import unittest
 import cli
 from server import MODEL, Server, until
 
-CTX, SLOTS = 512, 3
+CTX, SLOTS = 256, 3
 GREEDY = {"temperature": 0}
 PROMPTS = ["def ", "for i in range(", "class Point:\n    def __init__(self", "import os\n", "    return ", "# A list of", "x = [", "while "]
 CHAT = [{"role": "user", "content": "Write a loop."}]
@@ -27,10 +27,11 @@ SHARED = {}
 
 
 def setUpModule():
-    """One server with default limits for most of the tests; what it says before it is ready is kept."""
+    """One server with default limits for most of the tests; what it says before it is ready is kept. Small batches: each size of a step
+    compiles kernels of its own."""
     if "VK_ICD_FILENAMES" not in cli.environment() and not cli.call("devices", "--json").json()["devices"]:
         raise unittest.SkipTest("no Vulkan device")
-    server = Server("-c", CTX, "-np", SLOTS, "--chat-template", "deepseek2", "-n", 12, wait=False)
+    server = Server("-c", CTX, "-np", SLOTS, "-b", 64, "--chat-template", "deepseek2", "-n", 12, wait=False)
     SHARED["early"] = [server.get("/health"), server.get("/v1/models")]
     SHARED["server"] = server.wait()
 
@@ -239,11 +240,11 @@ class Texts(Shared):
         self.assertEqual(joined(events)[:2], (whole[:whole.index(word)], "stop"))
         nothing = self.post("/completion", dict(GREEDY, prompt="for i", n_predict=0))
         self.assertEqual((nothing["content"], nothing["tokens_predicted"]), ("", 0))
-        full = self.post("/completion", dict(GREEDY, prompt=long_prompt(480), n_predict=-1, ignore_eos=True))
+        full = self.post("/completion", dict(GREEDY, prompt=long_prompt(224), n_predict=-1, ignore_eos=True))
         self.assertEqual((full["stop_type"], full["tokens_predicted"] + full["tokens_evaluated"]), ("limit", CTX + 1))
-        late = self.post("/completion", dict(GREEDY, prompt="def ", n_predict=400, ignore_eos=True, t_max_predict_ms=1,
+        late = self.post("/completion", dict(GREEDY, prompt="def ", n_predict=200, ignore_eos=True, t_max_predict_ms=1,
                                              logit_bias=[["\n", 100]]))
-        self.assertLess(late["tokens_predicted"], 100)
+        self.assertLess(late["tokens_predicted"], 50)
 
     def test_sampling(self):
         base = {"prompt": "import ", "n_predict": 10, "temperature": 1.5, "seed": 11}
@@ -307,19 +308,19 @@ class Editors(Shared):
         as_text = self.infill(input_prefix="#a.py\ndef other():\n    pass\n\n" + self.BEFORE, input_suffix=self.AFTER)
         self.assertGreater(some["tokens_evaluated"], none["tokens_evaluated"])
         self.assertEqual((some["content"], some["tokens_evaluated"]), (as_text["content"], as_text["tokens_evaluated"]))
-        crowd = [{"filename": "%d.py" % i, "text": long_prompt(300)} for i in range(3)]
+        crowd = [{"filename": "%d.py" % i, "text": long_prompt(240)} for i in range(3)]
         crowded = self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER, input_extra=crowd + extra)
         self.assertLessEqual(crowded["tokens_evaluated"], CTX - 8)
         self.assertGreater(crowded["tokens_evaluated"], some["tokens_evaluated"])  # one of the crowd has room
         self.assertEqual(self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER, input_extra=crowd[-1:] + extra)["content"],
                          crowded["content"])
-        long = self.infill(input_prefix="\u00e4" * 3000 + self.BEFORE, input_suffix=self.AFTER + "\u00e4" * 3000)
+        long = self.infill(input_prefix="\u00e4" * 1000 + self.BEFORE, input_suffix=self.AFTER + "\u00e4" * 1000)
         self.assertLessEqual(long["tokens_evaluated"], CTX - 8)
         self.refused(400, "input_extra", "/infill", {"input_extra": [{"filename": "x"}]})
         self.refused(400, "response_fields", "/infill", {"response_fields": "content"})
 
     def test_embeddings_are_means_of_states(self):
-        texts = ["def add(a, b):", long_prompt(200)]
+        texts = ["def add(a, b):", long_prompt(100)]
         answer = self.post("/v1/embeddings", {"input": texts, "model": "m"})
         for text, entry in zip(texts, answer["data"]):
             ids = self.post("/tokenize", {"content": text, "add_special": True})["tokens"]
@@ -339,12 +340,12 @@ class Editors(Shared):
         self.refused(400, "input", "/v1/embeddings", {})
         self.refused(400, "dimensions", "/v1/embeddings", {"input": "x", "dimensions": 7})
         self.refused(400, "encoding_format", "/v1/embeddings", {"input": "x", "encoding_format": "hex"})
-        self.refused(400, "maximum context length", "/v1/embeddings", {"input": long_prompt(900)})
+        self.refused(400, "maximum context length", "/v1/embeddings", {"input": long_prompt(450)})
 
 
 class Together(Shared):
     def test_clients_at_once_get_what_they_get_alone(self):
-        prompts = PROMPTS + [long_prompt(300)]
+        prompts = PROMPTS + [long_prompt(150)]
         alone = [self.text(p, 16, cache_prompt=False) for p in prompts]
         got = [None] * len(prompts)
 
@@ -374,7 +375,7 @@ class Together(Shared):
     def test_clients_that_go_away(self):
         endless = dict(GREEDY, n_predict=-1, ignore_eos=True)
         for body, path in [(dict(endless, prompt="def ", stream=True), "/completion"), (dict(endless, prompt="def "), "/completion"),
-                           (dict(endless, prompt=long_prompt(400), cache_prompt=False), "/v1/completions"),
+                           (dict(endless, prompt=long_prompt(200), cache_prompt=False), "/v1/completions"),
                            (dict(endless, messages=CHAT, stream=True), "/v1/chat/completions")]:
             connections = [self.server.raw(self.server.request_bytes(path, body)) for _ in range(SLOTS + 2)]
             self.assertTrue(until(60, lambda: self.server.busy() > 0))
@@ -393,7 +394,7 @@ class Together(Shared):
         done = threading.Event()
 
         def read_long():
-            self.text(long_prompt(480), 1, cache_prompt=False)
+            self.text(long_prompt(224), 1, cache_prompt=False)
             done.set()
         thread = threading.Thread(target=read_long)
         thread.start()
@@ -433,8 +434,8 @@ class Wrong(Shared):
         self.post("/v1/chat/completions", {"messages": CHAT, "max_tokens": 1, "tools": [{"type": "function"}], "tool_choice": "none"})
 
     def test_too_long(self):
-        for path, body in [("/v1/completions", greedy(long_prompt(900))), ("/completion", greedy([5] * (CTX + 1))),
-                           ("/v1/chat/completions", {"messages": [{"role": "user", "content": long_prompt(900)}], "stream": True})]:
+        for path, body in [("/v1/completions", greedy(long_prompt(450))), ("/completion", greedy([5] * (CTX + 1))),
+                           ("/v1/chat/completions", {"messages": [{"role": "user", "content": long_prompt(450)}], "stream": True})]:
             error = self.refused(400, "maximum context length is %d" % CTX, path, body)
             self.assertEqual((error["n_ctx"], error["n_prompt_tokens"] > CTX), (CTX, True))
             self.assertIn(str(error["n_prompt_tokens"]), error["message"])
@@ -468,7 +469,7 @@ class Wrong(Shared):
 
 class Limits(cli.Case):
     def test_limits_and_keys(self):
-        with Server("-c", 256, "-np", 1, "--api-key", "first", "--api-key", "second key", "--timeout", 2, "--max-body", 2000, "--max-depth", 4,
+        with Server("-c", 256, "-np", 1, "-b", 64, "--api-key", "first", "--api-key", "second key", "--timeout", 2, "--max-body", 2000, "--max-depth", 4,
                     "--max-connections", 4, "--cors", "https://example.org", "--alias", "name", "--no-slots", "--no-metrics") as server:
             keys = {"Authorization": "Bearer first"}, {"Authorization": "bearer second key"}, {"X-Api-Key": "first"}
             for headers in keys:
@@ -522,7 +523,7 @@ class Limits(cli.Case):
             return False
 
     def test_the_end_while_an_answer_is_written(self):
-        with Server("-c", 512, "-np", 1) as server:
+        with Server("-c", 512, "-np", 1, "-b", 64) as server:
             path, body = "/v1/completions", dict(GREEDY, prompt="def ", max_tokens=-1, ignore_eos=True, stream=True)
             with server.raw(server.request_bytes(path, body)) as writing, server.raw(server.request_bytes(path, body)) as waiting:
                 stream = writing.makefile("rb")
