@@ -16,6 +16,9 @@ build=(gcc g++ cmake ninja-build pkg-config python3
 tests=(clang xvfb xdotool)
 # Taken where the system offers them: chromium brings the SwiftShader driver, the others the fuzzer's run time.
 tests_optional=(chromium libclang-rt-14-dev libclang-rt-dev)
+# Clients of the server are npm packages; a node of another origin will do.
+command -v node >/dev/null || tests_optional+=(nodejs)
+command -v npm >/dev/null || tests_optional+=(npm)
 
 is_installed() {
     [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" == installed ]]

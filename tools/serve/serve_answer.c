@@ -131,11 +131,35 @@ typedef struct gathered {
     json_t *tokens, *logprobs; /* owned */
 } gathered;
 
-static bool gather(const serve_request *request, const serve_piece *piece, gathered *to) {
-    if (!serve_append(&to->text, piece->text, piece->bytes)) return false;
+/* What the pieces of all jobs of a request add up to. */
+typedef struct gathering {
+    const serve_request *request;
+    gathered *parts; /* owned, [n_jobs] */
+} gathering;
+
+static bool gather(void *user, const serve_piece *piece, serve_error *error) {
+    gathering *g = user;
+    gathered *to = &g->parts[piece->job];
+    if (!serve_append(&to->text, piece->text, piece->bytes)) return serve_fail_memory(error);
     if (piece->token < 0) return true;
-    if (request->params.logprobs) json_array_append_new(to->logprobs, serve_logprob(request->server, piece));
-    return json_array_append_new(to->tokens, json_integer(piece->token)) == 0;
+    if (g->request->params.logprobs) json_array_append_new(to->logprobs, serve_logprob(g->request->server, piece));
+    return json_array_append_new(to->tokens, json_integer(piece->token)) == 0 || serve_fail_memory(error);
+}
+
+/* The members that the client named, inner ones under their whole path; those that are not there are left out. */
+static json_t *select_fields(json_t *document, const json_t *fields) {
+    json_t *chosen = json_object(), *name;
+    size_t i;
+    json_array_foreach(fields, i, name) {
+        json_t *at = document;
+        char *path = strdup(json_string_value(name)), *rest = NULL;
+        for (char *step = path ? strtok_r(path, "/", &rest) : NULL; step && at; step = strtok_r(NULL, "/", &rest))
+            at = json_object_get(at, step);
+        if (at) json_object_set(chosen, json_string_value(name), at);
+        free(path);
+    }
+    json_decref(document);
+    return chosen;
 }
 
 static json_t *native_document(const serve_job *job, gathered *g) {
@@ -144,7 +168,7 @@ static json_t *native_document(const serve_job *job, gathered *g) {
     json_t *document = serve_native_head(job, json_stringn(g->text.at, g->text.bytes), tokens);
     serve_native_end(job, document);
     if (params->logprobs) json_object_set(document, "completion_probabilities", g->logprobs);
-    return document;
+    return params->fields ? select_fields(document, params->fields) : document;
 }
 
 static json_t *open_choice(const serve_job *job, gathered *g) {
@@ -177,15 +201,14 @@ static json_t *document_of(const serve_request *request, gathered *parts) {
     return document;
 }
 
-/* Takes all pieces. False with an error, or without where the client is gone. */
-static bool take_pieces(serve_request *request, gathered *parts, serve_error *error) {
+bool serve_take_pieces(serve_request *request, serve_take_fn take, void *user, serve_error *error) {
     uint32_t n_done = 0;
     bool ended = false, good = true;
-    while (!ended) {
+    while (!ended && good) {
         serve_piece *piece = serve_request_next(request, WAIT_S, &ended);
         if (!piece) continue;
         const serve_job *job = &request->jobs[piece->job];
-        if (good && !gather(request, piece, &parts[piece->job])) good = serve_fail_memory(error);
+        if (take) good = take(user, piece, error);
         if (good && piece->last && job->result.end == SERVE_END_ERROR) {
             *error = job->result.error;
             good = false;
@@ -196,26 +219,35 @@ static bool take_pieces(serve_request *request, gathered *parts, serve_error *er
     return good && n_done == request->n_jobs;
 }
 
+static bool open_gathering(const serve_request *request, gathering *g) {
+    *g = (gathering){request, calloc(request->n_jobs, sizeof *g->parts)};
+    bool good = g->parts != NULL;
+    for (uint32_t i = 0; good && i < request->n_jobs; i++) {
+        g->parts[i].tokens = json_array();
+        g->parts[i].logprobs = json_array();
+        good = serve_append(&g->parts[i].text, "", 0) && g->parts[i].tokens && g->parts[i].logprobs;
+    }
+    return good;
+}
+
+static void end_gathering(gathering *g) {
+    for (uint32_t i = 0; g->parts && i < g->request->n_jobs; i++) {
+        free(g->parts[i].text.at);
+        json_decref(g->parts[i].tokens);
+        json_decref(g->parts[i].logprobs);
+    }
+    free(g->parts);
+}
+
 json_t *serve_collect(serve_request *request, int client, serve_error *error) {
     if (!serve_request_submit(request, client, error)) return serve_request_free(request), NULL;
-    gathered *parts = calloc(request->n_jobs, sizeof *parts);
+    gathering g;
     json_t *document = NULL;
-    bool good = parts != NULL;
-    for (uint32_t i = 0; good && i < request->n_jobs; i++) {
-        parts[i].tokens = json_array();
-        parts[i].logprobs = json_array();
-        good = serve_append(&parts[i].text, "", 0) && parts[i].tokens && parts[i].logprobs;
-    }
-    if (!good)
+    if (!open_gathering(request, &g))
         serve_fail_memory(error);
-    else if (take_pieces(request, parts, error))
-        document = document_of(request, parts);
-    for (uint32_t i = 0; parts && i < request->n_jobs; i++) {
-        free(parts[i].text.at);
-        json_decref(parts[i].tokens);
-        json_decref(parts[i].logprobs);
-    }
-    free(parts);
+    else if (serve_take_pieces(request, gather, &g, error))
+        document = document_of(request, g.parts);
+    end_gathering(&g);
     serve_request_leave(request);
     return document;
 }

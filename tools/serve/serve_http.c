@@ -129,8 +129,23 @@ static enum MHD_Result send_permission(serve_call *call) {
 
 /* ---- calls ---- */
 
+/* Browsers send POSTs of any page anywhere and only keep the answer from it: a page must not make this machine work. Those of the
+ * server's own origin (http://HOST) and of the one that was allowed may. */
+static bool is_foreign(const serve_call *call) {
+    const char *origin = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ORIGIN);
+    const char *host = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+    const char *cors = call->server->options.cors;
+    if (!origin || (cors && (!strcmp(cors, "*") || !strcmp(cors, origin)))) return false;
+    const char *place = strstr(origin, "://");
+    return !place || !host || strcmp(place + 3, host);
+}
+
 /* What can be refused before the body is there; what is refused needs no body. */
 static void look_at_head(serve_call *call) {
+    if (is_foreign(call)) {
+        serve_fail(&call->error, 403, "pages of this origin may not call (--cors allows one)");
+        return;
+    }
     if (call->server->options.cors && !strcmp(call->method, MHD_HTTP_METHOD_OPTIONS)) {
         call->permission = true;
         return;

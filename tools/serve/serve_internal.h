@@ -11,6 +11,8 @@
  *   serve_params.c   how to answer                    ------------------------------------
  *   serve_answer.c   pieces to documents              serve_request.c requests, jobs, pieces
  *   serve_stream.c   pieces to events
+ *   serve_infill.c   gaps in files to fill
+ *   serve_embed.c    vectors of texts: the request, and a slot's part
  *
  * A request that generates is cut into jobs, one for each text asked for (n choices, a list of prompts). Jobs wait in one queue;
  * the engine thread gives them slots (sessions), advances all of them in rounds, and hands back pieces: tokens with the text that
@@ -33,9 +35,11 @@
 #include <pthread.h>
 #include <time.h>
 
-#define SERVE_MAX_JOBS  64  /* texts of one request */
-#define SERVE_MAX_TOP   100 /* likeliest tokens for which log-probabilities are given */
-#define SERVE_MAX_STOPS 64  /* stop strings of one request */
+#define SERVE_MAX_EMBED  2048 /* inputs of one request */
+#define SERVE_MAX_JOBS   64   /* texts of one request */
+#define SERVE_EMBED_ROWS 64   /* tokens of one step of which hidden states are wanted */
+#define SERVE_MAX_TOP    100  /* likeliest tokens for which log-probabilities are given */
+#define SERVE_MAX_STOPS  64   /* stop strings of one request */
 
 /* A text that grows; there is one after the first serve_append, of nothing too. */
 typedef struct serve_text {
@@ -67,6 +71,7 @@ typedef enum serve_format {
     SERVE_NATIVE,     /* /completion and /infill */
     SERVE_COMPLETION, /* /v1/completions */
     SERVE_CHAT,       /* /v1/chat/completions */
+    SERVE_EMBED,      /* /v1/embeddings: prompts without answers */
 } serve_format;
 
 /* How to answer: the same for all jobs of a request. */
@@ -82,6 +87,7 @@ typedef struct serve_params {
     smt_logit_bias *biases; /* owned, [sampling.n_biases] */
     char **stops;           /* owned, [n_stops] */
     uint32_t n_stops;
+    json_t *fields; /* owned: what of a native document is wanted; NULL: all */
     char id[40];
     time_t created;
 } serve_params;
@@ -106,6 +112,7 @@ typedef struct serve_job {
     int32_t *prompt; /* owned, [n_prompt] */
     size_t n_prompt;
     uint64_t seed, number; /* number: of the job, since the server began */
+    float *embedding;      /* owned, [n_embd], of jobs that embed; NULL in others */
     serve_result result;
 } serve_job;
 
@@ -173,6 +180,7 @@ typedef struct serve_slot {
     serve_job *job;
     smt_sampler *sampler;
     smt_text_stream *stream;
+    float *hidden;          /* owned, [n_layers + 2, SERVE_EMBED_ROWS, n_embd], while its job embeds */
     smt_token_logprob *top; /* owned, [SERVE_MAX_TOP] */
     bool wrote, line;       /* some text went out, or is to go (blanks in front of a chat's answer do not); a line break in it */
     uint32_t n_next;        /* tokens that it evaluates in this round */
@@ -259,6 +267,21 @@ uint64_t serve_random(void);
 /* The whole request, ready to be submitted; NULL with an error. */
 serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error);
 serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_error *error);
+serve_request *serve_read_infill(serve_server *server, const json_t *body, serve_error *error);
+serve_request *serve_read_embed(serve_server *server, const json_t *body, serve_error *error);
+/* A list of tokens that grows. */
+typedef struct serve_tokens {
+    int32_t *at; /* owned: free() it */
+    size_t count;
+} serve_tokens;
+/* Appends what a call of the library gave (and frees it), or tells its failure. */
+bool serve_take_tokens(serve_tokens *out, smt_status status, const smt_error *err, int32_t *given, size_t count,
+                       serve_error *error);
+/* A request for the answers to `n` prompts, its prompts to be given, each to n_choices jobs; takes the parameters in any case. */
+serve_request *serve_open_request(serve_server *server, serve_params *params, size_t n, serve_error *error);
+bool serve_give_prompt(serve_request *request, size_t index, const serve_tokens *prompt, serve_error *error);
+/* Several prompts, or one, in the form of "prompt" and "input". */
+serve_request *serve_open_with_prompts(serve_server *server, serve_params *params, const json_t *prompts, serve_error *error);
 /* The body's conversation by the model's template, as text; the caller's (smt_free). */
 bool serve_render(serve_server *server, const json_t *body, char **out_text, size_t *out_bytes, serve_error *error);
 
@@ -266,6 +289,10 @@ bool serve_render(serve_server *server, const json_t *body, char **out_text, siz
 
 /* The request, submitted and waited for, as a document; NULL with an error, or without where the client is gone. Owns the request. */
 json_t *serve_collect(serve_request *request, int client, serve_error *error);
+json_t *serve_collect_embeddings(serve_request *request, int client, bool base64, serve_error *error);
+/* Waits for all pieces, each of which goes through `take` (NULL: none). False with an error, or without where the client is gone. */
+typedef bool (*serve_take_fn)(void *user, const serve_piece *piece, serve_error *error);
+bool serve_take_pieces(serve_request *request, serve_take_fn take, void *user, serve_error *error);
 /* The same as a response that streams events. */
 struct MHD_Response *serve_stream(serve_request *request, int client, serve_error *error);
 
@@ -333,6 +360,8 @@ bool serve_slots_create(serve_server *server, smt_error *err);
 void serve_slots_free(serve_server *server);
 /* Gives the slot to the job, or ends the job with an error. */
 void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job);
+/* A slot that embeds: after an evaluation (serve_embed.c). */
+void serve_slot_embed(serve_server *server, serve_slot *slot);
 /* After an evaluation: draws a token, if the prompt is whole, and ends the job where it is time. */
 void serve_slot_advance(serve_server *server, serve_slot *slot);
 void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const serve_error *error);

@@ -14,6 +14,7 @@ void serve_params_end(serve_params *params) {
     for (uint32_t i = 0; i < params->n_stops; i++) free(params->stops[i]);
     free(params->stops);
     free(params->biases);
+    json_decref(params->fields);
     *params = (serve_params){0};
 }
 
@@ -156,6 +157,17 @@ static bool read_biases(const serve_server *server, const json_t *body, serve_pa
     return true;
 }
 
+/* "response_fields": the members that a client of the native routes wants, inner ones as "timings/prompt_n". */
+static bool read_fields(const json_t *body, serve_params *params, serve_error *error) {
+    json_t *fields = json_object_get(body, "response_fields");
+    if (!fields || json_is_null(fields)) return true;
+    bool good = json_is_array(fields);
+    for (size_t i = 0; i < json_array_size(fields); i++) good = good && json_is_string(json_array_get(fields, i));
+    if (!good) return serve_fail(error, 400, "\"response_fields\" is not a list of names");
+    params->fields = json_array_size(fields) ? json_incref(fields) : NULL;
+    return true;
+}
+
 static bool ban_ends(const serve_server *server, const json_t *body, serve_params *params, serve_error *error) {
     if (!serve_get_bool(body, "ignore_eos", &params->ignore_eos, error)) return false;
     for (uint32_t i = 0; params->ignore_eos && i < smt_tokenizer_size(server->tokenizer); i++)
@@ -212,6 +224,8 @@ static bool read_logprobs(const json_t *body, serve_params *params, serve_error 
         if (!serve_get_integer(body, "n_probs", 0, SERVE_MAX_TOP, &n, error)) return false;
         params->logprobs = n > 0;
         break;
+    case SERVE_EMBED:
+        break;
     }
     params->n_top = n > 0 ? (uint32_t)n : 0;
     return true;
@@ -243,7 +257,8 @@ static bool read_flags(const json_t *body, serve_params *params, serve_error *er
 
 bool serve_read_params(const serve_server *server, const json_t *body, serve_format format, serve_params *out,
                        serve_error *error) {
-    static const char *const prefixes[] = {[SERVE_NATIVE] = "cmpl-", [SERVE_COMPLETION] = "cmpl-", [SERVE_CHAT] = "chatcmpl-"};
+    static const char *const prefixes[] = {
+        [SERVE_NATIVE] = "cmpl-", [SERVE_COMPLETION] = "cmpl-", [SERVE_CHAT] = "chatcmpl-", [SERVE_EMBED] = "embd-"};
     *out = (serve_params){.format = format,
                           .reuse = true,
                           .n_predict = server->options.n_predict,
@@ -255,7 +270,8 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
              (unsigned)serve_random());
     bool good = refuse_constraints(body, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
                 read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
-                read_stops(body, out, error) && read_biases(server, body, out, error) && ban_ends(server, body, out, error);
+                read_stops(body, out, error) && read_biases(server, body, out, error) && read_fields(body, out, error) &&
+                ban_ends(server, body, out, error);
     out->sampling.biases = out->biases;
     return good;
 }

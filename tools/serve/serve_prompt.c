@@ -8,12 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct tokens {
-    int32_t *at; /* owned */
-    size_t count;
-} tokens;
-
-static bool append(tokens *list, const int32_t *more, size_t count) {
+static bool append(serve_tokens *list, const int32_t *more, size_t count) {
     int32_t *grown = realloc(list->at, (list->count + count + 1) * sizeof *grown);
     if (!grown) return false;
     if (count) memcpy(grown + list->count, more, count * sizeof *more);
@@ -22,8 +17,8 @@ static bool append(tokens *list, const int32_t *more, size_t count) {
     return true;
 }
 
-/* What a call of the library gave, or its failure. */
-static bool take(tokens *out, smt_status status, const smt_error *err, int32_t *given, size_t count, serve_error *error) {
+bool serve_take_tokens(serve_tokens *out, smt_status status, const smt_error *err, int32_t *given, size_t count,
+                       serve_error *error) {
     if (status != SMT_OK) return serve_fail_library(error, status, err);
     bool appended = append(out, given, count);
     smt_free(given);
@@ -42,37 +37,37 @@ static bool fits(const serve_server *server, size_t count, serve_error *error) {
 }
 
 /* Clients that write the beginning token's text themselves get it once. */
-static void one_beginning(const serve_server *server, tokens *list) {
+static void one_beginning(const serve_server *server, serve_tokens *list) {
     if (server->bos < 0 || list->count < 2 || list->at[0] != server->bos || list->at[1] != server->bos) return;
     memmove(list->at, list->at + 1, --list->count * sizeof *list->at);
 }
 
-static bool read_text(const serve_server *server, const json_t *text, uint32_t flags, tokens *out, serve_error *error) {
+static bool read_text(const serve_server *server, const json_t *text, uint32_t flags, serve_tokens *out, serve_error *error) {
     int32_t *given;
     size_t count;
     smt_error err = {0};
     smt_status status = smt_tokenize(server->tokenizer, json_string_value(text), json_string_length(text),
                                      flags | SMT_TOKENIZE_SPECIAL, &given, &count, &err);
-    if (!take(out, status, &err, given, count, error)) return false;
+    if (!serve_take_tokens(out, status, &err, given, count, error)) return false;
     one_beginning(server, out);
     return true;
 }
 
-static bool append_part(const serve_server *server, const json_t *part, tokens *out, serve_error *error) {
+static bool append_part(const serve_server *server, const json_t *part, serve_tokens *out, serve_error *error) {
     if (json_is_string(part)) return read_text(server, part, out->count ? 0 : SMT_TOKENIZE_BOS, out, error);
-    if (!json_is_integer(part)) return serve_fail(error, 400, "\"prompt\" holds something that is neither a text nor a token id");
+    if (!json_is_integer(part)) return serve_fail(error, 400, "the prompt holds something that is neither a text nor a token id");
     json_int_t id = json_integer_value(part);
     if (id < 0 || id >= server->model.n_vocab)
-        return serve_fail(error, 400, "\"prompt\": token %lld is outside the vocabulary of %u", (long long)id,
+        return serve_fail(error, 400, "the prompt: token %lld is outside the vocabulary of %u", (long long)id,
                           server->model.n_vocab);
     int32_t token = (int32_t)id;
     return append(out, &token, 1) || serve_fail_memory(error);
 }
 
 /* A text, or a list of token ids and texts. */
-static bool read_prompt(const serve_server *server, const json_t *prompt, tokens *out, serve_error *error) {
+static bool read_prompt(const serve_server *server, const json_t *prompt, serve_tokens *out, serve_error *error) {
     if (json_is_string(prompt)) return read_text(server, prompt, SMT_TOKENIZE_BOS, out, error);
-    if (!json_is_array(prompt)) return serve_fail(error, 400, "\"prompt\" is neither a text nor a list");
+    if (!json_is_array(prompt)) return serve_fail(error, 400, "the prompt is neither a text nor a list");
     for (size_t i = 0; i < json_array_size(prompt); i++)
         if (!append_part(server, json_array_get(prompt, i), out, error)) return false;
     return true;
@@ -86,7 +81,7 @@ static bool is_list(const json_t *prompt) {
 }
 
 /* With "suffix": the text between the two. */
-static bool read_gap(const serve_server *server, const json_t *prompt, const char *suffix, size_t suffix_bytes, tokens *out,
+static bool read_gap(const serve_server *server, const json_t *prompt, const char *suffix, size_t suffix_bytes, serve_tokens *out,
                      serve_error *error) {
     if (!json_is_string(prompt)) return serve_fail(error, 400, "\"suffix\" goes with a prompt in text");
     smt_fim fim = {.struct_size = sizeof fim,
@@ -98,19 +93,17 @@ static bool read_gap(const serve_server *server, const json_t *prompt, const cha
     size_t count;
     smt_error err = {0};
     smt_status status = smt_fim_prompt(server->tokenizer, &fim, &given, &count, &err);
-    return take(out, status, &err, given, count, error);
+    return serve_take_tokens(out, status, &err, given, count, error);
 }
 
 /* ---- requests ---- */
 
-/* Takes the parameters, in any case. */
-static serve_request *open_request(serve_server *server, serve_params *params, size_t n_prompts, serve_error *error) {
-    size_t n = n_prompts * params->n_choices;
+serve_request *serve_open_request(serve_server *server, serve_params *params, size_t n, serve_error *error) {
+    size_t n_jobs = n * params->n_choices, most = params->format == SERVE_EMBED ? SERVE_MAX_EMBED : SERVE_MAX_JOBS;
     serve_request *request = NULL;
-    if (n == 0 || n > SERVE_MAX_JOBS)
-        serve_fail(error, 400, "%zu prompts, %u answers to each: from 1 to %d answers are possible", n_prompts, params->n_choices,
-                   SERVE_MAX_JOBS);
-    else if (!(request = serve_request_create(server, (uint32_t)n)))
+    if (n_jobs == 0 || n > most || n_jobs > most)
+        serve_fail(error, 400, "%zu prompts, %u answers to each: from 1 to %zu answers are possible", n, params->n_choices, most);
+    else if (!(request = serve_request_create(server, (uint32_t)n_jobs)))
         serve_fail_memory(error);
     if (request)
         request->params = *params;
@@ -119,13 +112,12 @@ static serve_request *open_request(serve_server *server, serve_params *params, s
     return request;
 }
 
-/* Hands the prompt to each of the answers to it. */
-static bool give_prompt(serve_request *request, uint32_t first, const tokens *prompt, serve_error *error) {
+bool serve_give_prompt(serve_request *request, size_t index, const serve_tokens *prompt, serve_error *error) {
     const serve_params *params = &request->params;
     if (!fits(request->server, prompt->count, error)) return false;
     for (uint32_t i = 0; i < params->n_choices; i++) {
-        serve_job *job = &request->jobs[first + i];
-        tokens copy = {0};
+        serve_job *job = &request->jobs[index * params->n_choices + i];
+        serve_tokens copy = {0};
         if (!append(&copy, prompt->at, prompt->count)) return serve_fail_memory(error);
         job->prompt = copy.at;
         job->n_prompt = copy.count;
@@ -134,29 +126,45 @@ static bool give_prompt(serve_request *request, uint32_t first, const tokens *pr
     return true;
 }
 
-serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error) {
-    const json_t *prompt = json_object_get(body, "prompt");
-    const char *suffix = "";
-    bool several = is_list(prompt);
-    size_t suffix_bytes = 0, n = several ? json_array_size(prompt) : 1;
-    serve_params params;
-    if (!prompt) return serve_fail(error, 400, "\"prompt\" is missing"), NULL;
-    if (!serve_read_params(server, body, format, &params, error) ||
-        !serve_get_text(body, "suffix", &suffix, &suffix_bytes, error))
-        return serve_params_end(&params), NULL;
-    serve_request *request = open_request(server, &params, n, error);
+serve_request *serve_open_with_prompts(serve_server *server, serve_params *params, const json_t *prompts, serve_error *error) {
+    bool several = is_list(prompts);
+    size_t n = several ? json_array_size(prompts) : 1;
+    serve_request *request = serve_open_request(server, params, n, error);
     for (size_t i = 0; request && i < n; i++) {
-        tokens list = {0};
-        const json_t *one = several ? json_array_get(prompt, i) : prompt;
-        bool good =
-            suffix_bytes ? read_gap(server, one, suffix, suffix_bytes, &list, error) : read_prompt(server, one, &list, error);
-        good = good && give_prompt(request, (uint32_t)i * request->params.n_choices, &list, error);
+        serve_tokens list = {0};
+        bool good = read_prompt(server, several ? json_array_get(prompts, i) : prompts, &list, error) &&
+                    serve_give_prompt(request, i, &list, error);
         free(list.at);
         if (good) continue;
         serve_request_free(request);
         request = NULL;
     }
     return request;
+}
+
+static serve_request *open_gap(serve_server *server, serve_params *params, const json_t *prompt, const char *suffix,
+                               size_t suffix_bytes, serve_error *error) {
+    serve_tokens list = {0};
+    serve_request *request = serve_open_request(server, params, 1, error);
+    bool good =
+        request && read_gap(server, prompt, suffix, suffix_bytes, &list, error) && serve_give_prompt(request, 0, &list, error);
+    free(list.at);
+    if (request && !good) serve_request_free(request);
+    return good ? request : NULL;
+}
+
+serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error) {
+    const json_t *prompt = json_object_get(body, "prompt");
+    const char *suffix = "";
+    size_t suffix_bytes = 0;
+    serve_params params;
+    if (!prompt) return serve_fail(error, 400, "\"prompt\" is missing"), NULL;
+    if (!serve_read_params(server, body, format, &params, error) ||
+        !serve_get_text(body, "suffix", &suffix, &suffix_bytes, error))
+        return serve_params_end(&params), NULL;
+    if (json_is_array(prompt) && json_array_size(prompt) == 1 && suffix_bytes) prompt = json_array_get(prompt, 0);
+    if (suffix_bytes) return open_gap(server, &params, prompt, suffix, suffix_bytes, error);
+    return serve_open_with_prompts(server, &params, prompt, error);
 }
 
 /* ---- conversations ---- */
@@ -206,7 +214,7 @@ bool serve_render(serve_server *server, const json_t *body, char **out_text, siz
     return good;
 }
 
-static bool chat_tokens(serve_server *server, const json_t *body, tokens *out, serve_error *error) {
+static bool chat_tokens(serve_server *server, const json_t *body, serve_tokens *out, serve_error *error) {
     conversation c;
     smt_error err = {0};
     int32_t *given;
@@ -214,7 +222,7 @@ static bool chat_tokens(serve_server *server, const json_t *body, tokens *out, s
     bool good = read_conversation(server, body, &c, error);
     if (good) {
         smt_status status = smt_chat_tokens(server->chat, &c.request, &given, &count, &err);
-        good = take(out, status, &err, given, count, error);
+        good = serve_take_tokens(out, status, &err, given, count, error);
     }
     end_conversation(&c);
     return good;
@@ -222,7 +230,7 @@ static bool chat_tokens(serve_server *server, const json_t *body, tokens *out, s
 
 serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_error *error) {
     serve_params params;
-    tokens list = {0};
+    serve_tokens list = {0};
     serve_request *request = NULL;
     bool good = serve_read_params(server, body, SERVE_CHAT, &params, error) && chat_tokens(server, body, &list, error);
     for (uint32_t i = 0; good && smt_chat_template_stop(server->chat, i); i++)
@@ -230,8 +238,8 @@ serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_e
     if (!good)
         serve_params_end(&params);
     else
-        request = open_request(server, &params, 1, error);
-    if (request && !give_prompt(request, 0, &list, error)) {
+        request = serve_open_request(server, &params, 1, error);
+    if (request && !serve_give_prompt(request, 0, &list, error)) {
         serve_request_free(request);
         request = NULL;
     }

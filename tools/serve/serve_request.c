@@ -51,7 +51,10 @@ void serve_request_free(serve_request *request) {
         next = piece->next;
         free(piece);
     }
-    for (uint32_t i = 0; i < request->n_jobs; i++) free(request->jobs[i].prompt);
+    for (uint32_t i = 0; i < request->n_jobs; i++) {
+        free(request->jobs[i].prompt);
+        free(request->jobs[i].embedding);
+    }
     serve_params_end(&request->params);
     pthread_cond_destroy(&request->news);
     free(request->jobs);

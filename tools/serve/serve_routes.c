@@ -25,6 +25,23 @@ static json_t *chat(serve_call *call, const json_t *body, struct MHD_Response **
     return generate(call, serve_read_chat(call->server, body, error), out_stream, error);
 }
 
+static json_t *infill(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    return generate(call, serve_read_infill(call->server, body, error), out_stream, error);
+}
+
+static json_t *embed(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    const json_t *format = json_object_get(body, "encoding_format");
+    const char *name = json_is_string(format) ? json_string_value(format) : "float";
+    bool base64 = !strcmp(name, "base64");
+    (void)out_stream;
+    if (!base64 && strcmp(name, "float")) {
+        serve_fail(error, 400, "\"encoding_format\" %.40s is not supported; there are float and base64", name);
+        return NULL;
+    }
+    serve_request *request = serve_read_embed(call->server, body, error);
+    return request ? serve_collect_embeddings(request, call->client->socket, base64, error) : NULL;
+}
+
 /* ---- texts and tokens ---- */
 
 /* The bytes of a token: a string, or where they are no whole characters a list of numbers. */
@@ -124,13 +141,23 @@ static json_t *apply_template(serve_call *call, const json_t *body, struct MHD_R
 /* ---- the table ---- */
 
 static const serve_route routes[] = {
-    {"GET", "/health", serve_health, true, false},          {"GET", "/v1/health", serve_health, true, false},
-    {"GET", "/v1/models", serve_models, false, false},      {"GET", "/models", serve_models, false, false},
-    {"GET", "/props", serve_props, false, false},           {"GET", "/slots", serve_show_slots, false, false},
-    {"GET", "/metrics", serve_metrics, false, true},        {"POST", "/tokenize", tokenize, false, false},
-    {"POST", "/detokenize", detokenize, false, false},      {"POST", "/apply-template", apply_template, false, false},
-    {"POST", "/completion", complete_native, false, false}, {"POST", "/completions", complete_native, false, false},
-    {"POST", "/v1/completions", complete, false, false},    {"POST", "/v1/chat/completions", chat, false, false},
+    {"GET", "/health", serve_health, true, false},
+    {"GET", "/v1/health", serve_health, true, false},
+    {"GET", "/v1/models", serve_models, false, false},
+    {"GET", "/models", serve_models, false, false},
+    {"GET", "/props", serve_props, false, false},
+    {"GET", "/slots", serve_show_slots, false, false},
+    {"GET", "/metrics", serve_metrics, false, true},
+    {"POST", "/tokenize", tokenize, false, false},
+    {"POST", "/detokenize", detokenize, false, false},
+    {"POST", "/apply-template", apply_template, false, false},
+    {"POST", "/completion", complete_native, false, false},
+    {"POST", "/completions", complete_native, false, false},
+    {"POST", "/infill", infill, false, false},
+    {"POST", "/v1/embeddings", embed, false, false},
+    {"POST", "/embeddings", embed, false, false},
+    {"POST", "/v1/completions", complete, false, false},
+    {"POST", "/v1/chat/completions", chat, false, false},
     {"POST", "/chat/completions", chat, false, false},
 };
 

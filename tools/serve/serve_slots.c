@@ -172,6 +172,7 @@ static void plan(serve_server *server) {
     while (left && (reader = next_reader(server))) {
         size_t missing = reader->n_tokens - smt_session_length(reader->session);
         reader->n_next = missing < left ? (uint32_t)missing : left;
+        if (reader->hidden && reader->n_next > SERVE_EMBED_ROWS) reader->n_next = SERVE_EMBED_ROWS;
         reader->used = server->round;
         left -= reader->n_next;
     }
@@ -188,7 +189,8 @@ static smt_status evaluate(serve_server *server, serve_batch *batch, uint32_t *n
         batch->evals[n] = (smt_eval){.struct_size = sizeof(smt_eval),
                                      .tokens = slot->tokens + length,
                                      .n_tokens = slot->n_next,
-                                     .logits = whole ? slot->logits : NULL};
+                                     .logits = whole && !slot->hidden ? slot->logits : NULL,
+                                     .hidden = slot->hidden};
         batch->entries[n] = (smt_batch_entry){slot->session, &batch->evals[n]};
         n++;
     }
@@ -197,8 +199,14 @@ static smt_status evaluate(serve_server *server, serve_batch *batch, uint32_t *n
 }
 
 static void advance(serve_server *server) {
-    for (uint32_t i = 0; i < server->n_slots; i++)
-        if (server->slots[i].job && server->slots[i].n_next) serve_slot_advance(server, &server->slots[i]);
+    for (uint32_t i = 0; i < server->n_slots; i++) {
+        serve_slot *slot = &server->slots[i];
+        if (!slot->job || slot->n_next == 0) continue;
+        if (slot->hidden)
+            serve_slot_embed(server, slot);
+        else
+            serve_slot_advance(server, slot);
+    }
 }
 
 /* A step that failed failed for all that took part. */

@@ -46,6 +46,13 @@ static smt_status open_stream(const serve_server *server, serve_slot *slot, cons
     return smt_text_stream_set_stops(slot->stream, (const char *const *)params->stops, params->n_stops, err);
 }
 
+static smt_status open_embedding(const serve_server *server, serve_slot *slot) {
+    size_t width = server->model.n_embd;
+    slot->job->embedding = calloc(width, sizeof(float));
+    slot->hidden = malloc((server->model.n_layers + 2) * SERVE_EMBED_ROWS * width * sizeof(float));
+    return slot->job->embedding && slot->hidden ? SMT_OK : SMT_MEMORY;
+}
+
 void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
     const serve_params *params = &job->request->params;
     smt_sampler_options sampling = params->sampling;
@@ -57,8 +64,12 @@ void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
     slot->used = server->round;
     job->result.slot = slot->index;
     smt_status status = take_prompt(slot, job, &err);
-    if (status == SMT_OK) status = smt_sampler_create(&sampling, &slot->sampler, &err);
-    if (status == SMT_OK) status = open_stream(server, slot, params, &err);
+    if (status == SMT_OK && params->format == SERVE_EMBED) {
+        status = open_embedding(server, slot);
+    } else if (status == SMT_OK) {
+        status = smt_sampler_create(&sampling, &slot->sampler, &err);
+        if (status == SMT_OK) status = open_stream(server, slot, params, &err);
+    }
     if (status == SMT_OK) return;
     serve_error error;
     serve_fail_library(&error, status, &err);
@@ -165,6 +176,8 @@ static serve_job *let_go(serve_slot *slot) {
     smt_text_stream_free(slot->stream);
     slot->sampler = NULL;
     slot->stream = NULL;
+    free(slot->hidden);
+    slot->hidden = NULL;
     slot->job = NULL;
     slot->error = (smt_error){0};
     slot->n_tokens = smt_session_length(slot->session);
