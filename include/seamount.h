@@ -883,11 +883,48 @@ typedef struct smt_draw {
     float *logprob;         /* of the token drawn */
     uint32_t n_top;         /* how many of the likeliest tokens `top` shall hold */
     smt_token_logprob *top; /* [n_top], the likeliest first; where fewer tokens are possible the rest is {-1, -INFINITY} */
+    /* NULL, or [(n_vocab + 31) / 32]: token t can be drawn only where bit t % 32 of mask[t / 32] is set: see smt_grammar_mask.
+     * Log-probabilities do not look at it. */
+    const uint32_t *mask;
 } smt_draw;
 
-/* Draws one token. NaN and infinite logits are never drawn: a mask sets -INFINITY. SMT_INTERNAL if none is finite, SMT_INVALID names
+/* Draws one token. NaN and infinite logits are never drawn. SMT_INTERNAL if the mask leaves none that is finite, SMT_INVALID names
  * a token of the history or the biases outside the vocabulary. One thread at a time. */
 SMT_API smt_status smt_sampler_draw(smt_sampler *sampler, const smt_draw *draw, int32_t *out_token, smt_error *err);
+
+/* ---- grammars ----------------------------------------------------------------------------------------------------- */
+
+/* What a text may look like. Before each token is drawn the grammar's state says which tokens may come next (smt_draw.mask); the token
+ * drawn is then told to the state. A grammar learns while it is used, so it and all its states together are for one thread at a time;
+ * different grammars of one tokenizer are independent. */
+typedef struct smt_grammar smt_grammar;
+typedef struct smt_grammar_state smt_grammar_state;
+
+/* From a text in GBNF, llama.cpp's grammar language: rules `name ::= ...` with "texts", [classes], [^classes], `.`, ( ), |, * + ? {m}
+ * {m,} {m,n}, # comments and a rule `root`; \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH inside texts and classes. The tokenizer must outlive
+ * the grammar. SMT_FORMAT names line and column of what is wrong: syntax, a rule that is missing, defined twice or begins with itself
+ * (left recursion), a root that cannot end. SMT_UNSUPPORTED: too large (4 MiB of text, 524288 places). Thread-safe. */
+SMT_API smt_status smt_grammar_create(const smt_tokenizer *tokenizer, const char *text, size_t text_bytes,
+                                      smt_grammar **out_grammar, smt_error *err);
+/* Every state of the grammar must be gone. */
+SMT_API void smt_grammar_free(smt_grammar *grammar);
+
+/* A place in a text: at its beginning, or where another state stands (to rewind to, for example). */
+SMT_API smt_status smt_grammar_state_create(smt_grammar *grammar, smt_grammar_state **out_state, smt_error *err);
+SMT_API smt_status smt_grammar_state_copy(const smt_grammar_state *state, smt_grammar_state **out_state, smt_error *err);
+SMT_API void smt_grammar_state_free(smt_grammar_state *state);
+
+/* The text goes on with this token. SMT_INVALID: the grammar does not allow it; SMT_UNSUPPORTED: it can be read in too many ways at
+ * once. An end token is accepted where the text may end. On failure, and after an end token, the state is what it was. */
+SMT_API smt_status smt_grammar_accept(smt_grammar_state *state, int32_t token, smt_error *err);
+/* The same for the bytes of a text, wherever tokens begin and end in it. */
+SMT_API smt_status smt_grammar_accept_text(smt_grammar_state *state, const char *text, size_t text_bytes, smt_error *err);
+/* Fills mask [(n_vocab + 31) / 32] for smt_draw: which tokens smt_grammar_accept would accept, end tokens included; 0 for ids beyond
+ * the tokenizer's. Takes microseconds where the state was met before, else one walk over the vocabulary. SMT_UNSUPPORTED as above. */
+SMT_API smt_status smt_grammar_mask(smt_grammar_state *state, uint32_t *mask, uint32_t n_vocab, smt_error *err);
+/* Whether the text is complete: it may end here; it must, because nothing can follow. */
+SMT_API bool smt_grammar_may_end(const smt_grammar_state *state);
+SMT_API bool smt_grammar_must_end(const smt_grammar_state *state);
 
 #ifdef __cplusplus
 }

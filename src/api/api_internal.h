@@ -9,10 +9,13 @@
 #define SMT_API_INTERNAL_H
 
 #include "gguf/gguf.h"
+#include "grammar/grammar.h"
 #include "model/model.h"
 #include "plan/plan.h"
 #include "token/token.h"
 #include "vk/vk.h"
+
+#include <stdatomic.h>
 
 struct smt_file {
     smt_gguf *gguf;          /* owned */
@@ -22,8 +25,14 @@ struct smt_file {
     char assumed_split[160]; /* a line for smt_file_assumed, "" where nothing is assumed */
 };
 
+/* What is made for a tokenizer when somebody first asks for it. */
+typedef struct smt_tokenizer_lazy {
+    _Atomic(smt_words *) words; /* owned; NULL until there is a grammar (api_grammar.c) */
+} smt_tokenizer_lazy;
+
 struct smt_tokenizer {
-    smt_vocab *vocab; /* owned */
+    smt_vocab *vocab;         /* owned */
+    smt_tokenizer_lazy *lazy; /* owned */
 };
 
 /* Copies a caller's option struct over `known`, which is zeroed first, so that older callers get defaults for newer fields.

@@ -13,7 +13,9 @@ smt_status smt_tokenizer_create(const smt_file *file, smt_tokenizer **out_tokeni
     *out_tokenizer = NULL;
     smt_tokenizer *tokenizer = smt_alloc(1, sizeof *tokenizer);
     if (!tokenizer) return SMT_FAIL(err, SMT_MEMORY, "out of memory making a tokenizer");
-    smt_status status = smt_vocab_create(file->gguf, &tokenizer->vocab, err);
+    tokenizer->lazy = smt_alloc(1, sizeof *tokenizer->lazy);
+    smt_status status = tokenizer->lazy ? smt_vocab_create(file->gguf, &tokenizer->vocab, err)
+                                        : SMT_FAIL(err, SMT_MEMORY, "out of memory making a tokenizer");
     if (status != SMT_OK) {
         smt_tokenizer_free(tokenizer);
         return status;
@@ -25,6 +27,8 @@ smt_status smt_tokenizer_create(const smt_file *file, smt_tokenizer **out_tokeni
 void smt_tokenizer_free(smt_tokenizer *tokenizer) {
     if (!tokenizer) return;
     smt_vocab_free(tokenizer->vocab);
+    if (tokenizer->lazy) smt_words_free(atomic_load(&tokenizer->lazy->words));
+    smt_free(tokenizer->lazy);
     smt_free(tokenizer);
 }
 

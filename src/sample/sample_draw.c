@@ -1,6 +1,6 @@
 /* sample_draw.c: one token from one row of logits.
  *
- * Candidates are the finite logits after biases and penalties; NaN and infinities are never drawn (a mask sets -infinity). Weights
+ * Candidates are the finite logits after biases and penalties; NaN and infinities are never drawn (the mask sets -infinity). Weights
  * are exp((logit - greatest) / temperature), so no temperature overflows and the best candidate weighs exactly 1; all sums are
  * double. Cuts work on candidates in descending weight, the lower id first among equals:
  *
@@ -99,7 +99,10 @@ static smt_status adjust(const smt_sampler_options *options, const smt_draw *dra
         SMT_TRY(check_token("biases", options->biases[i].token, draw->n_vocab, err));
         scratch->logits[options->biases[i].token] += options->biases[i].bias;
     }
-    return apply_penalties(options, draw, scratch, err);
+    SMT_TRY(apply_penalties(options, draw, scratch, err));
+    for (uint32_t i = 0; draw->mask && i < draw->n_vocab; i++)
+        if (!(draw->mask[i / 32] >> i % 32 & 1)) scratch->logits[i] = -INFINITY;
+    return SMT_OK;
 }
 
 /* ---- collecting --------------------------------------------------------------------------------------------------- */
@@ -229,7 +232,9 @@ smt_status smt_sample_draw(const smt_sampler_options *options, const smt_draw *d
         collect(&own, i, scratch->logits[i]);
         if (wants_model) collect(&model, i, draw->logits[i]);
     }
-    if (own.best.n == 0) return SMT_FAIL(err, SMT_INTERNAL, "none of %u logits is finite", draw->n_vocab);
+    if (own.best.n == 0)
+        return SMT_FAIL(err, SMT_INTERNAL, "none of %u logits is finite%s", draw->n_vocab,
+                        draw->mask ? " and allowed by the mask" : "");
     double uniform = smt_sample_uniform(options->seed, draw->position);
     if (options->temperature == 0)
         *out_token = own.best.entries[0].token;

@@ -87,6 +87,33 @@ static void test_distribution(void **state) {
     }
 }
 
+/* A mask leaves what it allows, in the proportions it had; biases do not bring a token back, and log-probabilities do not see it. */
+static void test_mask(void **state) {
+    (void)state;
+    float logits[N], logprob;
+    smt_error err;
+    int32_t token;
+    const uint32_t mask = 1u << 1 | 1u << 5 | 1u << 6;
+    from_shares(shares, logits);
+    const smt_logit_bias bias = {3, 10};
+    const smt_sampler_options rows[] = {
+        {.seed = 1}, {.temperature = 1, .seed = 2, .n_biases = 1, .biases = &bias}, {.temperature = 1, .top_k = 2}};
+    const uint32_t want[] = {1u << 1, 1u << 1 | 1u << 5 | 1u << 6, 1u << 1 | 1u << 5};
+    for (size_t r = 0; r < SMT_COUNT(rows); r++) {
+        uint32_t drawn = 0;
+        for (uint64_t i = 0; i < 500; i++) {
+            const smt_draw d = {.logits = logits, .n_vocab = N, .position = i, .mask = &mask, .logprob = &logprob};
+            SMT_ASSERT_OK(smt_sample_draw(&rows[r], &d, &scratch, &token, &err), &err);
+            drawn |= 1u << token;
+            assert_float_equal(logprob, log(shares[token]), 1e-5);
+        }
+        assert_int_equal(drawn, want[r]);
+    }
+    const smt_draw none = {.logits = logits, .n_vocab = N, .mask = &(uint32_t){0}};
+    assert_int_equal(smt_sample_draw(&rows[0], &none, &scratch, &token, &err), SMT_INTERNAL);
+    assert_non_null(strstr(err.message, "allowed by the mask"));
+}
+
 static void test_top_k(void **state) {
     (void)state;
     float logits[N];
@@ -452,6 +479,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_argmax),
         cmocka_unit_test(test_distribution),
+        cmocka_unit_test(test_mask),
         cmocka_unit_test(test_top_k),
         cmocka_unit_test(test_top_p),
         cmocka_unit_test(test_min_p),
