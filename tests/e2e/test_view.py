@@ -136,7 +136,7 @@ class Picture(view.Case):
         path, _ = self.trace("v2-lite", 40)
         jump = self.shot("--replay", path, "--at", 30, "--frames", 1, *SMALL)
         walk = self.shot("--replay", path, "--frames", 31, *SMALL)
-        self.assertEqual(jump.rows, walk.rows)
+        self.assertTrue(jump.rows == walk.rows, "pictures differ")
 
 
 class Compare(view.Case):

@@ -28,6 +28,7 @@ typedef struct view_source {
     bool ended;       /* nothing more will come */
     char status[160]; /* one line: "loading", "generating", what went wrong */
     bool failed;
+    bool wrong;          /* what failed is the user's choice of a device */
     view_heap heaps[16]; /* of the device, live only */
     uint32_t n_heaps;
     void *own; /* the source's own state */

@@ -196,6 +196,7 @@ bool view_live_open(view_source *source, const view_options *options, view_model
     if (status == SMT_OK) status = open_observer(l, &err);
     if (status == SMT_OK) status = open_buffers(l);
     snprintf(message, capacity, "%s", err.message[0] ? err.message : smt_status_text(status));
+    source->wrong = options->device && !l->engine && (status == SMT_NOT_FOUND || status == SMT_INVALID);
     if (status != SMT_OK) return false;
     source->shape = smt_observer_model(l->observer);
     list_heaps(source, &device);
