@@ -88,9 +88,11 @@ static void status_words(const view_app *app, char *words, size_t capacity) {
                  t->session, t->index, ms / t->step_tokens, t->step_tokens > 1 ? " (its part of a longer step)" : "");
     } else if (app->source.live)
         snprintf(words, capacity, "%s", app->source.status);
-    else
-        snprintf(words, capacity, "replay of %s%s%s", app->options.replay, app->model.damage ? ": " : "",
+    else {
+        const char *slash = strrchr(app->options.replay, '/');
+        snprintf(words, capacity, "replay of %s%s%s", slash ? slash + 1 : app->options.replay, app->model.damage ? ": " : "",
                  app->model.damage ? app->model.damage : "");
+    }
 }
 
 void view_paint_status(view_app *app) {
