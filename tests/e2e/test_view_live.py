@@ -3,9 +3,12 @@
 import json
 import os
 import subprocess
+import time
+import unittest
 
 import cli
 import view
+import view_window
 
 SEAMOUNT = os.environ["SMT_TEST_SEAMOUNT"]
 PROMPT = "def __init__(self"
@@ -53,7 +56,50 @@ class Live(view.Case):
     def test_failures(self):
         self.bad(1, "missing.gguf", "-m", self.path("missing.gguf"), "-p", "x", "--screenshot", self.path("no.png"))
         self.bad(2, "no-such-device", "-dev", "no-such-device", "-p", "x", "--screenshot", self.path("no.png"))
-        self.bad(1, "does not fit", "-c", 4, "-p", PROMPT + " " + PROMPT, "--screenshot", self.path("some.png"))
+        self.bad(1, "do not fit", "-c", 4, "-p", PROMPT + " " + PROMPT, "--screenshot", self.path("some.png"))
+
+
+@unittest.skipUnless(view_window.is_there(), "Xvfb and xdotool are needed (tools/deps.sh --tests)")
+class Talk(view_window.Case):
+    def tokens(self, window, more_than):
+        """The number of tokens once it has stopped growing."""
+        before = -1
+        for _ in range(100):
+            window.key("End")
+            now = window.shot().token + 1
+            if now == before and now > more_than:
+                return now
+            before = now
+            time.sleep(0.3)
+        raise AssertionError("no more than %d tokens" % now)
+
+    def say(self, window, words):
+        window.key("Return")
+        window.tool("type", words)
+        window.settle()
+
+    def test_conversation(self):
+        window = self.window("--chat", "-n", 6, "--temp", 0, "--window", "700x500", "--record", self.path("talk.trace"))
+        self.say(window, "hello")
+        window.key("Return")
+        first = self.tokens(window, 1)
+        self.say(window, "not this")
+        window.key("Escape")
+        self.say(window, "more")
+        window.key("Return")
+        second = self.tokens(window, first)
+        self.assertEqual(window.close(), 0)
+        recorded = self.dump(self.path("talk.trace"))["tokens"]
+        self.assertEqual(len(recorded), second)
+        self.assertEqual([t["index"] for t in recorded[:first]], list(range(first)))
+        self.assertTrue(0 < recorded[first]["index"] <= first)  # it goes on from the first turn, and not from the beginning
+
+    def test_text_goes_on(self):
+        window = self.window("-p", "def get", "-n", 5, "--temp", 0, "--window", "700x500")
+        first = self.tokens(window, 1)
+        self.say(window, "return")
+        window.key("BackSpace", "Return")
+        self.assertGreater(self.tokens(window, first), first + 5)
 
 
 if __name__ == "__main__":

@@ -95,11 +95,25 @@ static void status_words(const view_app *app, char *words, size_t capacity) {
     }
 }
 
+/* The end of what is being written, with the cursor. */
+static void paint_typed(view_app *app, view_rect row) {
+    const char *label = app->options.chat ? "message: " : "write on: ", *from = app->typed;
+    row.x += view_text_in(&app->canvas, &app->font, FACE_BOLD, row, ALIGN_LEFT, app->palette.mark, label);
+    row.w -= row.x - view_px(&app->layout, 14);
+    while (view_text_width(&app->font, FACE_BODY, from) > row.w - 4) view_next_char(&from, from + strlen(from));
+    row.x += view_text_in(&app->canvas, &app->font, FACE_BODY, row, ALIGN_LEFT, app->palette.text, from);
+    view_fill(&app->canvas, (view_rect){row.x + 1, row.y + 4, view_px(&app->layout, 2), row.h - 8}, app->palette.mark);
+}
+
 void view_paint_status(view_app *app) {
     view_rect r = app->layout.regions[REGION_STATUS];
     char words[700], dropped[64];
     view_fill(&app->canvas, r, app->palette.panel);
     view_rect row = view_inset(r, view_px(&app->layout, 14), 0);
+    if (app->typing) {
+        paint_typed(app, row);
+        return;
+    }
     int right = view_text_in(&app->canvas, &app->font, FACE_SMALL, row, ALIGN_RIGHT, app->palette.faint,
                              "space: pause   \u2190 \u2192: step   wheel: zoom   M: load   H: all keys");
     row.w -= right + view_px(&app->layout, 20);
