@@ -136,7 +136,7 @@ class Picture(view.Case):
         path, _ = self.trace("v2-lite", 40)
         jump = self.shot("--replay", path, "--at", 30, "--frames", 1, *SMALL)
         walk = self.shot("--replay", path, "--frames", 31, *SMALL)
-        self.assertEqual(jump.rows, walk.rows)
+        self.assertTrue(jump.rows == walk.rows, "pictures differ")
 
 
 class Compare(view.Case):
@@ -227,6 +227,25 @@ class Words(view.Case):
         self.assertGreater(light(shot.at(2, 2)), 220)
         shot = self.shot("--window", "520x400", "--frames", 1, env=cli.environment(SEAMOUNT_REPLAY=path, SEAMOUNT_WINDOW="500x400"))
         self.assertEqual(shot.width, 520)
+
+
+class Readme(view.Case):
+    """assets/view.png, the picture in README.md: with SMT_TEST_UPDATE=1 it is made anew. Letters differ a little from system to system,
+    so the comparison is of size, place and cells."""
+
+    def test_picture(self):
+        assets = os.path.join(cli.DATA, "..", "..", "assets")
+        kept = os.path.join(assets, "view.png")
+        sample = os.path.join(assets, "sample.trace")
+        shot = self.shot("--replay", sample, "--at", 150, "--frames", 1, "--window", "1280x720")
+        if os.environ.get("SMT_TEST_UPDATE"):
+            view.write_png(kept, shot)
+        picture, trace = view.Shot(kept), self.dump(sample)
+        picture.where = shot.where
+        self.assertEqual((picture.width, picture.height), (shot.width, shot.height))
+        for layer in trace["layers"]:
+            for e in range(trace["n_experts"]):
+                self.assertEqual(picture.cell(layer["layer"], e), shot.cell(layer["layer"], e), (layer["layer"], e))
 
 
 class Speed(view.Case):

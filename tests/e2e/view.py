@@ -56,6 +56,17 @@ def unfilter(data, stride, height):
     return rows
 
 
+def write_png(path, shot):
+    """As small as zlib makes it."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", shot.width, shot.height, 8, 2, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in shot.rows), 9)
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
 def light(colour):
     """How bright it looks, 0 to 255."""
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]

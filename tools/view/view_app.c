@@ -114,6 +114,7 @@ static uint64_t key_of(const view_app *app, view_region region) {
         key = mix_number(key, (uint64_t)(uint32_t)app->mouse_x << 32 | (uint32_t)app->mouse_y);
     if (region == REGION_HEADER) key = mix(key, &app->playing, sizeof app->playing);
     if (region == REGION_STATUS || region == REGION_HEADER) key = mix(key, app->source.status, strlen(app->source.status));
+    if (region == REGION_STATUS && app->typing) key = mix(mix_number(key, 1), app->typed, strlen(app->typed));
     if (region == REGION_STATUS && noticed) key = mix(key, app->notice, strlen(app->notice));
     return key;
 }

@@ -25,9 +25,10 @@ typedef struct view_heap {
 typedef struct view_source {
     const smt_trace_model *shape;
     bool live;
-    bool ended;       /* nothing more will come */
+    bool ended;       /* nothing more will come by itself */
     char status[160]; /* one line: "loading", "generating", what went wrong */
     bool failed;
+    bool wrong;          /* what failed is the user's choice of a device */
     view_heap heaps[16]; /* of the device, live only */
     uint32_t n_heaps;
     void *own; /* the source's own state */
@@ -41,6 +42,8 @@ void view_replay_close(view_source *source);
 bool view_live_open(view_source *source, const view_options *options, view_model *model, char *message, size_t capacity);
 /* Takes over what was observed since. False without memory. */
 bool view_live_poll(view_source *source, view_model *model);
+/* The next words of the text or conversation. False while the model still writes. */
+bool view_live_say(view_source *source, const char *words);
 /* Ends the generation at its next token and waits for that. */
 void view_live_close(view_source *source);
 
@@ -72,6 +75,8 @@ typedef struct view_app {
     bool help, quit;
     int mouse_x, mouse_y; /* -1: not over the window */
     bool dragging, panned, scrubbing;
+    bool typing; /* keys are letters of `typed`, until Enter sends them or Escape drops them */
+    char typed[2000];
     char notice[200]; /* in the status line until notice_until */
     double notice_until, now;
 

@@ -88,9 +88,21 @@ static void status_words(const view_app *app, char *words, size_t capacity) {
                  t->session, t->index, ms / t->step_tokens, t->step_tokens > 1 ? " (its part of a longer step)" : "");
     } else if (app->source.live)
         snprintf(words, capacity, "%s", app->source.status);
-    else
-        snprintf(words, capacity, "replay of %s%s%s", app->options.replay, app->model.damage ? ": " : "",
+    else {
+        const char *slash = strrchr(app->options.replay, '/');
+        snprintf(words, capacity, "replay of %s%s%s", slash ? slash + 1 : app->options.replay, app->model.damage ? ": " : "",
                  app->model.damage ? app->model.damage : "");
+    }
+}
+
+/* The end of what is being written, with the cursor. */
+static void paint_typed(view_app *app, view_rect row) {
+    const char *label = app->options.chat ? "message: " : "write on: ", *from = app->typed;
+    row.x += view_text_in(&app->canvas, &app->font, FACE_BOLD, row, ALIGN_LEFT, app->palette.mark, label);
+    row.w -= row.x - view_px(&app->layout, 14);
+    while (view_text_width(&app->font, FACE_BODY, from) > row.w - 4) view_next_char(&from, from + strlen(from));
+    row.x += view_text_in(&app->canvas, &app->font, FACE_BODY, row, ALIGN_LEFT, app->palette.text, from);
+    view_fill(&app->canvas, (view_rect){row.x + 1, row.y + 4, view_px(&app->layout, 2), row.h - 8}, app->palette.mark);
 }
 
 void view_paint_status(view_app *app) {
@@ -98,6 +110,10 @@ void view_paint_status(view_app *app) {
     char words[700], dropped[64];
     view_fill(&app->canvas, r, app->palette.panel);
     view_rect row = view_inset(r, view_px(&app->layout, 14), 0);
+    if (app->typing) {
+        paint_typed(app, row);
+        return;
+    }
     int right = view_text_in(&app->canvas, &app->font, FACE_SMALL, row, ALIGN_RIGHT, app->palette.faint,
                              "space: pause   \u2190 \u2192: step   wheel: zoom   M: load   H: all keys");
     row.w -= right + view_px(&app->layout, 20);

@@ -1,9 +1,10 @@
-/* view_input.c: keys and mouse. What they mean is in one table of keys, which the help shows too, and in a few functions for the mouse. */
+/* view_input.c: keys and mouse. What each key does is in the table `keys`, in words for the help in view_help. */
 #include "view_app.h"
 
 #include <SDL.h>
 
 #include <stdio.h>
+#include <string.h>
 
 const char *const view_help[][2] = {{"Space", "pause, go on"},
                                     {"\u2190  \u2192", "one token back or on; with Shift ten"},
@@ -14,22 +15,14 @@ const char *const view_help[][2] = {{"Space", "pause, go on"},
                                     {"Drag, W A S D", "move about when zoomed in"},
                                     {"Click", "an expert or a token: what it is; again: let go"},
                                     {"Escape", "let go of what is selected"},
+                                    {"Enter", "live: write on, or answer; Enter again sends it"},
                                     {"T  B", "light or dark; colours for colour-blind eyes"},
                                     {"P  C", "save the picture (PNG), the statistics (CSV)"},
                                     {"H  F1", "this help"},
                                     {"Q", "quit"},
                                     {NULL, NULL}};
 
-/* ---- keys ---- */
-
-static void save(view_app *app, bool (*export)(const view_app *, const char *, char *, size_t), const char *kind) {
-    char path[64], message[160];
-    snprintf(path, sizeof path, "seamount-view-%u.%s", view_current(app) + 1, kind);
-    if (export(app, path, message, sizeof message))
-        view_say(app, "saved %s", path);
-    else
-        view_say(app, "%s", message);
-}
+/* ---- moving about ---- */
 
 static void zoom(view_app *app, int x, int y, double factor) {
     for (uint32_t i = 0; i < app->layout.n_panes; i++) {
@@ -56,90 +49,169 @@ static void let_go(view_app *app) {
     view_app_relayout(app);
 }
 
-static void theme(view_app *app, bool light, bool safe) {
+/* ---- writing ---- */
+
+static void begin_typing(view_app *app) {
+    if (!app->source.live)
+        view_say(app, "a trace has no model that could answer");
+    else if (!app->source.ended || app->source.failed)
+        view_say(app, app->source.failed ? "the model has stopped" : "the model is still writing");
+    else {
+        app->typing = true;
+        app->typed[0] = 0;
+        SDL_StartTextInput();
+    }
+}
+
+static void end_typing(view_app *app, bool send) {
+    app->typing = false;
+    SDL_StopTextInput();
+    if (send && app->typed[0] && !view_live_say(&app->source, app->typed)) view_say(app, "the model is still writing");
+    if (send) view_play_seek(app, app->model.n_tokens); /* to where it goes on */
+    if (send) app->playing.paused = false;
+}
+
+static void type_key(view_app *app, SDL_Keycode key) {
+    size_t n = strlen(app->typed);
+    if (key == SDLK_RETURN || key == SDLK_KP_ENTER) end_typing(app, true);
+    if (key == SDLK_ESCAPE) end_typing(app, false);
+    if (key != SDLK_BACKSPACE || n == 0) return;
+    while (n > 1 && ((unsigned char)app->typed[n - 1] & 0xc0) == 0x80) n--; /* a whole character */
+    app->typed[n - 1] = 0;
+}
+
+static void type_text(view_app *app, const char *text) {
+    size_t n = strlen(app->typed);
+    if (app->typing && n + strlen(text) < sizeof app->typed) memcpy(app->typed + n, text, strlen(text) + 1);
+}
+
+/* ---- one function a key, or one for several keys with a number each ---- */
+
+static void toggle(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    view_play_toggle(app);
+}
+
+static void step(view_app *app, double tokens, bool shift) { view_play_step(app, (int)(shift ? 10 * tokens : tokens)); }
+
+static void faster(view_app *app, double factor, bool shift) {
+    (void)shift;
+    view_play_speed(app, factor);
+}
+
+static void seek(view_app *app, double share, bool shift) {
+    (void)shift;
+    view_play_seek(app, share * app->model.n_tokens);
+}
+
+static void show_other(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    app->show = (view_show)((app->show + 1) % SHOW_COUNT);
+}
+
+static void zoom_middle(view_app *app, double factor, bool shift) {
+    (void)shift;
+    zoom(app, -1, -1, factor);
+}
+
+static void see_all(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    app->camera = (view_camera){.zoom = 1};
+    view_app_relayout(app);
+}
+
+static void pan_across(view_app *app, double points, bool shift) {
+    (void)shift;
+    pan(app, (int)(points * app->layout.scale), 0);
+}
+
+static void pan_down(view_app *app, double points, bool shift) {
+    (void)shift;
+    pan(app, 0, (int)(points * app->layout.scale));
+}
+
+static void escape(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    let_go(app);
+}
+
+static void write_on(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    begin_typing(app);
+}
+
+/* 0: the ground, 1: the hues. */
+static void theme(view_app *app, double what, bool shift) {
+    (void)shift;
+    bool light = app->palette.light != (what == 0), safe = app->palette.safe != (what == 1);
     view_palette_make(&app->palette, app->model.shape, light, safe);
     view_app_relayout(app);
 }
 
+/* 0: the picture, 1: the statistics. */
+static void save(view_app *app, double what, bool shift) {
+    char path[64], message[160];
+    (void)shift;
+    snprintf(path, sizeof path, "seamount-view-%u.%s", view_current(app) + 1, what == 0 ? "png" : "csv");
+    bool saved =
+        what == 0 ? view_export_png(app, path, message, sizeof message) : view_export_csv(app, path, message, sizeof message);
+    view_say(app, "%s%s", saved ? "saved " : "", saved ? path : message);
+}
+
+static void help(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    app->help = !app->help;
+    view_app_relayout(app);
+}
+
+static void quit(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    app->quit = true;
+}
+
+static const struct {
+    SDL_Keycode key;
+    void (*act)(view_app *app, double number, bool shift);
+    double number;
+} keys[] = {
+    {SDLK_SPACE, toggle, 0},
+    {SDLK_LEFT, step, -1},
+    {SDLK_RIGHT, step, 1},
+    {SDLK_UP, faster, 2},
+    {SDLK_DOWN, faster, 0.5},
+    {SDLK_HOME, seek, 0},
+    {SDLK_END, seek, 1},
+    {SDLK_m, show_other, 0},
+    {SDLK_PLUS, zoom_middle, 1.5},
+    {SDLK_KP_PLUS, zoom_middle, 1.5},
+    {SDLK_EQUALS, zoom_middle, 1.5},
+    {SDLK_MINUS, zoom_middle, 1 / 1.5},
+    {SDLK_KP_MINUS, zoom_middle, 1 / 1.5},
+    {SDLK_0, see_all, 0},
+    {SDLK_KP_0, see_all, 0},
+    {SDLK_a, pan_across, 60},
+    {SDLK_d, pan_across, -60},
+    {SDLK_w, pan_down, 60},
+    {SDLK_s, pan_down, -60},
+    {SDLK_ESCAPE, escape, 0},
+    {SDLK_RETURN, write_on, 0},
+    {SDLK_KP_ENTER, write_on, 0},
+    {SDLK_t, theme, 0},
+    {SDLK_b, theme, 1},
+    {SDLK_p, save, 0},
+    {SDLK_c, save, 1},
+    {SDLK_h, help, 0},
+    {SDLK_F1, help, 0},
+    {SDLK_q, quit, 0},
+};
+
 static void on_key(view_app *app, SDL_Keycode key, bool shift) {
-    int steps = shift ? 10 : 1, far = view_px(&app->layout, 60);
-    switch (key) {
-    case SDLK_SPACE:
-        view_play_toggle(app);
-        break;
-    case SDLK_LEFT:
-        view_play_step(app, -steps);
-        break;
-    case SDLK_RIGHT:
-        view_play_step(app, steps);
-        break;
-    case SDLK_UP:
-        view_play_speed(app, 2);
-        break;
-    case SDLK_DOWN:
-        view_play_speed(app, 0.5);
-        break;
-    case SDLK_HOME:
-        view_play_seek(app, 0);
-        break;
-    case SDLK_END:
-        view_play_seek(app, app->model.n_tokens);
-        break;
-    case SDLK_m:
-        app->show = (view_show)((app->show + 1) % SHOW_COUNT);
-        break;
-    case SDLK_PLUS:
-    case SDLK_KP_PLUS:
-    case SDLK_EQUALS:
-        zoom(app, -1, -1, 1.5);
-        break;
-    case SDLK_MINUS:
-    case SDLK_KP_MINUS:
-        zoom(app, -1, -1, 1 / 1.5);
-        break;
-    case SDLK_0:
-    case SDLK_KP_0:
-        app->camera = (view_camera){.zoom = 1};
-        view_app_relayout(app);
-        break;
-    case SDLK_a:
-        pan(app, far, 0);
-        break;
-    case SDLK_d:
-        pan(app, -far, 0);
-        break;
-    case SDLK_w:
-        pan(app, 0, far);
-        break;
-    case SDLK_s:
-        pan(app, 0, -far);
-        break;
-    case SDLK_ESCAPE:
-        let_go(app);
-        break;
-    case SDLK_t:
-        theme(app, !app->palette.light, app->palette.safe);
-        break;
-    case SDLK_b:
-        theme(app, app->palette.light, !app->palette.safe);
-        break;
-    case SDLK_p:
-        save(app, view_export_png, "png");
-        break;
-    case SDLK_c:
-        save(app, view_export_csv, "csv");
-        break;
-    case SDLK_h:
-    case SDLK_F1:
-        app->help = !app->help;
-        view_app_relayout(app);
-        break;
-    case SDLK_q:
-        app->quit = true;
-        break;
-    default:
-        break;
+    if (app->typing) {
+        type_key(app, key);
+        return;
     }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].key == key) keys[i].act(app, keys[i].number, shift);
 }
 
 /* ---- mouse ---- */
@@ -200,6 +272,9 @@ void view_input(view_app *app, const SDL_Event *event, double pixels_per_point) 
         break;
     case SDL_KEYDOWN:
         on_key(app, event->key.keysym.sym, event->key.keysym.mod & KMOD_SHIFT);
+        break;
+    case SDL_TEXTINPUT:
+        type_text(app, event->text.text);
         break;
     case SDL_MOUSEMOTION:
         on_motion(app, (int)(event->motion.x * k), (int)(event->motion.y * k));

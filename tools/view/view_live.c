@@ -1,21 +1,15 @@
 /* view_live.c: a model at work as the source.
  *
- *   thread of the generation          ring of the observer          thread of the window
- *   smt_session_eval, sampling  --->  (full: drops and counts)  --->  view_live_poll: into view_model, and to --record's file
+ *   thread of the talk (view_talk.c)      ring of the observer          thread of the window
+ *   smt_session_eval, sampling  ------->  (full: drops and counts)  --->  view_live_poll: into view_model, and to --record's file
  *
- * The two threads share the atomics below and nothing else; the message of a failure is written before `state` says so. The model is
- * loaded before the window opens. Closing sets `stop` and cancels the step under way. */
+ * The model is loaded before the window opens. */
 #include "view_app.h"
+#include "view_talk.h"
 
-#include <SDL_thread.h>
-
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-
-enum { READING, GENERATING, ENDED, FAILED };
 
 typedef struct live {
     const view_options *options;
@@ -27,87 +21,8 @@ typedef struct live {
     smt_sampler *sampler;
     smt_observer *observer;
     smt_trace_writer *writer; /* NULL: nothing is recorded */
-    SDL_Thread *thread;
-    atomic_int state;
-    atomic_bool stop;
-    char failure[512];
-    float *logits;   /* [n_vocab]; this and the rest: the thread's own */
-    int32_t *tokens; /* [capacity], prompt and answer */
-    size_t n_tokens, capacity;
-    uint32_t n_vocab;
+    view_talk *talk;
 } live;
-
-/* ---- the generation ---- */
-
-static smt_status make_prompt(live *l, int32_t **out, size_t *n, smt_error *err) {
-    const char *text = l->options->prompt;
-    if (!l->chat) return smt_tokenize(l->tokenizer, text, strlen(text), SMT_TOKENIZE_BOS, out, n, err);
-    smt_chat_message message = {.role = "user", .content = text};
-    smt_chat_request request = {.struct_size = sizeof request, .messages = &message, .n_messages = 1};
-    return smt_chat_tokens(l->chat, &request, out, n, err);
-}
-
-static smt_status evaluate(live *l, const int32_t *tokens, size_t n, smt_error *err) {
-    smt_eval eval = {.struct_size = sizeof eval, .tokens = tokens, .n_tokens = (uint32_t)n, .logits = l->logits};
-    return smt_session_eval(l->session, &eval, err);
-}
-
-static smt_status draw(live *l, int32_t *out, smt_error *err) {
-    smt_draw options = {.struct_size = sizeof options,
-                        .logits = l->logits,
-                        .n_vocab = l->n_vocab,
-                        .history = l->tokens,
-                        .n_history = l->n_tokens,
-                        .position = l->n_tokens};
-    return smt_sampler_draw(l->sampler, &options, out, err);
-}
-
-static bool is_end(const live *l, int32_t token) {
-    return l->chat ? smt_chat_template_is_end(l->chat, token) : smt_tokenizer_is_end(l->tokenizer, token);
-}
-
-static smt_status answer(live *l, smt_error *err) {
-    int64_t most = l->options->n_predict;
-    smt_status status = SMT_OK;
-    for (int64_t i = 0; (most < 0 || i < most) && l->n_tokens < l->capacity && !atomic_load(&l->stop); i++) {
-        int32_t token;
-        status = draw(l, &token, err);
-        if (status != SMT_OK || is_end(l, token)) break;
-        l->tokens[l->n_tokens++] = token;
-        status = evaluate(l, &token, 1, err);
-        if (status != SMT_OK) break;
-    }
-    return status;
-}
-
-static smt_status generate(live *l, smt_error *err) {
-    int32_t *prompt;
-    size_t n;
-    smt_status status = make_prompt(l, &prompt, &n, err);
-    if (status != SMT_OK) return status;
-    if (n == 0 || n > l->capacity) {
-        smt_free(prompt);
-        snprintf(err->message, sizeof err->message, "a prompt of %zu tokens does not fit a context of %zu: see -c", n,
-                 l->capacity);
-        return n ? SMT_FULL : SMT_INVALID;
-    }
-    memcpy(l->tokens, prompt, n * sizeof *prompt);
-    l->n_tokens = n;
-    smt_free(prompt);
-    status = evaluate(l, l->tokens, n, err);
-    atomic_store(&l->state, GENERATING);
-    return status == SMT_OK ? answer(l, err) : status;
-}
-
-static int run(void *user) {
-    live *l = user;
-    smt_error err = {0};
-    smt_status status = generate(l, &err);
-    bool failed = status != SMT_OK && !(status == SMT_CANCELLED && atomic_load(&l->stop));
-    if (failed) snprintf(l->failure, sizeof l->failure, "%s", err.message[0] ? err.message : smt_status_text(status));
-    atomic_store(&l->state, failed ? FAILED : ENDED);
-    return 0;
-}
 
 /* ---- opening ---- */
 
@@ -152,18 +67,6 @@ static smt_status open_observer(live *l, smt_error *err) {
     return status;
 }
 
-static smt_status open_buffers(live *l) {
-    smt_runner_options runner;
-    smt_model_info model;
-    smt_runner_get_options(l->runner, &runner);
-    smt_engine_model(l->engine, &model);
-    l->n_vocab = model.n_vocab;
-    l->capacity = runner.n_ctx;
-    l->logits = malloc(model.n_vocab * sizeof *l->logits);
-    l->tokens = malloc(l->capacity * sizeof *l->tokens);
-    return l->logits && l->tokens ? SMT_OK : SMT_MEMORY;
-}
-
 /* The heaps of the device that computes, as they are now that the model is loaded. Not having them is no failure. */
 static void list_heaps(view_source *source, const smt_device_options *device) {
     smt_device_list *list;
@@ -194,33 +97,32 @@ bool view_live_open(view_source *source, const view_options *options, view_model
     smt_status status = open_engine(l, &device, &err);
     if (status == SMT_OK) status = open_sampler(l, &err);
     if (status == SMT_OK) status = open_observer(l, &err);
-    if (status == SMT_OK) status = open_buffers(l);
     snprintf(message, capacity, "%s", err.message[0] ? err.message : smt_status_text(status));
+    source->wrong = options->device && !l->engine && (status == SMT_NOT_FOUND || status == SMT_INVALID);
     if (status != SMT_OK) return false;
     source->shape = smt_observer_model(l->observer);
     list_heaps(source, &device);
     if (!view_model_init(model, source->shape)) return false;
-    l->thread = SDL_CreateThread(run, "generation", l);
-    return l->thread != NULL;
+    l->talk = view_talk_start(options, l->engine, l->runner, l->tokenizer, l->chat, l->sampler, l->session);
+    return l->talk != NULL;
 }
 
 /* ---- following ---- */
 
-static void describe(view_source *source, const live *l, int state, const view_model *model) {
+static void describe(view_source *source, view_talk_state state, const char *failure, const view_model *model) {
     static const char *const words[] = {
-        [READING] = "reading the prompt", [GENERATING] = "generating", [ENDED] = "the text has ended"};
-    source->failed = state == FAILED;
-    source->ended = state == ENDED || state == FAILED;
+        [TALK_READING] = "reading", [TALK_GENERATING] = "generating", [TALK_WAITING] = "the model waits: Enter to write on"};
+    source->failed = state == TALK_FAILED;
+    source->ended = state == TALK_WAITING || state == TALK_FAILED;
     if (source->failed)
-        snprintf(source->status, sizeof source->status, "%.*s", (int)sizeof source->status - 1, l->failure);
+        snprintf(source->status, sizeof source->status, "%.*s", (int)sizeof source->status - 1, failure);
     else
-        snprintf(source->status, sizeof source->status, "%s on %.80s, %u tokens", words[state], model->shape->devices[0],
-                 model->n_tokens);
+        snprintf(source->status, sizeof source->status, "%s  \u00b7  %.80s", words[state], model->shape->devices[0]);
 }
 
 bool view_live_poll(view_source *source, view_model *model) {
     live *l = source->own;
-    int state = atomic_load(&l->state); /* before the tokens are taken: of an ended generation all of them are there */
+    view_talk_state state = view_talk_get_state(l->talk); /* before the tokens are taken: of an ended answer all are there */
     const smt_trace_token *token;
     while ((token = smt_observer_next(l->observer))) {
         if (!view_model_add(model, token)) return false;
@@ -232,16 +134,19 @@ bool view_live_poll(view_source *source, view_model *model) {
         }
     }
     model->dropped = smt_observer_dropped(l->observer);
-    describe(source, l, state, model);
+    describe(source, state, view_talk_failure(l->talk), model);
     return true;
+}
+
+bool view_live_say(view_source *source, const char *words) {
+    live *l = source->own;
+    return view_talk_say(l->talk, words);
 }
 
 void view_live_close(view_source *source) {
     live *l = source->own;
     if (!l) return;
-    atomic_store(&l->stop, true);
-    if (l->runner) smt_runner_cancel(l->runner);
-    if (l->thread) SDL_WaitThread(l->thread, NULL);
+    view_talk_end(l->talk);
     smt_error err = {0};
     if (l->writer && smt_trace_writer_commit(l->writer, smt_observer_dropped(l->observer), &err) != SMT_OK)
         fprintf(stderr, "notice: nothing was recorded: %s\n", err.message);
@@ -253,8 +158,6 @@ void view_live_close(view_source *source) {
     smt_chat_template_free(l->chat);
     smt_tokenizer_free(l->tokenizer);
     smt_engine_free(l->engine);
-    free(l->logits);
-    free(l->tokens);
     free(l);
     *source = (view_source){0};
 }

@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
     static view_app app;
     if (!view_options_read(argc, argv, &options, &status)) return status;
     if (!view_app_open(&app, &options, message, sizeof message))
-        status = view_fail(VIEW_FAILED, "%s", message);
+        status = view_fail(app.source.wrong ? VIEW_WRONG : VIEW_FAILED, "%s", message);
     else
         status = options.screenshot ? view_run_headless(&app) : view_run_window(&app);
     view_app_close(&app);

@@ -26,7 +26,7 @@ static const row rows[] = {
     {"-m", "model", TEXT, AT(model), 0, 0, 0, "FILE",
      "the model to run, a GGUF file; default: the small one that comes with seamount"},
     {"-p", "prompt", TEXT, AT(prompt), 0, 0, 0, "TEXT", "the text to continue"},
-    {NULL, "chat", FLAG, AT(chat), 0, 0, 0, NULL, "the text is a message: the model answers it"},
+    {NULL, "chat", FLAG, AT(chat), 0, 0, 0, NULL, "a conversation: -p is its first message, further ones are typed (Enter)"},
     {"-n", "n-predict", INTEGER, AT(n_predict), -1, INT32_MAX, 256, "N",
      "tokens to generate at most; -1: as many as fit; default: 256"},
     {NULL, "record", TEXT, AT(record), 0, 0, 0, "FILE", "write what was seen to a trace file"},
@@ -187,7 +187,8 @@ static bool consistent(const view_options *o) {
     if (o->replay && (o->model || o->prompt || o->chat || o->record))
         wrong = "--replay shows a trace: -m, -p, --chat and --record do not go with it";
     if (!o->screenshot && (o->csv || o->regions || o->frames)) wrong = "--frames, --csv and --regions go with --screenshot";
-    if (!o->replay && !o->prompt) wrong = "what to show? -p TEXT to run the model on it, or --replay TRACE";
+    if (!o->replay && !o->prompt && (!o->chat || o->screenshot))
+        wrong = "what to show? -p TEXT to run the model on it, or --replay TRACE";
     if (wrong) view_fail(VIEW_WRONG, "%s", wrong);
     return !wrong;
 }

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""seamount-view at a running model, without a screen: what it shows and records against what `seamount eval` says of the same tokens."""
+import json
+import os
+import subprocess
+import time
+import unittest
+
+import cli
+import view
+import view_window
+
+SEAMOUNT = os.environ["SMT_TEST_SEAMOUNT"]
+PROMPT = "def __init__(self"
+
+
+def seamount(*args, stdin=b""):
+    return subprocess.run([SEAMOUNT, *map(str, args)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True,
+                          env=cli.environment()).stdout
+
+
+class Live(view.Case):
+    def test_recorded_is_what_eval_says(self):
+        recorded, out = self.path("live.trace"), self.path("live.csv")
+        shot = self.shot("-p", PROMPT, "-n", 12, "--temp", 0, "--record", recorded, "--csv", out, "--window", "960x600")
+        trace = self.dump(recorded)
+        ids = [t["id"] for t in trace["tokens"]]
+        prompt = json.loads(seamount("tokenize", "--bos", stdin=json.dumps(PROMPT).encode() + b"\n"))
+        self.assertEqual(ids[:len(prompt)], prompt)
+        self.assertTrue(len(prompt) < len(ids) <= len(prompt) + 12)
+        self.assertEqual(shot.where["tokens"], len(ids))
+        routing = self.path("routing.json")
+        seamount("eval", "--tokens", ",".join(map(str, ids)), "--routing", routing)
+        with open(routing) as f:
+            truth = json.load(f)
+        self.assertEqual([l["layer"] for l in truth], [l["layer"] for l in trace["layers"]])
+        for l, layer in enumerate(truth):
+            for t in range(len(ids)):
+                self.assertEqual(layer["experts"][t], trace["tokens"][t]["experts"][l], (l, t))
+            last = layer["experts"][len(ids) - 1]
+            dimmest = min(view.light(shot.cell(layer["layer"], e)) for e in last)
+            for e in set(range(trace["n_experts"])) - set(last):
+                self.assertLess(view.light(shot.cell(layer["layer"], e)), dimmest, (layer["layer"], e))
+        again = self.shot("--replay", recorded, "--at", len(ids) - 1, "--frames", 1, "--window", "960x600")
+        for layer in trace["layers"]:
+            self.assertEqual([shot.cell(layer["layer"], e) for e in range(trace["n_experts"])],
+                             [again.cell(layer["layer"], e) for e in range(trace["n_experts"])])
+
+    def test_frames_end_the_run(self):
+        shot = self.shot("-p", PROMPT, "-n", -1, "-s", 1, "--frames", 20)
+        self.assertEqual(shot.where["token"], 19)
+
+    def test_chat(self):
+        self.assertGreater(self.shot("--chat", "-p", "hello", "-n", 4, "--temp", 0).where["tokens"], 4)
+
+    def test_failures(self):
+        self.bad(1, "missing.gguf", "-m", self.path("missing.gguf"), "-p", "x", "--screenshot", self.path("no.png"))
+        self.bad(2, "no-such-device", "-dev", "no-such-device", "-p", "x", "--screenshot", self.path("no.png"))
+        self.bad(1, "do not fit", "-c", 4, "-p", PROMPT + " " + PROMPT, "--screenshot", self.path("some.png"))
+
+
+@unittest.skipUnless(view_window.is_there(), "Xvfb and xdotool are needed (tools/deps.sh --tests)")
+class Talk(view_window.Case):
+    def tokens(self, window, more_than):
+        """The number of tokens once it has stopped growing."""
+        before = -1
+        for _ in range(100):
+            window.key("End")
+            now = window.shot().token + 1
+            if now == before and now > more_than:
+                return now
+            before = now
+            time.sleep(0.3)
+        raise AssertionError("no more than %d tokens" % now)
+
+    def say(self, window, words):
+        window.key("Return")
+        window.tool("type", words)
+        window.settle()
+
+    def test_conversation(self):
+        window = self.window("--chat", "-n", 6, "--temp", 0, "--window", "700x500", "--record", self.path("talk.trace"))
+        self.say(window, "hello")
+        window.key("Return")
+        first = self.tokens(window, 1)
+        self.say(window, "not this")
+        window.key("Escape")
+        self.say(window, "more")
+        window.key("Return")
+        second = self.tokens(window, first)
+        self.assertEqual(window.close(), 0)
+        recorded = self.dump(self.path("talk.trace"))["tokens"]
+        self.assertEqual(len(recorded), second)
+        self.assertEqual([t["index"] for t in recorded[:first]], list(range(first)))
+        self.assertTrue(0 < recorded[first]["index"] <= first)  # it goes on from the first turn, and not from the beginning
+
+    def test_text_goes_on(self):
+        window = self.window("-p", "def get", "-n", 5, "--temp", 0, "--window", "700x500")
+        first = self.tokens(window, 1)
+        self.say(window, "return")
+        window.key("BackSpace", "Return")
+        self.assertGreater(self.tokens(window, first), first + 5)
+
+
+if __name__ == "__main__":
+    cli.main()

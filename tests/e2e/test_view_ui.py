@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""seamount-view in a window: mouse and keyboard on a screen of its own (Xvfb, xdotool), what is seen compared with pictures that the
+same program makes without a screen, and with the trace. Skipped where the two programs are not installed."""
+import time
+
+import cli
+import view
+import view_window
+from view import light
+
+SIZE = "960x600"
+
+
+class Ui(view_window.Case):
+    def open(self, *args):
+        return self.window("--window", SIZE, *args)
+
+    def still(self, path, token, *more):
+        return self.shot("--replay", path, "--at", token, "--frames", 1, "--window", SIZE, *more)
+
+    def assertSameCells(self, trace, a, b):
+        for layer in trace["layers"]:
+            for e in range(trace["n_experts"]):
+                self.assertEqual(a.cell(layer["layer"], e), b.cell(layer["layer"], e), (layer["layer"], e))
+
+    def assertSamePicture(self, a, b, rows=slice(60, 560)):
+        self.assertTrue(a.rows[rows] == b.rows[rows], "pictures differ")
+
+    def middle(self, shot, layer, expert):
+        x, y, w, h = shot.rect(layer, expert)
+        return x + w // 2, y + h // 2
+
+    def test_steps(self):
+        path, trace = self.trace("v2-lite", 40)
+        window = self.open("--replay", path, "--paused")
+        stills = {t: self.still(path, t) for t in (3, 39)}
+        for keys, token in [(["Right"] * 3, 3), (["shift+Right"], 13), (["Left"], 12), (["End"], 39), (["Home"], 0), (["Left"], 0)]:
+            window.key(*keys)
+            shot = window.shot(stills[3].where)
+            self.assertEqual(shot.token, token, keys)
+            if token in stills:
+                self.assertSameCells(trace, shot, stills[token])
+        self.assertEqual(window.close(), 0)
+
+    def test_plays_and_pauses(self):
+        path, _ = self.trace("v2-lite", 2000)
+        window = self.open("--replay", path, "--speed", 40)
+        first = window.shot().token
+        time.sleep(0.5)
+        window.key("space")
+        second = window.shot().token
+        time.sleep(0.5)
+        self.assertGreater(second, first + 10)
+        self.assertEqual(window.shot().token, second)
+        window.key("Up", "Up", "space")
+        time.sleep(0.5)
+        window.key("space")
+        self.assertGreater(window.shot().token, second + 60)
+
+    def test_timeline(self):
+        path, _ = self.trace("v2-lite", 2000)
+        window = self.open("--replay", path, "--paused")
+        x, y, w, h = self.still(path, 0).where["regions"]["track"]
+        window.click(x + w // 2, y + h // 2)
+        self.assertLess(abs(window.shot().token - 1000), 5)
+        window.drag(x + w // 2, y + h // 2, x + w // 4, y + h // 2)
+        self.assertLess(abs(window.shot().token - 500), 5)
+
+    def test_click_an_expert(self):
+        path, _ = self.trace("v2-lite", 40)
+        window, still = self.open("--replay", path, "--paused"), self.still(path, 0)
+        before = window.shot(still.where)
+        x, y = self.middle(still, 5, 20)
+        window.click(x, y)
+        window.move(2, 2)
+        chosen = window.shot(still.where)
+        left, top, w, h = still.rect(5, 20)
+        frame = {chosen.at(u, v) for u in (left - 1, left + w) for v in range(top, top + h)}
+        self.assertEqual(frame, {still.accent()})
+        self.assertFalse(chosen.rows[500:] == before.rows[500:])  # the card
+        window.key("Escape")
+        self.assertSamePicture(window.shot(), before)
+
+    def test_hover(self):
+        path, _ = self.trace("v2-lite", 40)
+        window, still = self.open("--replay", path, "--paused"), self.still(path, 0)
+        before = window.shot(still.where)
+        x, y = self.middle(still, 3, 30)
+        window.move(x, y)
+        over = window.shot(still.where)
+        left, top, w, h = still.rect(3, 30)
+        self.assertGreater(light(over.at(left - 1, top + h // 2)), 200)  # the frame
+        self.assertNotEqual(over.at(x + 30, y + 30), before.at(x + 30, y + 30))  # the bubble
+        window.move(2, 2)
+        self.assertSamePicture(window.shot(), before)
+
+    def test_click_a_token(self):
+        path, trace = self.trace("v2-lite", 40)
+        window, still = self.open("--replay", path, "--paused"), self.still(path, 39)
+        window.key("End")
+        x, y, w, h = still.where["regions"]["text"]
+        window.click(x + 30, y + 34)
+        window.move(2, 2)
+        shot = window.shot(still.where)
+        shown = [t for t in range(40) if self.shows(shot, trace, t)]
+        self.assertEqual(len(shown), 1, shown)
+        self.assertLess(shown[0], 39)
+        self.assertEqual(shot.token, 39)
+        window.key("Escape")
+        self.assertSameCells(trace, window.shot(still.where), still)
+
+    def shows(self, shot, trace, token):
+        """Whether those cells, and no others, are bright that the token uses: a selected token has no afterglow. A cell is as bright as
+        its darkest point of five, for the token's path lies over some."""
+        def look(layer, e):
+            x, y, w, h = shot.rect(layer, e)
+            points = [(u, v) for u in (x, x + w - 1) for v in (y, y + h - 1)] + [(x + w // 2, y + h // 2)]
+            return min(light(shot.at(*point)) for point in points)
+
+        for l, layer in enumerate(trace["layers"]):
+            for place in set(layer["places"]):
+                mine = [e for e in range(trace["n_experts"]) if layer["places"][e] == place]
+                ids = [e for e in trace["tokens"][token]["experts"][l] if e in mine]
+                if ids and min(look(layer["layer"], e) for e in ids) <= max(look(layer["layer"], e) for e in mine if e not in ids):
+                    return False
+        return True
+
+    def test_zoom_and_pan(self):
+        path, trace = self.trace("v2-lite", 40)
+        window, still = self.open("--replay", path, "--paused"), self.still(path, 0)
+        layer, expert = trace["layers"][9]["layer"], trace["tokens"][0]["experts"][9][0]
+        x, y = self.middle(still, layer, expert)
+        before = window.shot(still.where)
+        colour = before.cell(layer, expert)
+
+        def around(shot, u, v):
+            """How much of a square around a point has the cell's colour; there is a number in it too."""
+            return sum(shot.at(u + a, v + b) == colour for a in range(-8, 9) for b in range(-8, 9))
+
+        for _ in range(6):
+            window.click(x, y, 4)
+        window.move(2, 2)
+        near = window.shot(still.where)
+        self.assertLess(around(before, x, y), 100)
+        self.assertGreater(around(near, x, y), 150)
+        window.drag(x, y, x + 60, y + 40)
+        window.move(2, 2)
+        moved = window.shot(still.where)
+        self.assertGreater(around(moved, x + 60, y + 40), 150)
+        self.assertLess(around(moved, x, y), 100)
+        window.key("0")
+        self.assertSamePicture(window.shot(), before)
+
+    def test_looks(self):
+        path, trace = self.trace("v2-lite", 40)
+        window, still = self.open("--replay", path, "--paused"), self.still(path, 0)
+        for key, options in [("m", ["--load-map"]), ("t", ["--load-map", "--light"]), ("b", ["--load-map", "--light", "--safe-colours"]),
+                             ("m", ["--light", "--safe-colours"])]:
+            window.key(key)
+            self.assertSameCells(trace, window.shot(still.where), self.still(path, 0, *options))
+
+    def test_help(self):
+        path, _ = self.trace("tiny", 12)
+        window = self.open("--replay", path, "--paused")
+        before = window.shot()
+        window.key("h")
+        helping = window.shot()
+        self.assertFalse(helping.rows[280:320] == before.rows[280:320])
+        window.key("Escape")
+        self.assertSamePicture(window.shot(), before)
+
+    def test_resize(self):
+        path, _ = self.trace("tiny", 12)
+        window = self.open("--replay", path, "--paused")
+        window.tool("windowsize", "--sync", window.id, 1100, 500)
+        for _ in range(20):
+            shot = window.shot()
+            if (shot.width, shot.height) == (1100, 500):
+                break
+        self.assertEqual((shot.width, shot.height), (1100, 500))
+        plain = self.shot("--replay", path, "--frames", 1, "--window", "1100x500")
+        self.assertSamePicture(shot, plain, slice(60, 440))
+
+    def test_csv(self):
+        path, trace = self.trace("v2-lite", 40)
+        window = self.open("--replay", path, "--paused")
+        window.key("End")
+        with open(window.saved("c", "*.csv")) as f:
+            self.assertEqual(len(f.readlines()), 1 + len(trace["layers"]) * trace["n_experts"])
+
+
+if __name__ == "__main__":
+    view_window.need()
+    cli.main()
