@@ -444,6 +444,8 @@ typedef struct smt_placement_options {
      * alike. [n_expert_weights] must be of the model's size. */
     const float *expert_weights;
     size_t n_expert_weights;
+    /* Memory for such a runner is kept free of weights. NULL: a plan takes the defaults, an engine what its compile_for says. */
+    const struct smt_runner_options *runner;
 } smt_placement_options;
 
 /* A device of a machine that one plans for. What is 0 is assumed from the kind of device. */
@@ -464,9 +466,8 @@ typedef struct smt_plan_options {
                              shared memory only where there are no others */
     const double *shares; /* [n_shares] of the layers, for each device named; NULL: by speed and memory */
     uint32_t n_shares;
-    const char *kernels;                     /* see smt_device_options */
-    const smt_placement_options *placement;  /* NULL: defaults */
-    const struct smt_runner_options *runner; /* NULL: defaults */
+    const char *kernels;                    /* see smt_device_options */
+    const smt_placement_options *placement; /* NULL: defaults */
 } smt_plan_options;
 
 typedef struct smt_placement smt_placement;
@@ -565,10 +566,10 @@ typedef struct smt_engine_options {
     size_t struct_size;
     const char *model_path; /* required */
     /* While the weights load, the kernels that such a runner needs for single tokens and for long prompts compile on other threads;
-     * NULL: every kernel compiles when a step first needs it. Memory for such a runner is kept free of weights. */
+     * NULL: every kernel compiles when a step first needs it. */
     const smt_runner_options *compile_for;
     const smt_placement_options *placement; /* NULL: defaults; what must not lie in device memory lies in host memory */
-    smt_device_options device; /* may grow: stays the last */
+    smt_device_options device;              /* may grow: stays the last */
 } smt_engine_options;
 
 /* Opens the model, chooses the device, plans, uploads the weights. SMT_DEVICE_MEMORY before anything is allocated when the plan does not

@@ -15,12 +15,12 @@ static smt_status open_device(smt_engine *engine, const smt_device_options *give
 
 /* The budgets of the device that was chosen, among all that the options may name. */
 static smt_status read_placement(const smt_engine *engine, uint32_t index, const smt_placement_options *given,
-                                 smt_plan_request *out, smt_plan_budget **out_budgets, smt_error *err) {
+                                 smt_api_request *out, smt_error *err) {
     uint32_t n_caps = smt_vk_count(engine->vk);
     const smt_caps **caps = smt_alloc(n_caps, sizeof *caps);
     if (!caps) return SMT_FAIL(err, SMT_MEMORY, "out of memory listing %u devices", n_caps);
     for (uint32_t i = 0; i < n_caps; i++) caps[i] = smt_vk_caps(engine->vk, i);
-    smt_status status = smt_api_placement_request(given, engine->file->model, caps, n_caps, index, out, out_budgets, err);
+    smt_status status = smt_api_placement_request(given, engine->file->model, caps, n_caps, index, out, err);
     smt_free(caps);
     return status;
 }
@@ -28,14 +28,13 @@ static smt_status read_placement(const smt_engine *engine, uint32_t index, const
 static smt_status load(smt_engine *engine, uint32_t index, const smt_callbacks *callbacks, const smt_engine_options *o,
                        smt_error *err) {
     smt_run_options expected = {0};
-    smt_plan_request placement;
-    smt_plan_budget *budgets;
+    smt_api_request placement;
     if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, &expected, err));
-    SMT_TRY(read_placement(engine, index, o->placement, &placement, &budgets, err));
+    SMT_TRY(read_placement(engine, index, o->placement, &placement, err));
     const smt_run_model_options options = {
-        .callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL, .placement = &placement};
+        .callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL, .placement = &placement.request};
     smt_status status = smt_run_model_create(engine->device, engine->file->model, &options, &engine->model, err);
-    smt_free(budgets);
+    smt_free(placement.budgets);
     return status;
 }
 

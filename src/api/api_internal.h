@@ -59,9 +59,13 @@ smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *optio
 /* ---- planning (api_plan.c) ---- */
 
 /* The part of a request that smt_placement_options describe, for devices with these snapshots; `only`: the budgets of this one alone, as
- * device 0, or UINT32_MAX. NULL options: defaults. *out_budgets is the caller's and must outlive the request. SMT_INVALID, SMT_NOT_FOUND. */
+ * device 0, or UINT32_MAX. NULL options: defaults, without a demand. SMT_INVALID, SMT_NOT_FOUND. */
+typedef struct smt_api_request {
+    smt_plan_request request; /* points into what follows: do not copy */
+    smt_plan_demand demand;
+    smt_plan_budget *budgets; /* owned: smt_free */
+} smt_api_request;
 smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
-                                     uint32_t n_caps, uint32_t only, smt_plan_request *out, smt_plan_budget **out_budgets,
-                                     smt_error *err);
+                                     uint32_t n_caps, uint32_t only, smt_api_request *out, smt_error *err);
 
 #endif

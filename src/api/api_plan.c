@@ -123,46 +123,59 @@ static smt_status check_expert_weights(const smt_placement_options *o, const smt
     return SMT_OK;
 }
 
+static smt_status read_runner(const smt_runner_options *runner, smt_api_request *out, smt_error *err) {
+    smt_run_options options;
+    if (!runner) return SMT_OK;
+    SMT_TRY(smt_api_runner_options(runner, &options, err));
+    out->demand = smt_run_demand(&options);
+    out->request.demand = &out->demand;
+    return SMT_OK;
+}
+
+static smt_status read_budgets(const smt_placement_options *o, const smt_caps *const *caps, uint32_t n_caps, uint32_t only,
+                               smt_api_request *out, smt_error *err) {
+    out->budgets = smt_alloc(o->n_budgets ? o->n_budgets : 1, sizeof *out->budgets);
+    if (!out->budgets) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu budgets", o->n_budgets);
+    out->request.budgets = out->budgets;
+    for (size_t i = 0; i < o->n_budgets; i++) {
+        uint32_t device;
+        SMT_TRY(resolve_budget(&o->budgets[i], caps, n_caps, &device, err));
+        if (only != UINT32_MAX && device != only && device != SMT_PLAN_HOST) continue;
+        out->budgets[out->request.n_budgets++] =
+            (smt_plan_budget){.device = only == UINT32_MAX || device == SMT_PLAN_HOST ? device : 0,
+                              .heap = o->budgets[i].heap,
+                              .bytes = o->budgets[i].bytes};
+    }
+    return SMT_OK;
+}
+
 smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
-                                     uint32_t n_caps, uint32_t only, smt_plan_request *out, smt_plan_budget **out_budgets,
-                                     smt_error *err) {
-    *out = (smt_plan_request){0};
-    *out_budgets = NULL;
+                                     uint32_t n_caps, uint32_t only, smt_api_request *out, smt_error *err) {
+    *out = (smt_api_request){0};
     if (!options) return SMT_OK;
     smt_placement_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_placement_options", err));
     SMT_TRY(check_expert_weights(&o, model, err));
-    smt_plan_budget *budgets = smt_alloc(o.n_budgets ? o.n_budgets : 1, sizeof *budgets);
-    if (!budgets) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu budgets", o.n_budgets);
-    for (size_t i = 0; i < o.n_budgets; i++) {
-        uint32_t device;
-        smt_status status = resolve_budget(&o.budgets[i], caps, n_caps, &device, err);
-        if (status != SMT_OK) {
-            smt_free(budgets);
-            return status;
-        }
-        if (only != UINT32_MAX && device != only && device != SMT_PLAN_HOST) continue;
-        budgets[out->n_budgets++] = (smt_plan_budget){.device = only == UINT32_MAX || device == SMT_PLAN_HOST ? device : 0,
-                                                      .heap = o.budgets[i].heap,
-                                                      .bytes = o.budgets[i].bytes};
-    }
-    out->reserve = o.reserve_bytes;
-    out->host_layers = o.host_layers;
-    out->host_expert_layers = o.host_expert_layers;
-    out->expert_weights = o.expert_weights;
-    out->budgets = *out_budgets = budgets;
-    return SMT_OK;
+    out->request = (smt_plan_request){.reserve = o.reserve_bytes,
+                                      .host_layers = o.host_layers,
+                                      .host_expert_layers = o.host_expert_layers,
+                                      .expert_weights = o.expert_weights};
+    smt_status status = read_runner(o.runner, out, err);
+    if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, only, out, err);
+    if (status == SMT_OK) return SMT_OK;
+    smt_free(out->budgets);
+    *out = (smt_api_request){0};
+    return status;
 }
 
 /* Everything a request points to. */
 typedef struct call {
     smt_plan_options options;
     const smt_model *model;
-    smt_plan_facts *facts;    /* owned, [n_facts] */
-    const smt_caps **caps;    /* owned, the same devices */
-    smt_plan_budget *budgets; /* owned */
+    smt_plan_facts *facts; /* owned, [n_facts] */
+    const smt_caps **caps; /* owned, the same devices */
+    smt_api_request words; /* its budgets are owned */
     uint32_t n_facts, order[16];
-    smt_plan_demand demand;
 } call;
 
 /* The devices that can run the engine. */
@@ -182,30 +195,23 @@ static smt_status read_machine(call *c, smt_error *err) {
     return SMT_FAIL(err, SMT_UNSUPPORTED, "%s cannot run the engine: %s", o->machine[0].info.id, o->machine[0].info.unusable);
 }
 
-static smt_status read_runner(call *c, smt_error *err) {
-    smt_run_options options = {.cache_f16 = true};
-    if (c->options.runner) SMT_TRY(smt_api_runner_options(c->options.runner, &options, err));
-    c->demand = smt_run_demand(&options);
-    return SMT_OK;
-}
-
 static smt_status plan(call *c, smt_placement **out, smt_error *err) {
     const smt_plan_options *o = &c->options;
-    smt_plan_request request;
+    const smt_plan_demand standard = {.cache_f16 = true};
+    smt_plan_request *request = &c->words.request;
     uint32_t n_order = 0;
     SMT_TRY(read_machine(c, err));
-    SMT_TRY(read_runner(c, err));
     if (o->devices && *o->devices)
         SMT_TRY(smt_api_choose_devices(c->caps, c->n_facts, o->devices, c->order, SMT_COUNT(c->order), &n_order, err));
-    SMT_TRY(smt_api_placement_request(o->placement, c->model, c->caps, c->n_facts, UINT32_MAX, &request, &c->budgets, err));
-    request.facts = c->facts;
-    request.n_facts = c->n_facts;
-    request.order = c->order;
-    request.n_order = n_order;
-    request.shares = o->shares;
-    request.n_shares = o->n_shares;
-    request.demand = &c->demand;
-    SMT_TRY(smt_plan_create(c->model, &request, out, err));
+    SMT_TRY(smt_api_placement_request(o->placement, c->model, c->caps, c->n_facts, UINT32_MAX, &c->words, err));
+    request->facts = c->facts;
+    request->n_facts = c->n_facts;
+    request->order = c->order;
+    request->n_order = n_order;
+    request->shares = o->shares;
+    request->n_shares = o->n_shares;
+    if (!request->demand) request->demand = &standard;
+    SMT_TRY(smt_plan_create(c->model, request, out, err));
     smt_status status = smt_plan_list(*out, err);
     if (status == SMT_OK) return SMT_OK;
     smt_plan_free(*out);
@@ -226,7 +232,7 @@ smt_status smt_placement_create(const smt_file *file, const smt_plan_options *op
     smt_status status = plan(&c, out_placement, err);
     smt_free(c.facts);
     smt_free(c.caps);
-    smt_free(c.budgets);
+    smt_free(c.words.budgets);
     return status;
 }
 

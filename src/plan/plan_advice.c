@@ -72,23 +72,42 @@ static void advise_type(smt_placement *p, double weights, double room) {
     }
 }
 
-/* More memory to read experts from. */
-static void advise_host(smt_placement *p, double weights, double room) {
+static void advise_memory(smt_placement *p, double missing, const char *where, const char *what) {
     char text[160];
-    if (weights <= room) return;
-    snprintf(text, sizeof text, "%.1f GiB more memory of a device or of the host, to keep %s in",
-             (weights - room) / 1073741824 + 0.05, p->model->n_experts ? "experts" : "layers");
+    if (missing <= 0) return;
+    bool large = missing >= 1073741824;
+    snprintf(text, sizeof text, "%.1f %s more memory%s for %s", missing / (large ? 1073741824 : 1048576) + 0.05,
+             large ? "GiB" : "MiB", where, what);
     say(p, text);
 }
 
+/* Bytes of working memory that one device has no room for, even without weights. */
+static double work_missing(const smt_placement *p) {
+    double most = 0;
+    for (uint32_t i = 0; i < p->n_devices; i++) {
+        const smt_placed_device *d = &p->devices[i];
+        smt_plan_bytes bytes = {0};
+        smt_plan_count(&d->runner.plan, &d->caps, &bytes);
+        for (uint32_t heap = 0; heap < d->caps.n_heaps; heap++) {
+            double missing = (double)bytes.heap[heap] - (double)d->limits.heap[heap];
+            if (missing > most) most = missing;
+        }
+    }
+    return most;
+}
+
 void smt_plan_advise(const smt_plan_request *request, smt_placement *p) {
-    double weights, room, work;
+    double weights, room, work, missing = work_missing(p);
     char text[160];
     if (p->n_devices == 0) return; /* this device cannot have the model, whatever its memory */
     weigh(p, &weights, &room, &work);
     uint32_t n_ctx = weights > room + work ? 0 : fitting_context(p, request);
     snprintf(text, sizeof text, "a context of %u", n_ctx);
     if (n_ctx) say(p, text);
+    if (missing > 0) {
+        advise_memory(p, missing, " on one device", "cache and working memory");
+        return;
+    }
     advise_type(p, weights, room);
-    advise_host(p, weights, room);
+    advise_memory(p, weights - room, " of a device or of the host", p->model->n_experts ? "experts" : "layers");
 }

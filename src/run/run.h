@@ -43,11 +43,10 @@ typedef struct smt_run_model {
 typedef struct smt_run_options smt_run_options;
 typedef struct smt_run_model_options {
     smt_callbacks callbacks;
-    bool force_staging; /* tests: weights go through the staging ring even where memory is mapped */
-    const smt_run_options
-        *expected; /* kernels of such a runner compile while the weights load, its memory is kept free; NULL: neither */
+    bool force_staging;              /* tests: weights go through the staging ring even where memory is mapped */
+    const smt_run_options *expected; /* kernels of such a runner compile while the weights load; NULL: none do */
     const smt_plan_request
-        *placement; /* budgets and what stays in host memory; its devices are not looked at; NULL: as they are */
+        *placement; /* budgets, demand (NULL: that of `expected`), what stays in host memory; its devices are not looked at */
 } smt_run_model_options;
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
                                 smt_run_model **out, smt_error *err);

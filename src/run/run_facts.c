@@ -1,22 +1,18 @@
 /* run_facts.c: what traces say of a model: its shape, and where the plan has put every expert. */
 #include "run/run.h"
 
-static const char *tier_name(const smt_caps_memory_type *type) {
-    if (!type->device_local) return "host";
-    return type->host_visible ? "device+host" : "device";
-}
+/* By smt_plan_tier: the places of the one device that a run has. */
+static const char *const tier_names[SMT_TIER_COUNT] = {"device", "device+host", "host", "file"};
 
-/* A place for each memory type; a plan uses one device. */
 static smt_status list_places(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err) {
-    const smt_caps *caps = smt_vk_device_caps(run->model->device);
-    smt_trace_place *places = smt_arena_alloc(arena, caps->n_types, sizeof *places);
+    smt_trace_place *places = smt_arena_alloc(arena, SMT_TIER_COUNT, sizeof *places);
     const char **devices = smt_arena_alloc(arena, 1, sizeof *devices);
-    if (!places || !devices) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %u memory types", caps->n_types);
-    for (uint32_t i = 0; i < caps->n_types; i++) places[i] = (smt_trace_place){.tier = tier_name(&caps->types[i])};
-    devices[0] = caps->name;
+    if (!places || !devices) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %d places", SMT_TIER_COUNT);
+    for (uint32_t i = 0; i < SMT_TIER_COUNT; i++) places[i] = (smt_trace_place){.tier = tier_names[i]};
+    devices[0] = smt_vk_device_caps(run->model->device)->name;
     out->n_devices = 1;
     out->devices = devices;
-    out->n_places = caps->n_types;
+    out->n_places = SMT_TIER_COUNT;
     out->places = places;
     return SMT_OK;
 }
@@ -28,7 +24,8 @@ static smt_status describe_layer(const smt_run_model *m, uint32_t index, smt_are
     if (!places) return SMT_FAIL(err, SMT_MEMORY, "out of memory for the places of %u experts", n_experts);
     *out = (smt_trace_layer){.layer = index, .expert_bytes = m->items.items[first].bytes, .places = places};
     for (uint32_t e = 0; e < n_experts; e++)
-        places[e] = (uint16_t)m->plan.plan.buffers[m->plan.items[first + e].buffer].memory_type;
+        places[e] =
+            (uint16_t)smt_plan_buffer_tier(&m->plan.plan.buffers[m->plan.items[first + e].buffer], smt_vk_device_caps(m->device));
     for (uint32_t i = 0; i < m->items.n_items; i++) {
         const smt_item *item = &m->items.items[i];
         bool shared =

@@ -11,7 +11,7 @@ static smt_status make_plan(smt_run_model *m, const smt_caps *caps, const smt_ru
     request.n_facts = request.n_order = 1;
     request.order = order;
     const smt_plan_demand demand = options->expected ? smt_run_demand(options->expected) : (smt_plan_demand){0};
-    request.demand = options->expected ? &demand : NULL;
+    if (!request.demand && options->expected) request.demand = &demand;
     smt_placement *placement;
     SMT_TRY(smt_plan_create(m->model, &request, &placement, err));
     smt_status status = placement->fits ? SMT_OK : placement->n_devices ? SMT_DEVICE_MEMORY : SMT_UNSUPPORTED;

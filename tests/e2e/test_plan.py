@@ -102,6 +102,8 @@ class Plan(cli.Case):
         self.bad(2, "vk9", *args, "-dev", "vk9")
         self.bad(2, "3,,1", *args, "-dev", "vk0", "-ts", "3,,1")
         self.bad(2, "2 shares", *args, "-dev", "vk0", "-ts", "3,1")
+        self.bad(2, "16 weights of experts, the model has 24", *args, "--profile", cli.data("small.trace"))
+        self.bad(1, "not a routing trace", *args, "--profile", MODEL)
         self.bad(1, "nowhere.json", "plan", "-m", MODEL, "--machine", "nowhere.json")
         for text in ("{}", "[]", "[1]", '[{"id": "vk0", "kind": "discrete", "heaps": []}]', "["):
             with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

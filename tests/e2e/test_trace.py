@@ -104,6 +104,26 @@ class Record(cli.Case):
         self.assertGreater(quarter["static"], 0.35)
         self.assertGreater(quarter["lru"], 0.35)
 
+    def test_profile(self):
+        """With a trace, a plan keeps the experts that were chosen most; a run with that plan writes the same text."""
+        self.record("-p", "def main(", "-n", 24, "--temp", 0, "-c", 512)
+        counts = {layer["layer"]: layer["counts"] for layer in self.report()["layers"]}
+        machine = ["-c", 512, "--machine", cli.data("machines/8+64-host.json"), "--json"]
+        whole = self.good("plan", *machine).json()["devices"][0]["heaps"][0]["planned"]
+        tight = ["--budget", "vk0:0=%d" % (whole - 6000000), "--budget", "vk0:2=0"]
+        plan = self.good("plan", *machine, *tight, "--profile", self.path("trace")).json()
+        used = {"vk0": [], "host": []}
+        for item in plan["items"]:
+            if "expert" in item:
+                used[item["device"]].append(counts[item["layer"]][item["expert"]])
+        self.assertTrue(used["host"] and used["vk0"])
+        self.assertLessEqual(max(used["host"]), min(used["vk0"]))
+        blind = self.good("plan", *machine, *tight).json()
+        self.assertGreater(plan["predicted"]["decode_tok_s"], 0)
+        self.assertNotEqual(plan["items"], blind["items"])
+        text = ["run", "-p", "def main(", "-n", 24, "--temp", 0, "-c", 512]
+        self.assertEqual(self.good(*text, "--budget", "vk0:0=19M", "--profile", self.path("trace")).out, self.good(*text).out)
+
     def test_dense_model(self):
         self.record("-m", DENSE, "-p", "a", "-n", 3, "--temp", 0, "--ignore-eos")
         self.assertEqual((self.report()["layers"], self.report()["caches"]), ([], []))

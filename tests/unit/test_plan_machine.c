@@ -410,7 +410,8 @@ static void test_context(void **state) {
     view v;
     smt_test_machine_open("range-128m", &machine);
     smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = 131072};
-    const smt_plan_options words = {.runner = &runner};
+    const smt_placement_options where = {.struct_size = sizeof where, .runner = &runner};
+    const smt_plan_options words = {.placement = &where};
     open_view(&v, files[DENSE_7B], &machine, &words);
     assert_false(v.info.fits);
     close_view(&v);

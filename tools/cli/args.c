@@ -143,6 +143,8 @@ static const option_row options[] = {
     [OPT_BUDGET] =
         {NULL, "budget", LISTED, 0, 0, 0, PLACES, "DEV:HEAP=BYTES",
          "use so much of a heap (vk0:0=8G; host:0 is host memory), and host memory for experts beyond it; may be repeated"},
+    [OPT_PROFILE] = {NULL, "profile", TEXT, 0, 0, 0, PLACES, "TRACE",
+                     "a routing trace of this model: the experts that it uses least leave device memory first"},
     [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, PLACES, "TYPE",
                         "element of the cache: f16 (default) or f32"},
     [OPT_PRECISION] = {NULL, "precision", PRECISION, 0, 0, 0, COMPUTES, "exact", "arithmetic; exact is all there is so far"},

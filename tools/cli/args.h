@@ -100,6 +100,7 @@ typedef enum cli_option {
     OPT_GPU_LAYERS,
     OPT_CPU_MOE,
     OPT_BUDGET,
+    OPT_PROFILE,
     OPT_CACHE_TYPE,
     OPT_PRECISION,
     OPT_CACHE_DIR,

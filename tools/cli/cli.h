@@ -118,6 +118,7 @@ typedef struct cli_engine {
 /* CLI_DONE or the exit status, with a message. cli_engine_close accepts whatever was made. n_prompt: tokens that will be evaluated
  * together, at most, so that their kernels compile while the weights load; 0: not known. */
 int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out);
+smt_runner_options cli_runner_options(const cli_args *args, uint32_t n_ctx);
 int cli_engine_start(const cli_args *args, cli_engine *engine, uint32_t n_ctx);
 void cli_engine_close(cli_engine *engine);
 
@@ -142,11 +143,13 @@ void cli_machine_free(cli_machine *machine);
 /* ---- placement.c ---- */
 
 typedef struct cli_placement {
-    smt_placement_options options;
+    smt_placement_options options; /* points into what follows: do not copy */
+    smt_runner_options runner;
     smt_heap_budget *budgets; /* this and what follows: owned */
     char **texts;             /* ends with NULL */
+    float *expert_weights;
 } cli_placement;
-/* What --budget, -ngl and -ncmoe say. CLI_DONE or the exit status, with a message; free it in either case. */
+/* What --budget, --profile, -ngl, -ncmoe, -c and -ctk say. CLI_DONE or the exit status, with a message; free it in either case. */
 int cli_placement_read(const cli_args *args, cli_placement *out);
 void cli_placement_free(cli_placement *placement);
 

@@ -10,6 +10,7 @@
 #define BAR_WIDTH   32
 #define MOST_SHARES 16
 #define GIB         1073741824.0
+#define MIB         1048576.0
 
 /* ---- JSON ---- */
 
@@ -96,11 +97,20 @@ static int print_json(const smt_placement *placement, const smt_placement_info *
 
 /* ---- text ---- */
 
+/* "5.19 GiB", "640.0 MiB", in `width` columns. */
+static void print_size(uint64_t bytes, int width) {
+    if (bytes >= 1 << 30)
+        cli_print("%*.2f GiB", width, (double)bytes / GIB);
+    else
+        cli_print("%*.1f MiB", width, (double)bytes / MIB);
+}
+
 static void print_part(const char *name, uint64_t bytes, uint32_t count, const char **before) {
     if (bytes == 0) return;
     cli_print("%s", *before);
     if (count) cli_print("%u ", count);
-    cli_print("%s %.2f", name, (double)bytes / GIB);
+    cli_print("%s ", name);
+    print_size(bytes, 0);
     *before = ", ";
 }
 
@@ -111,8 +121,11 @@ static void print_heap(uint32_t index, const smt_placement_heap *heap) {
     memset(bar, '-', BAR_WIDTH);
     memset(bar, share > 1 ? '!' : '#', (size_t)filled);
     bar[BAR_WIDTH] = 0;
-    cli_print("  heap %-2u [%s] %8.2f of %8.2f GiB  %s\n", index, bar, (double)heap->planned / GIB, (double)heap->budget / GIB,
-              heap->tier);
+    cli_print("  heap %-2u [%s] ", index, bar);
+    print_size(heap->planned, 7);
+    cli_print(" of ");
+    print_size(heap->budget, 7);
+    cli_print("  %s\n", heap->tier);
     if (heap->planned == 0) return;
     const char *before = "          ";
     print_part("matrices", heap->dense, 0, &before);
@@ -172,16 +185,12 @@ static int read_shares(const cli_args *args, double shares[MOST_SHARES], uint32_
 
 static int make(const cli_args *args, const smt_file *file, const cli_machine *machine, const cli_placement *where) {
     double shares[MOST_SHARES];
-    smt_runner_options runner = {.struct_size = sizeof runner,
-                                 .n_ctx = (uint32_t)cli_int(args, OPT_CTX_SIZE),
-                                 .cache_type = (smt_cache_type)cli_int(args, OPT_CACHE_TYPE)};
     smt_plan_options options = {.struct_size = sizeof options,
                                 .machine = machine->devices,
                                 .n_machine = machine->n_devices,
                                 .devices = cli_text(args, OPT_DEVICE),
                                 .kernels = cli_text(args, OPT_KERNELS),
-                                .placement = &where->options,
-                                .runner = &runner};
+                                .placement = &where->options};
     int result = read_shares(args, shares, &options.n_shares);
     if (result != CLI_DONE) return result;
     if (options.n_shares) options.shares = shares;

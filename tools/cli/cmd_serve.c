@@ -111,11 +111,17 @@ static int load(const cli_args *args, serving *s) {
                                  .n_batch = (uint32_t)cli_int(args, OPT_BATCH_SIZE),
                                  .n_sessions = (uint32_t)cli_int(args, OPT_PARALLEL),
                                  .cache_type = (smt_cache_type)cli_int(args, OPT_CACHE_TYPE)};
-    smt_engine_options options = {.struct_size = sizeof options, .model_path = cli_model(args), .compile_for = &runner};
+    cli_placement where;
+    smt_engine_options options = {
+        .struct_size = sizeof options, .model_path = cli_model(args), .compile_for = &runner, .placement = &where.options};
     cli_device_options(args, &options.device);
     options.device.callbacks.progress = progress;
+    int read = cli_placement_read(args, &where);
+    where.options.runner = &runner;
     smt_error err = {0};
-    smt_status status = smt_engine_create(&options, &s->engine, &err);
+    smt_status status = read == CLI_DONE ? smt_engine_create(&options, &s->engine, &err) : SMT_OK;
+    cli_placement_free(&where);
+    if (read != CLI_DONE) return read;
     if (status != SMT_OK) return cli_fail_device(args, status, &err);
     status = smt_runner_create(s->engine, &runner, &s->runner, &err);
     if (status == SMT_OK) status = serve_attach(s->server, s->engine, s->runner, &err);

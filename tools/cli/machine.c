@@ -118,6 +118,7 @@ static int read_here(const cli_args *args, cli_machine *out) {
     for (uint32_t i = 0; i < n; i++) {
         smt_machine_device *device = &out->devices[out->n_devices++];
         smt_device_list_get(out->list, i, &device->info);
+        if (cli_flag(args, OPT_MINIMUM)) device->info.max_texels = device->info.subgroup_ballot = 0;
         /* processors take seconds to be measured, and are hardly ever chosen */
         if (device->info.unusable || !strcmp(device->info.kind, "cpu")) continue;
         if (smt_device_bandwidth(out->list, i, &device->read_bytes_s, &err) != SMT_OK)

@@ -4,7 +4,7 @@
  *   cmd_*.c     one command each                               support.c   the library as commands use it
  *   progress.c  the bar                                        generate.c  the loop that run and chat share
  *   sampling.c  the sampler that the options describe          bench_report.c  what bench has measured, as text
- *   machine.c   the devices that a plan is made for            placement.c what the options say about where weights go
+ *   machine.c   the devices that a plan is made for            placement.c  what the options say about where weights go
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
  *   prompt.c    -p and -f                                      recorder.c, trace_report.c    routing traces
  *

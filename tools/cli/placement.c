@@ -1,4 +1,4 @@
-/* placement.c: what the options say about where weights go: --budget, -ngl, -ncmoe. */
+/* placement.c: what the options say about where weights go: --budget, --profile, -ngl, -ncmoe. */
 #include "cli.h"
 
 #include <errno.h>
@@ -67,9 +67,50 @@ static int read_layers(const cli_args *args, cli_placement *out) {
     return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
 }
 
+static smt_status count_tokens(smt_trace *trace, smt_routing_stats *stats, smt_error *err) {
+    for (uint64_t i = 0; i < smt_trace_count(trace); i++) {
+        const smt_trace_token *token;
+        smt_status status = smt_trace_get(trace, i, &token, err);
+        if (status == SMT_OK) status = smt_routing_stats_add(stats, token, err);
+        if (status != SMT_OK && status != SMT_FORMAT) return status; /* damaged parts say nothing of the others */
+    }
+    return SMT_OK;
+}
+
+static bool copy_counts(smt_routing_stats *stats, const smt_trace_model *model, cli_placement *out) {
+    out->options.n_expert_weights = (size_t)model->n_moe * model->n_experts;
+    out->expert_weights = malloc((out->options.n_expert_weights + 1) * sizeof *out->expert_weights);
+    if (!out->expert_weights) return false;
+    for (uint32_t l = 0; l < model->n_moe; l++)
+        for (uint32_t e = 0; e < model->n_experts; e++)
+            out->expert_weights[(size_t)l * model->n_experts + e] = (float)smt_routing_stats_layer(stats, l)->counts[e];
+    out->options.expert_weights = out->expert_weights;
+    return true;
+}
+
+/* --profile: how often each expert was chosen. That the shape is this model's, the library checks. */
+static int read_profile(const cli_args *args, cli_placement *out) {
+    const char *path = cli_text(args, OPT_PROFILE);
+    smt_trace *trace = NULL;
+    smt_routing_stats *stats = NULL;
+    smt_error err = {0};
+    if (!path || !*path) return CLI_DONE;
+    smt_status status = smt_trace_open(path, &trace, &err);
+    if (status == SMT_OK) status = smt_routing_stats_create(smt_trace_get_model(trace), false, &stats, &err);
+    if (status == SMT_OK) status = count_tokens(trace, stats, &err);
+    int result = status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
+    if (result == CLI_DONE && !copy_counts(stats, smt_trace_get_model(trace), out)) result = cli_no_memory();
+    smt_routing_stats_free(stats);
+    smt_trace_free(trace);
+    return result;
+}
+
 int cli_placement_read(const cli_args *args, cli_placement *out) {
     *out = (cli_placement){.options.struct_size = sizeof out->options};
+    out->runner = cli_runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
+    out->options.runner = &out->runner;
     int status = read_budgets(args, out);
+    if (status == CLI_DONE) status = read_profile(args, out);
     return status == CLI_DONE ? read_layers(args, out) : status;
 }
 
@@ -77,5 +118,6 @@ void cli_placement_free(cli_placement *placement) {
     for (size_t i = 0; placement->texts && placement->texts[i]; i++) free(placement->texts[i]);
     free(placement->texts);
     free(placement->budgets);
+    free(placement->expert_weights);
     *placement = (cli_placement){0};
 }

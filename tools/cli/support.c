@@ -166,7 +166,7 @@ void cli_forget_interrupt(void) {
 
 #define LONG_PROMPT 512 /* the library's own n_batch, see smt_runner_options */
 
-static smt_runner_options runner_options(const cli_args *args, uint32_t n_ctx) {
+smt_runner_options cli_runner_options(const cli_args *args, uint32_t n_ctx) {
     return (smt_runner_options){.struct_size = sizeof(smt_runner_options),
                                 .n_ctx = n_ctx,
                                 .n_sessions = 1,
@@ -176,7 +176,7 @@ static smt_runner_options runner_options(const cli_args *args, uint32_t n_ctx) {
 int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out) {
     *out = (cli_engine){0};
     cli_watch_interrupts(NULL);
-    smt_runner_options runner = runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
+    smt_runner_options runner = cli_runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
     if (n_prompt && n_prompt < LONG_PROMPT) runner.n_batch = (uint32_t)n_prompt;
     cli_placement where;
     smt_engine_options options = {
@@ -191,7 +191,7 @@ int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out) {
 }
 
 int cli_engine_start(const cli_args *args, cli_engine *engine, uint32_t n_ctx) {
-    smt_runner_options options = runner_options(args, n_ctx);
+    smt_runner_options options = cli_runner_options(args, n_ctx);
     smt_error err = {0};
     smt_status status = smt_runner_create(engine->engine, &options, &engine->runner, &err);
     if (status == SMT_OK) status = smt_session_create(engine->runner, &engine->session, &err);
