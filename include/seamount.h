@@ -608,7 +608,7 @@ SMT_API void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *ou
 SMT_API smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt_error *err);
 SMT_API void smt_session_free(smt_session *session);
 SMT_API uint32_t smt_session_length(const smt_session *session); /* tokens held */
-/* Their ids, [smt_session_length]: owned by the session, until a call that changes it. */
+/* Their ids, [smt_session_length], -1 for an embedding: owned by the session, until a call that changes it. */
 SMT_API const int32_t *smt_session_tokens(const smt_session *session);
 /* Forgets everything from token index `length` on; SMT_INVALID beyond the end. */
 SMT_API smt_status smt_session_rewind(smt_session *session, uint32_t length, smt_error *err);
@@ -631,7 +631,7 @@ SMT_API smt_status smt_session_restore_file(smt_runner *runner, const char *path
 
 typedef struct smt_eval {
     size_t struct_size;
-    const int32_t *tokens; /* [n_tokens] */
+    const int32_t *tokens; /* [n_tokens]; NULL: embeddings, below */
     uint32_t n_tokens;
     /* Rotary position of each token; NULL: its index in the session. The causal mask always goes by index. */
     const int32_t *positions; /* [n_tokens] */
@@ -642,10 +642,13 @@ typedef struct smt_eval {
     /* [n_moe_layers, n_tokens, n_experts_used], in ascending layer; largest selection score first */
     int32_t *expert_ids;
     float *expert_weights; /* the factor of each expert's output, normalisation and scale included */
+    /* In place of token ids: what enters the first layer, as `hidden` gives it out in front of that. For whatever is no token: images,
+     * sounds, prompts that were trained. */
+    const float *embeddings; /* [n_tokens, n_embd]; NULL: tokens */
 } smt_eval;
 
 /* Appends the tokens to the session and computes what was asked for. On failure the session keeps its former length.
- * SMT_INVALID names a token out of range, SMT_FULL the context and the numbers. */
+ * SMT_INVALID names a token out of range, or says that there are both tokens and embeddings, or neither, SMT_FULL the context and the numbers. */
 SMT_API smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err);
 
 /* The part of one session in a step of several. */

@@ -26,7 +26,7 @@ struct smt_session {
 /* The tokens of an eval, and their positions, against vocabulary and context (api_eval.c). */
 smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err);
 
-/* What the device has computed becomes the session's (api_eval.c). */
+/* What the device has computed becomes the session's; tokens NULL: embeddings (api_eval.c). */
 void smt_api_append(smt_session *session, const int32_t *tokens, uint32_t n_tokens);
 
 /* The options of a runner, checked, in the words of run.h; defaults stay unresolved (api_runner.c). */

@@ -27,11 +27,12 @@ typedef struct batch {
 smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err) {
     const smt_model *model = session->runner->engine->file->model;
     const smt_run_options *o = &session->runner->run->options;
-    if (!eval->tokens || eval->n_tokens == 0) return SMT_FAIL(err, SMT_INVALID, "smt_eval has no tokens");
+    if (eval->tokens && eval->embeddings) return SMT_FAIL(err, SMT_INVALID, "smt_eval has both tokens and embeddings");
+    if ((!eval->tokens && !eval->embeddings) || eval->n_tokens == 0) return SMT_FAIL(err, SMT_INVALID, "smt_eval has no tokens");
     if (eval->n_tokens > o->n_ctx - session->length)
         return SMT_FAIL(err, SMT_FULL, "%u tokens after %u exceed the context of %u", eval->n_tokens, session->length, o->n_ctx);
     for (uint32_t i = 0; i < eval->n_tokens; i++) {
-        if (eval->tokens[i] < 0 || (uint32_t)eval->tokens[i] >= model->n_vocab)
+        if (eval->tokens && (eval->tokens[i] < 0 || (uint32_t)eval->tokens[i] >= model->n_vocab))
             return SMT_FAIL(err, SMT_INVALID, "token %d at index %u is outside the vocabulary of %u", eval->tokens[i], i,
                             model->n_vocab);
         if (eval->positions && (eval->positions[i] < 0 || (uint32_t)eval->positions[i] >= o->n_ctx))
@@ -42,8 +43,7 @@ smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, 
 }
 
 void smt_api_append(smt_session *session, const int32_t *tokens, uint32_t n_tokens) {
-    memcpy(session->tokens + session->length, tokens, n_tokens * sizeof *tokens);
-    session->length += n_tokens;
+    for (uint32_t i = 0; i < n_tokens; i++) session->tokens[session->length++] = tokens ? tokens[i] : -1;
 }
 
 /* Fills parts[i], the others before it being there. */
@@ -61,6 +61,7 @@ static smt_status take_part(const smt_runner *runner, const smt_batch_entry *ent
 }
 
 static bool captures(const part *p) { return p->capture.hidden || p->capture.ids || p->capture.weights; }
+static bool takes_capture_memory(const part *p) { return captures(p) || p->eval.embeddings; }
 
 static smt_status take_parts(smt_runner *runner, const smt_batch_entry *entries, uint32_t n, batch *b, smt_error *err) {
     b->limit = b->run->options.n_batch;
@@ -74,7 +75,8 @@ static smt_status take_parts(smt_runner *runner, const smt_batch_entry *entries,
         if (status != SMT_OK) return status;
         b->n_parts = i + 1;
         b->n_tokens += b->parts[i].eval.n_tokens;
-        if (captures(&b->parts[i]) || smt_run_is_watched(b->run)) b->limit = smt_min_u32(b->limit, b->run->capture_rows);
+        if (takes_capture_memory(&b->parts[i]) || smt_run_is_watched(b->run))
+            b->limit = smt_min_u32(b->limit, b->run->capture_rows);
     }
     b->limit = (uint32_t)smt_min_u64(b->limit, b->n_tokens);
     b->rows = smt_alloc(b->limit, sizeof *b->rows);
@@ -86,25 +88,26 @@ typedef struct cursor {
     uint32_t part, at;
 } cursor;
 
-static smt_run_row make_row(const part *p, uint32_t at, uint32_t n_vocab) {
+static smt_run_row make_row(const part *p, uint32_t at, const smt_model *model) {
     const smt_eval *e = &p->eval;
     uint32_t index = p->session->length + at;
     bool out = e->logits && (e->all_logits || at + 1 == e->n_tokens);
-    return (smt_run_row){.token = e->tokens[at],
+    return (smt_run_row){.token = e->tokens ? e->tokens[at] : -1,
+                         .embedding = e->embeddings ? e->embeddings + (size_t)at * model->n_embd : NULL,
                          .position = e->positions ? e->positions[at] : (int32_t)index,
                          .slot = p->session->slot,
                          .index = index,
                          .out = out,
-                         .logits = out ? e->logits + (e->all_logits ? (size_t)at * n_vocab : 0) : NULL,
+                         .logits = out ? e->logits + (e->all_logits ? (size_t)at * model->n_vocab : 0) : NULL,
                          .capture = captures(p) ? &p->capture : NULL,
                          .at = at};
 }
 
 /* Rows of the next step from the cursor on: as many as fit. */
 static uint32_t fill_rows(batch *b, cursor *c) {
-    uint32_t n = 0, n_out = 0, n_vocab = b->run->model->model->n_vocab;
+    uint32_t n = 0, n_out = 0;
     while (n < b->limit && c->part < b->n_parts) {
-        smt_run_row row = make_row(&b->parts[c->part], c->at, n_vocab);
+        smt_run_row row = make_row(&b->parts[c->part], c->at, b->run->model->model);
         if (row.out && n_out == b->run->logits_rows) break;
         n_out += row.out;
         b->rows[n++] = row;

@@ -96,7 +96,7 @@ static smt_status get_tokens(smt_session *session, uint32_t length, stream *s, s
     uint32_t n_vocab = session->runner->engine->file->model->n_vocab;
     SMT_TRY(get(s, session->tokens, length * sizeof *session->tokens, err));
     for (uint32_t i = 0; i < length; i++)
-        if (session->tokens[i] < 0 || (uint32_t)session->tokens[i] >= n_vocab)
+        if (session->tokens[i] < -1 || (session->tokens[i] >= 0 && (uint32_t)session->tokens[i] >= n_vocab))
             return SMT_FAIL(err, SMT_FORMAT, "token %d at index %u of a saved session is outside the vocabulary of %u",
                             session->tokens[i], i, n_vocab);
     return SMT_OK;

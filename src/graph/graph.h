@@ -72,6 +72,8 @@ typedef struct smt_graph_shape {
     bool cache_f16;
     bool split;                     /* split attention: one workgroup per chunk */
     bool keep_hidden, keep_routing; /* copy hidden states and routing into capture values */
+    bool
+        embeddings; /* rows without a token begin with what lies where the hidden states in front of the first layer are captured */
 } smt_graph_shape;
 
 /* ---- values and nodes ---- */

@@ -194,11 +194,13 @@ smt_stream smt_build_with_norm(smt_builder *b, const smt_matrix *w, const smt_ma
     return out;
 }
 
-static uint32_t build_embed(smt_builder *b) {
+/* `given`: the capture value with embeddings of some rows, or SMT_NO_VALUE. Rows with a token are written over. */
+static uint32_t build_embed(smt_builder *b, uint32_t given) {
     const smt_matrix *w = &b->model->token_embd;
     uint32_t y = smt_build_scratch(b, b->graph->shape.rows, w->k), first = find_item(b, w);
     if (b->status != SMT_OK) return SMT_NO_VALUE;
     const smt_item *items = b->items->items;
+    if (given != SMT_NO_VALUE) smt_build_capture(b, given, 0, 4ull * b->graph->shape.rows * w->k, y);
     for (uint32_t i = first; i < b->items->n_items && items[i].matrix == w; i++)
         smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_EMBED, .windows = 1, .type = (uint32_t)smt_matrix_dtype(w)},
                                       .windows = SMT_WINDOWS_ITEMS,
@@ -245,10 +247,10 @@ static void build(smt_builder *b) {
     b->counter = smt_build_value(b, SMT_VALUE_COUNTER, UINT32_MAX, SMT_COUNTER_BYTES);
     b->codebooks =
         b->items->codebooks ? smt_build_value(b, SMT_VALUE_CODEBOOKS, UINT32_MAX, sizeof smt_quant_codebooks) : SMT_NO_VALUE;
-    if (shape->keep_hidden || shape->keep_routing)
+    if (shape->keep_hidden || shape->keep_routing || shape->embeddings)
         capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
 
-    uint32_t embedded = build_embed(b);
+    uint32_t embedded = build_embed(b, shape->embeddings ? capture : SMT_NO_VALUE);
     smt_stream s = {.x = embedded, .normed = smt_build_norm(b, &m->layers[0].attn_norm, embedded, false, "norm")};
     if (shape->keep_hidden) smt_build_capture(b, s.x, smt_graph_capture_hidden(m, shape->rows, 0), hidden_bytes, capture);
     for (uint32_t i = 0; i < m->n_layers && b->status == SMT_OK; i++) {

@@ -83,7 +83,7 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *args);
 smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 
-/* Copies the first bytes of a value into the capture value. */
+/* Copies the first bytes of a value into the capture value, or out of it. */
 void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture);
 
 smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_limit, smt_error *err);

@@ -36,7 +36,7 @@ smt_status smt_kv_shared_tail(const smt_kv *kv, uint32_t slot, uint32_t length, 
 void smt_kv_replace_tail(smt_kv *kv, uint32_t slot, uint32_t length);
 
 /* ---- a session outside of the device (kv_state.c) ----
- * Little-endian: SMT_KV_STATE_HEAD bytes of head, int32 token ids [length], cached rows [n_layers][length] of row_bytes as the device
+ * Little-endian: SMT_KV_STATE_HEAD bytes of head, int32 token ids [length] (-1: an embedding), cached rows [n_layers][length] of row_bytes as the device
  * holds them, and SMT_KV_STATE_TAIL bytes of checksum (XXH3, 64 bits) over all before it. */
 typedef struct smt_kv_state {
     uint64_t model;               /* smt_model_identity */

@@ -145,6 +145,7 @@ typedef struct smt_run_capture {
 
 typedef struct smt_run_row {
     int32_t token, position;
+    const float *embedding;         /* [n_embd], in place of the token; NULL: the token counts */
     uint32_t slot, index;           /* session slot; place in its timeline */
     bool out;                       /* the output head runs for this row */
     float *logits;                  /* [n_vocab], where `out`; NULL: not read back */
@@ -153,7 +154,8 @@ typedef struct smt_run_row {
 } smt_run_row;
 
 /* One step of n rows, of any slots; those of a slot stand together, with ascending index. The caller keeps n within
- * options.n_batch, or capture_rows if one row has a capture or the run is watched, and the rows with `out` within logits_rows. */
+ * options.n_batch, or capture_rows if one row has a capture or an embedding or the run is watched, and the rows with `out` within
+ * logits_rows. */
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err);
 
 /* ---- cached rows (run_cache.c) ---- */

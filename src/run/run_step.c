@@ -8,6 +8,17 @@
 
 #define SUBMISSIONS 2 /* under way: the device never idles between segments, and a cancelled step stops within two */
 
+/* The embeddings of rows that have one, to where their hidden states in front of the first layer would be captured. */
+static smt_status write_embeddings(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
+    const smt_plan_place *place = &run->plan.capture;
+    smt_vk_buffer *buffer = run->buffers[place->buffer];
+    size_t row_bytes = run->model->model->n_embd * sizeof(float);
+    uint8_t *map = (uint8_t *)smt_vk_buffer_map(buffer) + place->offset;
+    for (uint32_t r = 0; r < n; r++)
+        if (rows[r].embedding) memcpy(map + r * row_bytes, rows[r].embedding, row_bytes);
+    return smt_vk_buffer_flush(run->model->device, buffer, place->offset, n * row_bytes, err);
+}
+
 static smt_status write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph, smt_error *err) {
     const smt_plan_place *place = &run->plan.step;
     smt_vk_buffer *buffer = run->buffers[place->buffer];
@@ -17,7 +28,7 @@ static smt_status write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n
     words[STEP_MAX_ROWS] = max_rows;
     for (uint32_t r = 0; r < n; r++) {
         uint32_t *row = words + STEP_HEAD + r;
-        row[STEP_ARRAY_TOKEN * max_rows] = (uint32_t)rows[r].token;
+        row[STEP_ARRAY_TOKEN * max_rows] = rows[r].embedding ? UINT32_MAX : (uint32_t)rows[r].token;
         row[STEP_ARRAY_POSITION * max_rows] = (uint32_t)rows[r].position;
         row[STEP_ARRAY_INDEX * max_rows] = rows[r].index;
         row[STEP_ARRAY_SLOT * max_rows] = rows[r].slot;
@@ -62,7 +73,7 @@ static void copy_capture(const smt_model *m, const smt_run_row *row, uint32_t r,
 /* What the rows of a step want, all rows together. */
 typedef struct wishes {
     uint32_t n_out;
-    bool logits, hidden, routing;
+    bool logits, hidden, routing, embeddings;
 } wishes;
 
 static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
@@ -70,6 +81,7 @@ static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
     for (uint32_t r = 0; r < n; r++) {
         const smt_run_capture *c = rows[r].capture;
         w.n_out += rows[r].out;
+        w.embeddings |= rows[r].embedding != NULL;
         w.logits |= rows[r].out && rows[r].logits;
         w.hidden |= c && c->hidden;
         w.routing |= c && (c->ids || c->weights);
@@ -98,7 +110,9 @@ smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_
     const wishes w = collect(run, rows, n);
     uint32_t out_rows = w.n_out ? smt_plan_bucket(w.n_out) : 0;
     smt_graph_shape shape = smt_run_make_shape(run, smt_plan_bucket(n), out_rows, w.hidden, w.routing);
+    shape.embeddings = w.embeddings;
     SMT_TRY(smt_run_shape(run, &shape, out, err));
+    if (w.embeddings) SMT_TRY(write_embeddings(run, rows, n, err));
     return write_inputs(run, rows, n, (*out)->graph, err);
 }
 

@@ -149,6 +149,56 @@ static void test_fork_and_rewind(void **state) {
     smt_runner_free(runner);
 }
 
+/* ---- embeddings ---- */
+
+/* What enters the first layer, given back in place of the tokens it was made of: the same bits, beside a session with tokens, in steps
+ * that hold parts of both, and with captures in the memory that embeddings come through. */
+static void test_embeddings(void **state) {
+    (void)state;
+    enum { N = 11 };
+    smt_error err;
+    smt_test_outputs want, got;
+    smt_runner *runner = smt_test_runner(shared.engine, CONTEXT, 8, 2, SMT_CACHE_F32);
+    smt_session *session = smt_test_session(runner), *other = smt_test_session(runner);
+    smt_test_outputs_create(shared.engine, N, &want);
+    smt_test_outputs_create(shared.engine, N, &got);
+    smt_eval eval = eval_of(shared.tokens, 0, N, want.logits), beside = eval_of(shared.others, 0, 5, NULL);
+    eval.hidden = want.hidden;
+    SMT_ASSERT_OK(smt_session_eval(session, &eval, &err), &err);
+    eval.embeddings = want.hidden; /* [n_layers + 2, N, n_embd]: the first N rows */
+    eval.logits = got.logits;
+    eval.hidden = got.hidden;
+    assert_int_equal(smt_session_eval(session, &eval, &err), SMT_INVALID);
+    mentions(&err, "both tokens and embeddings");
+    eval.tokens = NULL;
+    for (int round = 0; round < 2; round++) {
+        SMT_ASSERT_OK(smt_session_rewind(session, 0, &err), &err);
+        SMT_ASSERT_OK(smt_session_rewind(other, 0, &err), &err);
+        SMT_ASSERT_OK(smt_runner_eval(runner, (smt_batch_entry[]){{other, &beside}, {session, &eval}}, 2, &err), &err);
+        assert_memory_equal(got.logits, want.logits, N * (size_t)shared.n_vocab * sizeof(float));
+        if (round == 0) assert_memory_equal(got.hidden, want.hidden, got.n_slots * N * got.hidden_row * sizeof(float));
+        memset(got.logits, 0, N * (size_t)shared.n_vocab * sizeof(float));
+        eval.hidden = NULL;
+    }
+    for (uint32_t i = 0; i < N; i++) assert_int_equal(smt_session_tokens(session)[i], -1);
+    eval = (smt_eval){.struct_size = sizeof eval, .embeddings = want.hidden, .n_tokens = 1, .logits = got.logits};
+    SMT_ASSERT_OK(smt_session_rewind(session, 0, &err), &err);
+    SMT_ASSERT_OK(smt_session_eval(session, &eval, &err), &err); /* a step of one row */
+    assert_memory_equal(got.logits, want.logits, shared.n_vocab * sizeof(float));
+    size_t n;
+    void *bytes;
+    SMT_ASSERT_OK(smt_session_save(session, &bytes, &n, &err), &err);
+    smt_session_free(other);
+    SMT_ASSERT_OK(smt_session_restore(runner, bytes, n, &other, &err), &err);
+    assert_int_equal(smt_session_tokens(other)[0], -1);
+    smt_free(bytes);
+    smt_session_free(session);
+    smt_session_free(other);
+    smt_runner_free(runner);
+    smt_test_outputs_free(&want);
+    smt_test_outputs_free(&got);
+}
+
 /* ---- saved and restored ---- */
 
 static void *save(const smt_session *session, size_t *out_bytes) {
@@ -391,13 +441,10 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_and_rewind),
-        cmocka_unit_test(test_restore),
-        cmocka_unit_test(test_restore_nothing),
-        cmocka_unit_test(test_restore_elsewhere),
-        cmocka_unit_test(test_restore_hostile),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_embeddings),      cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_and_rewind), cmocka_unit_test(test_restore),
+        cmocka_unit_test(test_restore_nothing), cmocka_unit_test(test_restore_elsewhere),
+        cmocka_unit_test(test_restore_hostile), cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

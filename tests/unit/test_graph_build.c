@@ -83,7 +83,8 @@ static void check_reads(const smt_graph *g, uint32_t index, bool *written, bool 
         const smt_value *v = &g->values[value];
         if (!write && v->kind == SMT_VALUE_SCRATCH && !written[value])
             fail_msg("node %u (%s) reads value %u", index, node->label, value);
-        if (!write) assert_true(v->kind != SMT_VALUE_LOGITS && v->kind != SMT_VALUE_CAPTURE);
+        bool given = v->kind == SMT_VALUE_CAPTURE && g->shape.embeddings && index == 0;
+        if (!write) assert_true(given || (v->kind != SMT_VALUE_LOGITS && v->kind != SMT_VALUE_CAPTURE));
         if (write)
             assert_true(v->kind == SMT_VALUE_SCRATCH || v->kind == SMT_VALUE_LOGITS || v->kind == SMT_VALUE_CAPTURE ||
                         v->kind == SMT_VALUE_COUNTER);
@@ -178,12 +179,18 @@ static void check_captures(const fixture *f) {
     for (size_t i = 0; i < g->n_nodes; i++) {
         const smt_node *a = &g->nodes[i];
         if (!a->copy) continue;
+        if (i == 0 && f->shape.embeddings) { /* the way in: what is captured first, and all of it */
+            assert_int_equal(g->values[a->buffers[0]].kind, SMT_VALUE_CAPTURE);
+            assert_int_equal(a->copy_bytes, smt_graph_capture_hidden(f->model, f->shape.rows, 1));
+            continue;
+        }
         total += a->copy_bytes;
         assert_true(a->copy_to + a->copy_bytes <= g->values[a->buffers[1]].bytes);
         assert_true(a->copy_bytes <= g->values[a->buffers[0]].bytes);
         for (size_t j = 0; j < i; j++) {
             const smt_node *b = &g->nodes[j];
-            if (b->copy) assert_true(a->copy_to + a->copy_bytes <= b->copy_to || b->copy_to + b->copy_bytes <= a->copy_to);
+            if (b->copy && g->values[b->buffers[1]].kind == SMT_VALUE_CAPTURE)
+                assert_true(a->copy_to + a->copy_bytes <= b->copy_to || b->copy_to + b->copy_bytes <= a->copy_to);
         }
     }
     uint64_t hidden = 4ull * f->shape.rows * f->model->n_embd * (f->model->n_layers + 2);
@@ -208,7 +215,7 @@ static uint64_t check_shape(fixture *f, const smt_graph_shape *shape) {
     }
     for (size_t i = 0; i < g->n_values; i++)
         if (g->values[i].kind == SMT_VALUE_LOGITS ||
-            (g->values[i].kind == SMT_VALUE_CAPTURE && (shape->keep_hidden || f->model->n_experts)))
+            (g->values[i].kind == SMT_VALUE_CAPTURE && (shape->keep_hidden || (shape->keep_routing && f->model->n_experts))))
             assert_true(written[i]);
     for (uint32_t i = 0; i < f->model->n_layers; i++) assert_true(cache_written[i]);
     check_scratch(f);
@@ -222,7 +229,7 @@ static uint64_t check_shape(fixture *f, const smt_graph_shape *shape) {
     return scratch;
 }
 
-/* Every form_step-th of the twelve forms of a step. A runner plans its scratch from those without captures: the others must not
+/* Every form_step-th of the 24 forms of a step. A runner plans its scratch from those without captures: the others must not
  * need more. */
 static void check_shapes(fixture *f, uint32_t n_ctx, uint32_t n_batch, uint32_t form_step) {
     for (int f16 = 0; f16 < 2; f16++) {
@@ -230,10 +237,11 @@ static void check_shapes(fixture *f, uint32_t n_ctx, uint32_t n_batch, uint32_t 
         for (uint32_t rows = n_batch;; rows = rows > 8 ? rows / 2 : 1) {
             smt_graph_shape shape = {.rows = rows, .n_ctx = n_ctx, .n_blocks = smt_div_up(n_ctx, SMT_BLOCK), .cache_f16 = f16};
             shape.split = rows == 1;
-            for (uint32_t form = 0; form < 12; form += form_step) { /* 0: all logits and no captures */
+            for (uint32_t form = 0; form < 24; form += form_step) { /* 0: all logits and no captures */
                 shape.out_rows = form % 3 == 0 ? rows : form % 3 - 1;
                 shape.keep_hidden = form / 3 % 2;
-                shape.keep_routing = form / 6;
+                shape.keep_routing = form / 6 % 2;
+                shape.embeddings = form / 12;
                 uint64_t scratch = check_shape(f, &shape);
                 if (form == 0 && scratch > planned) planned = scratch;
                 if (scratch > most) most = scratch;

@@ -208,22 +208,25 @@ static void print_help(FILE *out) {
     fputs("\n  --help      this list\n  --version   the version\n", out);
 }
 
-static void print_default(FILE *out, const option_row *row) {
-    if (strstr(row->help, "default")) return; /* the words say it */
-    if (row->kind == INTEGER || row->kind == REAL || row->kind == SEED) fprintf(out, " (default %g)", row->standard);
+bool cli_option_describe(cli_command command, cli_option option, cli_option_text *out) {
+    const option_row *row = &options[option];
+    *out = (cli_option_text){.short_name = row->short_name, .name = row->name, .value = row->value, .help = row->help};
+    bool number = row->kind == INTEGER || row->kind == REAL || row->kind == SEED;
+    if (number && !strstr(row->help, "default")) snprintf(out->standard, sizeof out->standard, "%g", row->standard);
+    return row->commands & 1u << command;
 }
 
 static void print_command_help(cli_command command) {
     const cli_command_row *row = &cli_commands[command];
     printf("seamount %s: %s\n\nusage: seamount %s\n\n", row->name, row->summary, row->usage);
     for (int i = 0; i < OPT_COUNT; i++) {
-        if (!(options[i].commands & 1u << command)) continue;
+        cli_option_text o;
+        if (!cli_option_describe(command, (cli_option)i, &o)) continue;
         char left[64];
-        snprintf(left, sizeof left, "%s%s--%s%s%s", options[i].short_name ? options[i].short_name : "",
-                 options[i].short_name ? ", " : "", options[i].name, options[i].value ? " " : "",
-                 options[i].value ? options[i].value : "");
-        printf("  %-28s %s", left, options[i].help);
-        print_default(stdout, &options[i]);
+        snprintf(left, sizeof left, "%s%s--%s%s%s", o.short_name ? o.short_name : "", o.short_name ? ", " : "", o.name,
+                 o.value ? " " : "", o.value ? o.value : "");
+        printf("  %-28s %s", left, o.help);
+        if (*o.standard) printf(" (default %s)", o.standard);
         putchar('\n');
     }
     puts("\nEach option may also be set in the environment: --ctx-size as SEAMOUNT_CTX_SIZE, and so on; flags as 1 or 0.");

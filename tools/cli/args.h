@@ -152,6 +152,14 @@ typedef struct cli_command_row {
 } cli_command_row;
 extern const cli_command_row cli_commands[CMD_COUNT]; /* main.c */
 
+/* A row of the option table, as help and manual pages show it. */
+typedef struct cli_option_text {
+    const char *short_name, *name, *value, *help; /* name without dashes; short_name and value may be NULL */
+    char standard[32];                            /* the default, "" where the help names it or there is none */
+} cli_option_text;
+/* False: not an option of this command. */
+bool cli_option_describe(cli_command command, cli_option option, cli_option_text *out);
+
 /* Fills *args, or deals with the whole call (help, version, anything wrong): then returns false and *exit_status says how. */
 bool cli_args_parse(int argc, char **argv, cli_args *args, int *exit_status);
 void cli_args_free(cli_args *args); /* also after a parse that has failed */

@@ -250,4 +250,9 @@ int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64
 double cli_prefill_speed(const cli_generator *g);
 double cli_decode_speed(const cli_generator *g);
 
+/* ---- manual pages (manual.c) ---- */
+
+/* Writes seamount.1 and seamount-COMMAND.1 into an existing folder. An exit status, with a message. */
+int cli_write_manual(const char *folder);
+
 #endif

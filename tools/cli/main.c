@@ -7,11 +7,13 @@
  *   machine.c   the devices that a plan is made for            placement.c  what the options say about where weights go
  *   chat_*.c    what chat alone needs                          experts.c   how often experts were chosen
  *   prompt.c    -p and -f                                      recorder.c, trace_report.c    routing traces
+ *   manual.c    man pages out of the tables
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
 
 #include <signal.h>
+#include <string.h>
 
 const cli_command_row cli_commands[CMD_COUNT] = {
     [CMD_RUN] = {"run", "run -m FILE (-p TEXT | -f FILE) [options]", "continue a text", 0, cmd_run},
@@ -50,6 +52,7 @@ int main(int argc, char **argv) {
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN); /* and so is a file beyond the limit of the user's shell */
 #endif
+    if (argc == 3 && !strcmp(argv[1], "--man-pages")) return cli_write_manual(argv[2]); /* for the build */
     cli_args args;
     int exit_status;
     if (cli_args_parse(argc, argv, &args, &exit_status)) exit_status = cli_commands[args.command].run(&args);
