@@ -78,7 +78,7 @@ void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
 
 /* ---- drawing ---- */
 
-/* The one place where an answer's next token is chosen: a constraint on answers masks slot->logits with -INFINITY before it. */
+/* The one place where the next token of an answer is chosen: what constrains answers sets its smt_draw.mask here. */
 static smt_status draw(const serve_server *server, serve_slot *slot, int32_t *token, float *logprob) {
     const serve_params *params = &slot->job->request->params;
     smt_draw options = {.struct_size = sizeof options,
