@@ -193,6 +193,8 @@ class Texts(Shared):
         self.assertEqual("".join(e["content"] for e in events), native["content"])
         self.assertEqual([e["stop"] for e in events], [False] * (len(events) - 1) + [True])
         self.assertEqual(events[-1]["stop_type"], "limit")
+        counts = [e["tokens_predicted"] for e in events]
+        self.assertEqual((counts, counts[-1]), (sorted(counts), 10))
 
     def test_chat_stream(self):
         body = dict(GREEDY, messages=CHAT, max_completion_tokens=10)
@@ -523,16 +525,18 @@ class Limits(cli.Case):
             return False
 
     def test_the_end_while_an_answer_is_written(self):
-        with Server("-c", 512, "-np", 1, "-b", 64) as server:
+        with Server("-c", 2048, "-np", 1, "-b", 64) as server:
             path, body = "/v1/completions", dict(GREEDY, prompt="def ", max_tokens=-1, ignore_eos=True, stream=True)
-            with server.raw(server.request_bytes(path, body)) as writing, server.raw(server.request_bytes(path, body)) as waiting:
+            with server.raw(server.request_bytes(path, body)) as writing:
                 stream = writing.makefile("rb")
                 while b"data:" not in stream.readline():
                     pass
-                code, err = server.end()
-                self.assertEqual(code, 0, err)
-                self.assertIn(b"503", stream.read())
-                self.assertIn(b"503", waiting.makefile("rb").read())
+                with server.raw(server.request_bytes(path, body)) as waiting:
+                    self.assertTrue(until(20, lambda: server.metric("requests_deferred") == 1))
+                    code, err = server.end()
+                    self.assertEqual(code, 0, err)
+                    self.assertTrue(b"503" in stream.read()[-400:])
+                    self.assertTrue(b"503" in waiting.makefile("rb").read()[-400:])
 
     def test_command_line(self):
         self.bad(1, "cannot listen at", "serve", "-m", MODEL, "--host", "192.0.2.1")

@@ -53,10 +53,10 @@ json_t *serve_timings(const serve_job *job) {
                      per_second(r->n_predicted, r->predict_s));
 }
 
-json_t *serve_native_head(const serve_job *job, json_t *content, json_t *tokens) {
+json_t *serve_native_head(const serve_job *job, uint32_t slot, size_t n_predicted, json_t *content, json_t *tokens) {
     return json_pack("{s:i, s:o, s:o, s:b, s:i, s:I, s:I}", "index", (int)job->index, "content", content, "tokens", tokens,
-                     "stop", false, "id_slot", (int)job->result.slot, "tokens_predicted", (json_int_t)job->result.n_predicted,
-                     "tokens_evaluated", (json_int_t)job->n_prompt);
+                     "stop", false, "id_slot", (int)slot, "tokens_predicted", (json_int_t)n_predicted, "tokens_evaluated",
+                     (json_int_t)job->n_prompt);
 }
 
 void serve_native_end(const serve_job *job, json_t *document) {
@@ -165,7 +165,8 @@ static json_t *select_fields(json_t *document, const json_t *fields) {
 static json_t *native_document(const serve_job *job, gathered *g) {
     const serve_params *params = &job->request->params;
     json_t *tokens = params->return_tokens ? json_incref(g->tokens) : json_array();
-    json_t *document = serve_native_head(job, json_stringn(g->text.at, g->text.bytes), tokens);
+    json_t *text = json_stringn(g->text.at, g->text.bytes);
+    json_t *document = serve_native_head(job, job->result.slot, job->result.n_predicted, text, tokens);
     serve_native_end(job, document);
     if (params->logprobs) json_object_set(document, "completion_probabilities", g->logprobs);
     return params->fields ? select_fields(document, params->fields) : document;

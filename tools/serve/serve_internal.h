@@ -94,7 +94,7 @@ typedef struct serve_params {
 
 typedef enum serve_end { SERVE_END_NONE, SERVE_END_EOS, SERVE_END_LENGTH, SERVE_END_WORD, SERVE_END_ERROR } serve_end;
 
-/* What became of a job; complete when its last piece is there. */
+/* What became of a job: the engine thread's until its last piece is there, which may be read then. */
 typedef struct serve_result {
     serve_end end;
     int32_t stop; /* the stop string, or -1 */
@@ -122,6 +122,8 @@ typedef struct serve_piece {
     uint32_t job;
     bool last;     /* of its job */
     int32_t token; /* -1: none */
+    uint32_t slot;
+    size_t n_predicted; /* tokens of the answer, this one included */
     float logprob;
     uint32_t n_top;
     smt_token_logprob *top; /* [n_top], within this allocation, as is the text */
@@ -298,7 +300,7 @@ struct MHD_Response *serve_stream(serve_request *request, int client, serve_erro
 
 /* Parts of both. */
 json_t *serve_head(const serve_request *request, const char *object); /* id, object, created, model, system_fingerprint */
-json_t *serve_native_head(const serve_job *job, json_t *content, json_t *tokens);
+json_t *serve_native_head(const serve_job *job, uint32_t slot, size_t n_predicted, json_t *content, json_t *tokens);
 void serve_native_end(const serve_job *job, json_t *document); /* what the last native event and the document hold besides */
 json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, bool last);
 json_t *serve_usage(const serve_request *request);

@@ -112,7 +112,12 @@ serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *
 serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, uint32_t n_top) {
     serve_piece *piece = malloc(sizeof *piece + n_top * sizeof *piece->top + bytes + 1);
     if (!piece) return NULL;
-    *piece = (serve_piece){.job = job->index, .token = -1, .n_top = n_top, .bytes = bytes};
+    *piece = (serve_piece){.job = job->index,
+                           .token = -1,
+                           .slot = job->result.slot,
+                           .n_predicted = job->result.n_predicted,
+                           .n_top = n_top,
+                           .bytes = bytes};
     piece->top = (smt_token_logprob *)(piece + 1);
     piece->text = (char *)(piece->top + n_top);
     if (bytes) memcpy(piece->text, text, bytes);

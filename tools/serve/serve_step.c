@@ -78,7 +78,7 @@ void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
 
 /* ---- drawing ---- */
 
-/* The one place where an answer's next token is chosen: a constraint on answers masks slot->logits with -INFINITY before it. */
+/* The one place where the next token of an answer is chosen: what constrains answers sets its smt_draw.mask here. */
 static smt_status draw(const serve_server *server, serve_slot *slot, int32_t *token, float *logprob) {
     const serve_params *params = &slot->job->request->params;
     smt_draw options = {.struct_size = sizeof options,
@@ -116,12 +116,12 @@ static smt_status take_token(serve_slot *slot, int32_t token, float logprob) {
     if (status != SMT_OK) return status;
     trim(slot, &text, &bytes);
     uint32_t n_top = params->logprobs ? params->n_top : 0;
+    slot->job->result.n_predicted++;
     serve_piece *piece = serve_piece_create(slot->job, text, bytes, n_top);
     if (!piece) return SMT_MEMORY;
     piece->token = token;
     piece->logprob = logprob;
     if (n_top) memcpy(piece->top, slot->top, n_top * sizeof *piece->top);
-    slot->job->result.n_predicted++;
     serve_job_push(slot->job, piece);
     return SMT_OK;
 }

@@ -74,7 +74,7 @@ static bool write_native_piece(stream *s, const serve_piece *piece) {
     const serve_job *job = &s->request->jobs[piece->job];
     if (!piece->last && !piece->bytes && !params->logprobs && !params->return_tokens) return true;
     json_t *tokens = piece->token >= 0 ? json_pack("[i]", (int)piece->token) : json_array();
-    json_t *event = serve_native_head(job, json_stringn(piece->text, piece->bytes), tokens);
+    json_t *event = serve_native_head(job, piece->slot, piece->n_predicted, json_stringn(piece->text, piece->bytes), tokens);
     if (params->logprobs && piece->token >= 0)
         json_object_set_new(event, "completion_probabilities", json_pack("[o]", serve_logprob(s->request->server, piece)));
     if (piece->last) serve_native_end(job, event);
