@@ -44,8 +44,9 @@ class Ui(view_window.Case):
 
     def test_plays_and_pauses(self):
         path, _ = self.trace("v2-lite", 2000)
-        window = self.open("--replay", path, "--speed", 40)
+        window = self.open("--replay", path, "--speed", 40, "--at", 100)
         first = window.shot().token
+        self.assertGreaterEqual(first, 100)
         time.sleep(0.5)
         window.key("space")
         second = window.shot().token

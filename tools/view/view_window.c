@@ -49,16 +49,16 @@ static bool follow_size(window *win, view_app *app, char *message, size_t capaci
     return win->texture && view_app_resize(app, w, h, scale, message, capacity);
 }
 
-static void present(window *win, view_canvas *canvas) {
+void view_present(SDL_Renderer *renderer, SDL_Texture *texture, view_canvas *canvas) {
     if (canvas->n_dirty == 0) return;
     for (int i = 0; i < canvas->n_dirty; i++) {
         view_rect r = canvas->dirty[i];
-        SDL_UpdateTexture(win->texture, &(SDL_Rect){r.x, r.y, r.w, r.h}, canvas->pixels + (size_t)r.y * (size_t)canvas->w + r.x,
+        SDL_UpdateTexture(texture, &(SDL_Rect){r.x, r.y, r.w, r.h}, canvas->pixels + (size_t)r.y * (size_t)canvas->w + r.x,
                           canvas->w * (int)sizeof *canvas->pixels);
     }
     canvas->n_dirty = 0;
-    SDL_RenderCopy(win->renderer, win->texture, NULL, NULL);
-    SDL_RenderPresent(win->renderer);
+    SDL_RenderCopy(renderer, texture, NULL, NULL);
+    SDL_RenderPresent(renderer);
 }
 
 static bool moves(const view_app *app) {
@@ -72,7 +72,11 @@ static void take_event(window *win, view_app *app, const SDL_Event *event) {
     view_input(app, event, win->density);
 }
 
-/* A frame every 1/60 s where the screen does not set the pace. */
+/* Seconds a frame, where the screen does not set the pace. Beside a model at work half as many do: they may share a processor. */
+static double pace(const view_app *app) {
+    return app->source.live && !app->source.ended && app->playing.follow ? 1 / 30.0 : 1 / 60.0;
+}
+
 static bool loop(window *win, view_app *app, char *message, size_t capacity) {
     uint64_t frequency = SDL_GetPerformanceFrequency(), before = SDL_GetPerformanceCounter();
     while (!app->quit) {
@@ -85,9 +89,9 @@ static bool loop(window *win, view_app *app, char *message, size_t capacity) {
         before = now;
         SDL_snprintf(message, capacity, "out of memory");
         if (!view_app_frame(app, fmin(seconds, 0.25))) return false;
-        present(win, &app->canvas);
+        view_present(win->renderer, win->texture, &app->canvas);
         double spent = (double)(SDL_GetPerformanceCounter() - now) / (double)frequency;
-        if (moves(app) && spent < 1 / 60.0) SDL_Delay((uint32_t)(1000 * (1 / 60.0 - spent)));
+        if (moves(app) && spent < pace(app)) SDL_Delay((uint32_t)(1000 * (pace(app) - spent)));
     }
     return true;
 }
