@@ -7,6 +7,7 @@
 #include <SDL.h>
 
 #include <math.h>
+#include <string.h>
 
 typedef struct window {
     SDL_Window *window;
@@ -66,6 +67,14 @@ static bool moves(const view_app *app) {
            (!app->playing.paused && view_current(app) + 1 < app->model.n_tokens);
 }
 
+/* Beside a model the title says whether it is at work: that is seen when the window is hidden, too. */
+static void set_title(window *win, const view_app *app) {
+    const char *title = !app->source.live   ? "seamount-view"
+                        : app->source.ended ? "seamount-view: waiting"
+                                            : "seamount-view: at work";
+    if (strcmp(SDL_GetWindowTitle(win->window), title)) SDL_SetWindowTitle(win->window, title);
+}
+
 static void take_event(window *win, view_app *app, const SDL_Event *event) {
     bool exposed = event->type == SDL_WINDOWEVENT && event->window.event == SDL_WINDOWEVENT_EXPOSED;
     if (exposed) view_touch(&app->canvas, (view_rect){0, 0, app->canvas.w, app->canvas.h});
@@ -89,6 +98,7 @@ static bool loop(window *win, view_app *app, char *message, size_t capacity) {
         before = now;
         SDL_snprintf(message, capacity, "out of memory");
         if (!view_app_frame(app, fmin(seconds, 0.25))) return false;
+        set_title(win, app);
         view_present(win->renderer, win->texture, &app->canvas);
         double spent = (double)(SDL_GetPerformanceCounter() - now) / (double)frequency;
         if (moves(app) && spent < pace(app)) SDL_Delay((uint32_t)(1000 * (pace(app) - spent)));
