@@ -62,15 +62,14 @@ class Live(view.Case):
 @unittest.skipUnless(view_window.is_there(), "Xvfb and xdotool are needed (tools/deps.sh --tests)")
 class Talk(view_window.Case):
     def tokens(self, window, more_than):
-        """The number of tokens once it has stopped growing."""
-        before = -1
-        for _ in range(100):
+        """How many tokens there are once the model waits again, and has written some."""
+        for _ in range(300):
             window.key("End")
             now = window.shot().token + 1
-            if now == before and now > more_than:
-                return now
-            before = now
-            time.sleep(0.3)
+            if now > more_than and window.tool("getwindowname", window.id).strip() == "seamount-view: waiting":
+                window.key("End")
+                return window.shot().token + 1
+            time.sleep(0.2)
         raise AssertionError("no more than %d tokens" % now)
 
     def say(self, window, words):

@@ -39,7 +39,7 @@ class Window:
         os.mkdir(self.folder)
         self.env = cli.environment(DISPLAY=test.display, SDL_VIDEODRIVER="x11", SDL_RENDER_DRIVER="software")
         self.viewer = subprocess.Popen([cli.BIN, *map(str, args)], cwd=self.folder, env=self.env, stderr=subprocess.PIPE)
-        self.id = self.tool("search", "--sync", "--name", "^seamount-view$").split()[-1]
+        self.id = self.tool("search", "--sync", "--name", "^seamount-view").split()[-1]
         self.tool("windowfocus", "--sync", self.id)
         self.move(2, 2)
 

@@ -50,6 +50,7 @@ bool view_app_open(view_app *app, const view_options *options, char *message, si
     app->playing = (view_playing){.speed = options->speed > 0 ? options->speed : 30,
                                   .follow = app->source.live && options->speed <= 0,
                                   .paused = options->paused};
+    if (app->model.n_tokens) app->playing.at = options->at < app->model.n_tokens ? (double)options->at : app->model.n_tokens - 1;
     app->show = options->load_map ? SHOW_LOAD : SHOW_FIRE;
     view_palette_make(&app->palette, app->model.shape, options->light, options->safe);
     snprintf(message, capacity, "out of memory");
@@ -157,6 +158,24 @@ static bool follow_counts(view_app *app) {
     return view_counts_seek(&app->other_counts, &app->other, other);
 }
 
+static void tell_saved(view_app *app, bool saved, const char *path, const char *message) {
+    view_say(app, "%s%s", saved ? "saved " : "", saved ? path : message);
+}
+
+/* What keys asked for: of the state that they made, so not before it is drawn. */
+static void save(view_app *app) {
+    char path[64], message[160];
+    if (app->save_picture) {
+        snprintf(path, sizeof path, "seamount-view-%u.png", view_current(app) + 1);
+        tell_saved(app, view_export_png(app, path, message, sizeof message), path, message);
+    }
+    if (app->save_statistics) {
+        snprintf(path, sizeof path, "seamount-view-%u.csv", view_current(app) + 1);
+        tell_saved(app, view_export_csv(app, path, message, sizeof message), path, message);
+    }
+    app->save_picture = app->save_statistics = false;
+}
+
 bool view_app_frame(view_app *app, double seconds) {
     app->now += seconds;
     app->frame++;
@@ -164,5 +183,6 @@ bool view_app_frame(view_app *app, double seconds) {
     view_play_advance(app, seconds);
     if (!follow_counts(app)) return false;
     paint(app);
+    save(app);
     return true;
 }

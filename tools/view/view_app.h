@@ -73,7 +73,8 @@ typedef struct view_app {
     uint32_t layer, expert; /* selected, or NOTHING; layers without experts have expert NOTHING */
     uint32_t token;         /* selected, or NOTHING */
     bool help, quit;
-    int mouse_x, mouse_y; /* -1: not over the window */
+    bool save_picture, save_statistics; /* once this frame is drawn */
+    int mouse_x, mouse_y;               /* -1: not over the window */
     bool dragging, panned, scrubbing;
     bool typing; /* keys are letters of `typed`, until Enter sends them or Escape drops them */
     char typed[2000];
@@ -147,5 +148,9 @@ bool view_export_regions(const view_app *app, const char *path, char *message, s
 /* view_window.c, view_headless.c: the whole run; the exit status. */
 int view_run_window(view_app *app);
 int view_run_headless(view_app *app);
+/* What changed of the canvas goes into the texture (of the same size), and that to the screen. */
+struct SDL_Renderer;
+struct SDL_Texture;
+void view_present(struct SDL_Renderer *renderer, struct SDL_Texture *texture, view_canvas *canvas);
 
 #endif

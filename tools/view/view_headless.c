@@ -15,9 +15,10 @@ typedef struct screen {
     SDL_Texture *texture;
 } screen;
 
+/* Of this thread, which draws: a model at work has others. */
 static double processor_seconds(void) {
     struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
@@ -34,17 +35,6 @@ static void close_screen(screen *s) {
     if (s->texture) SDL_DestroyTexture(s->texture);
     if (s->renderer) SDL_DestroyRenderer(s->renderer);
     if (s->window) SDL_DestroyWindow(s->window);
-}
-
-static void show(screen *s, view_canvas *canvas) {
-    for (int i = 0; i < canvas->n_dirty; i++) {
-        view_rect r = canvas->dirty[i];
-        SDL_UpdateTexture(s->texture, &(SDL_Rect){r.x, r.y, r.w, r.h}, canvas->pixels + (size_t)r.y * (size_t)canvas->w + r.x,
-                          canvas->w * (int)sizeof *canvas->pixels);
-    }
-    canvas->n_dirty = 0;
-    SDL_RenderCopy(s->renderer, s->texture, NULL, NULL);
-    SDL_RenderPresent(s->renderer);
 }
 
 /* Waits until the live run has the token, or has ended. */
@@ -69,7 +59,7 @@ static bool draw_frames(view_app *app, screen *s, uint64_t *n_frames) {
         if (token >= app->model.n_tokens && *n_frames > 0) break;
         stand_at(app, token);
         if (!view_app_frame(app, 0)) return false;
-        show(s, &app->canvas);
+        view_present(s->renderer, s->texture, &app->canvas);
         ++*n_frames;
     }
     view_app_relayout(app); /* the last one with every figure of its own */

@@ -3,7 +3,6 @@
 
 #include <SDL.h>
 
-#include <stdio.h>
 #include <string.h>
 
 const char *const view_help[][2] = {{"Space", "pause, go on"},
@@ -148,14 +147,14 @@ static void theme(view_app *app, double what, bool shift) {
     view_app_relayout(app);
 }
 
-/* 0: the picture, 1: the statistics. */
-static void save(view_app *app, double what, bool shift) {
-    char path[64], message[160];
-    (void)shift;
-    snprintf(path, sizeof path, "seamount-view-%u.%s", view_current(app) + 1, what == 0 ? "png" : "csv");
-    bool saved =
-        what == 0 ? view_export_png(app, path, message, sizeof message) : view_export_csv(app, path, message, sizeof message);
-    view_say(app, "%s%s", saved ? "saved " : "", saved ? path : message);
+static void save_picture(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    app->save_picture = true;
+}
+
+static void save_statistics(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    app->save_statistics = true;
 }
 
 static void help(view_app *app, double unused, bool shift) {
@@ -198,8 +197,8 @@ static const struct {
     {SDLK_KP_ENTER, write_on, 0},
     {SDLK_t, theme, 0},
     {SDLK_b, theme, 1},
-    {SDLK_p, save, 0},
-    {SDLK_c, save, 1},
+    {SDLK_p, save_picture, 0},
+    {SDLK_c, save_statistics, 0},
     {SDLK_h, help, 0},
     {SDLK_F1, help, 0},
     {SDLK_q, quit, 0},

@@ -7,6 +7,7 @@
 #include <SDL.h>
 
 #include <math.h>
+#include <string.h>
 
 typedef struct window {
     SDL_Window *window;
@@ -49,21 +50,29 @@ static bool follow_size(window *win, view_app *app, char *message, size_t capaci
     return win->texture && view_app_resize(app, w, h, scale, message, capacity);
 }
 
-static void present(window *win, view_canvas *canvas) {
+void view_present(SDL_Renderer *renderer, SDL_Texture *texture, view_canvas *canvas) {
     if (canvas->n_dirty == 0) return;
     for (int i = 0; i < canvas->n_dirty; i++) {
         view_rect r = canvas->dirty[i];
-        SDL_UpdateTexture(win->texture, &(SDL_Rect){r.x, r.y, r.w, r.h}, canvas->pixels + (size_t)r.y * (size_t)canvas->w + r.x,
+        SDL_UpdateTexture(texture, &(SDL_Rect){r.x, r.y, r.w, r.h}, canvas->pixels + (size_t)r.y * (size_t)canvas->w + r.x,
                           canvas->w * (int)sizeof *canvas->pixels);
     }
     canvas->n_dirty = 0;
-    SDL_RenderCopy(win->renderer, win->texture, NULL, NULL);
-    SDL_RenderPresent(win->renderer);
+    SDL_RenderCopy(renderer, texture, NULL, NULL);
+    SDL_RenderPresent(renderer);
 }
 
 static bool moves(const view_app *app) {
     return (app->source.live && !app->source.ended) || app->now < app->notice_until ||
            (!app->playing.paused && view_current(app) + 1 < app->model.n_tokens);
+}
+
+/* Beside a model the title says whether it is at work: that is seen when the window is hidden, too. */
+static void set_title(window *win, const view_app *app) {
+    const char *title = !app->source.live   ? "seamount-view"
+                        : app->source.ended ? "seamount-view: waiting"
+                                            : "seamount-view: at work";
+    if (strcmp(SDL_GetWindowTitle(win->window), title)) SDL_SetWindowTitle(win->window, title);
 }
 
 static void take_event(window *win, view_app *app, const SDL_Event *event) {
@@ -72,7 +81,11 @@ static void take_event(window *win, view_app *app, const SDL_Event *event) {
     view_input(app, event, win->density);
 }
 
-/* A frame every 1/60 s where the screen does not set the pace. */
+/* Seconds a frame, where the screen does not set the pace. Beside a model at work half as many do: they may share a processor. */
+static double pace(const view_app *app) {
+    return app->source.live && !app->source.ended && app->playing.follow ? 1 / 30.0 : 1 / 60.0;
+}
+
 static bool loop(window *win, view_app *app, char *message, size_t capacity) {
     uint64_t frequency = SDL_GetPerformanceFrequency(), before = SDL_GetPerformanceCounter();
     while (!app->quit) {
@@ -85,9 +98,10 @@ static bool loop(window *win, view_app *app, char *message, size_t capacity) {
         before = now;
         SDL_snprintf(message, capacity, "out of memory");
         if (!view_app_frame(app, fmin(seconds, 0.25))) return false;
-        present(win, &app->canvas);
+        set_title(win, app);
+        view_present(win->renderer, win->texture, &app->canvas);
         double spent = (double)(SDL_GetPerformanceCounter() - now) / (double)frequency;
-        if (moves(app) && spent < 1 / 60.0) SDL_Delay((uint32_t)(1000 * (1 / 60.0 - spent)));
+        if (moves(app) && spent < pace(app)) SDL_Delay((uint32_t)(1000 * (pace(app) - spent)));
     }
     return true;
 }
