@@ -737,7 +737,7 @@ typedef enum smt_trace_phase {
 typedef struct smt_trace_token {
     size_t struct_size;
     uint64_t number;                /* from 0, in the order of evaluation; numbers are missing where tokens were dropped */
-    int32_t id;                     /* of the vocabulary */
+    int32_t id;                     /* of the vocabulary; -1: it came as an embedding */
     uint32_t session;               /* slot of the runner, from 0 */
     uint32_t index;                 /* in its session; grows by 1 but for rewinds */
     int32_t position;               /* rotary position */

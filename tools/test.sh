@@ -66,8 +66,8 @@ fuzz() {
 races() {
     CC=gcc CXX=g++ cmake -S "$root" -B "$root/build-tsan" -G Ninja -DCMAKE_C_FLAGS=-Werror -DCMAKE_BUILD_TYPE=RelWithDebInfo \
         -DSEAMOUNT_SANITIZE_THREADS=ON >/dev/null &&
-        cmake --build "$root/build-tsan" --parallel "$(nproc)" --target test_session test_vk_threads &&
-        TSAN_OPTIONS=ignore_noninstrumented_modules=1 run_tests build-tsan -R '^test_(session|vk_threads)\.lavapipe$'
+        cmake --build "$root/build-tsan" --parallel "$(nproc)" --target test_session test_vk_threads test_observer &&
+        TSAN_OPTIONS=ignore_noninstrumented_modules=1 run_tests build-tsan -R '^test_(session|vk_threads|observer)\.lavapipe$'
 }
 
 configure_and_build build-test gcc g++ -DCMAKE_BUILD_TYPE=Release

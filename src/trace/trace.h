@@ -33,7 +33,8 @@
 #define SMT_TRACE_HEADER  32
 #define SMT_TRACE_START   16 /* bytes before the first chunk */
 
-/* A chunk of tokens is written when it holds so many bytes or tokens: a compromise of compression, jumps, and what a crash loses. */
+/* A chunk of tokens is written when it holds so many bytes or tokens: a compromise of compression, jumps, and what a crash loses.
+ * Readers refuse more tokens in one chunk. */
 #define SMT_TRACE_CHUNK_BYTES  (256u << 10)
 #define SMT_TRACE_CHUNK_TOKENS 256u
 

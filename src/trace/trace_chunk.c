@@ -56,8 +56,8 @@ bool smt_trace_chunk_header(const uint8_t bytes[SMT_TRACE_HEADER], smt_trace_chu
                              .hash = smt_trace_get_number(bytes + 16, 8)};
     for (int i = 0; i < SMT_TRACE_KINDS; i++)
         if (!memcmp(bytes, kinds[i], 4)) out->kind = (smt_trace_kind)i;
-    return out->kind != SMT_TRACE_KINDS && XXH3_64bits(bytes, 24) == smt_trace_get_number(bytes + 24, 8) &&
-           out->raw <= SMT_TRACE_MAX_RAW && out->stored <= ZSTD_compressBound(out->raw) &&
+    return out->kind != SMT_TRACE_KINDS && XXH3_64bits(bytes, 24) == smt_trace_get_number(bytes + 24, 8) && out->raw > 0 &&
+           out->raw <= SMT_TRACE_MAX_RAW && out->stored > 0 && out->stored <= ZSTD_compressBound(out->raw) &&
            (out->kind == SMT_TRACE_TOKENS) == (out->tokens > 0);
 }
 

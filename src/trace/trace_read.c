@@ -31,8 +31,8 @@ struct smt_trace {
     /* The chunk held, and the token that was asked for last. */
     size_t held; /* SIZE_MAX: none */
     smt_str stored, raw, text;
-    size_t text_at[SMT_TRACE_CHUNK_TOKENS + 1]; /* where each text begins in `raw` */
-    uint8_t *row;                               /* owned, as the buffers */
+    uint64_t text_at[SMT_TRACE_CHUNK_TOKENS + 1]; /* where each text begins in `raw` */
+    uint8_t *row;                                 /* owned, as the buffers */
     smt_trace_buffers buffers;
     smt_trace_token token;
 };
@@ -138,7 +138,7 @@ static smt_status read_end(smt_trace *t, const smt_trace_chunk *chunk, uint64_t 
 
 static bool fits(const smt_trace *t, const smt_trace_chunk *chunk) {
     return chunk->kind == SMT_TRACE_TOKENS && chunk->tokens <= SMT_TRACE_CHUNK_TOKENS &&
-           chunk->raw >= chunk->tokens * t->rows.bytes;
+           chunk->raw >= chunk->tokens * (uint64_t)t->rows.bytes;
 }
 
 static smt_status walk(smt_trace *t, uint64_t offset, smt_error *err) {
@@ -216,7 +216,7 @@ static size_t find_chunk(const smt_trace *t, uint64_t index) {
 
 /* Where the texts of the chunk in t->raw begin; they must fill what is behind the rows. */
 static smt_status find_texts(smt_trace *t, uint32_t n, smt_error *err) {
-    size_t at = n * t->rows.bytes;
+    uint64_t at = n * (uint64_t)t->rows.bytes;
     for (uint32_t r = 0; r < n; r++) {
         uint32_t bytes = smt_trace_rows_text(&t->rows, (const uint8_t *)t->raw.text, n, r);
         t->text_at[r] = at;
@@ -224,7 +224,8 @@ static smt_status find_texts(smt_trace *t, uint32_t n, smt_error *err) {
     }
     t->text_at[n] = at;
     if (at == t->raw.bytes) return SMT_OK;
-    return SMT_FAIL(err, SMT_FORMAT, "%u tokens and their texts have %zu bytes, the chunk %zu", n, at, t->raw.bytes);
+    return SMT_FAIL(err, SMT_FORMAT, "%u tokens and their texts have %llu bytes, the chunk %zu", n, (unsigned long long)at,
+                    t->raw.bytes);
 }
 
 static smt_status hold(smt_trace *t, size_t chunk, smt_error *err) {

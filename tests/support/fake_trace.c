@@ -25,7 +25,7 @@ static void make_model(smt_fake_trace *f) {
     uint32_t n_places = 2 * o->n_devices;
     smt_trace_place *places = calloc(n_places, sizeof *places);
     smt_trace_layer *layers = calloc(o->n_moe + 1, sizeof *layers);
-    uint16_t *at = calloc(o->n_experts + 1, sizeof *at);
+    uint16_t *at = f->places = calloc(o->n_experts + 1, sizeof *at);
     assert_true(places && layers && at && o->n_devices <= SMT_COUNT(devices));
     for (uint32_t i = 0; i < n_places; i++) places[i] = (smt_trace_place){.device = i / 2, .tier = i % 2 ? "host" : "device"};
     for (uint32_t e = 0; e < o->n_experts; e++) at[e] = (uint16_t)(e * o->n_devices / o->n_experts * 2 + (e % 4 == 3));
@@ -75,7 +75,7 @@ void smt_fake_trace_end(smt_fake_trace *f) {
     free(f->chosen);
     free(f->weights);
     free(f->device_s);
-    if (f->model.n_moe) free((void *)f->model.layers[0].places);
+    free(f->places);
     free((void *)f->model.layers);
     free((void *)f->model.places);
     *f = (smt_fake_trace){0};

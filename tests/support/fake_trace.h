@@ -24,7 +24,8 @@ typedef struct smt_fake_trace {
     smt_trace_token token; /* the one made last */
     smt_test_random random;
     double *sums;     /* owned: [n_moe, n_experts], likelihoods added up */
-    uint16_t *chosen; /* owned, as all below: [n_moe, n_used] */
+    uint16_t *places; /* owned, as all below: [n_experts] */
+    uint16_t *chosen; /* [n_moe, n_used] */
     float *weights, *device_s;
     char text[16];
 } smt_fake_trace;
