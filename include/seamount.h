@@ -906,6 +906,18 @@ typedef struct smt_grammar_state smt_grammar_state;
  * (left recursion), a root that cannot end. SMT_UNSUPPORTED: too large (4 MiB of text, 524288 places). Thread-safe. */
 SMT_API smt_status smt_grammar_create(const smt_tokenizer *tokenizer, const char *text, size_t text_bytes,
                                       smt_grammar **out_grammar, smt_error *err);
+/* The grammar of the JSON texts that a JSON schema allows, for smt_grammar_create; {"type": "object"}: any object. The rule of the whole
+ * is called `root` (NULL: "root") and all others root-..., so that the rules of several schemas, and rules of the caller's that name
+ * them, can make one grammar. NUL-terminated, smt_free it.
+ * Words: type (a list too), enum, const, anyOf, oneOf (as anyOf), allOf where it can be merged, $ref within the document (recursion too),
+ * properties, required, additionalProperties, minProperties, maxProperties, items, prefixItems, minItems, maxItems, minLength, maxLength,
+ * pattern (no look-around, back reference or \b), format (date, time, date-time, uuid, ipv4), minimum, maximum and their exclusive forms
+ * (whole numbers), annotations. SMT_UNSUPPORTED names any other word and its path; SMT_FORMAT: no JSON, or a schema that contradicts
+ * itself; SMT_NOT_FOUND: a reference to nothing.
+ * Not every text that the schema allows is a text of the grammar: properties come in the order of the schema, those that are not listed
+ * only where additionalProperties is there (or no property is listed), and white space is short. Thread-safe. */
+SMT_API smt_status smt_schema_to_grammar(const char *schema, size_t schema_bytes, const char *root, char **out_text,
+                                         size_t *out_bytes, smt_error *err);
 /* Every state of the grammar must be gone. */
 SMT_API void smt_grammar_free(smt_grammar *grammar);
 

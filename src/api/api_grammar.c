@@ -46,6 +46,11 @@ smt_status smt_grammar_create(const smt_tokenizer *tokenizer, const char *text, 
     return SMT_OK;
 }
 
+smt_status smt_schema_to_grammar(const char *schema, size_t schema_bytes, const char *root, char **out_text, size_t *out_bytes,
+                                 smt_error *err) {
+    return smt_schema_grammar(schema, schema_bytes, root ? root : "root", out_text, out_bytes, err);
+}
+
 void smt_grammar_free(smt_grammar *grammar) {
     if (!grammar) return;
     smt_matcher_free(grammar->matcher);

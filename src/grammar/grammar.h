@@ -33,6 +33,12 @@ typedef struct smt_automaton smt_automaton;
 smt_status smt_automaton_create(const char *text, size_t bytes, smt_automaton **out, smt_error *err);
 void smt_automaton_free(smt_automaton *automaton);
 
+/* ---- JSON schemas (grammar_schema*.c) ---- */
+
+/* The grammar of the JSON texts that a schema allows, as smt_schema_to_grammar has it; `root` is not NULL. */
+smt_status smt_schema_grammar(const char *schema, size_t bytes, const char *root, char **out_text, size_t *out_bytes,
+                              smt_error *err);
+
 /* ---- vocabulary (grammar_words.c) ---- */
 
 /* The texts of a vocabulary as a byte trie. A copy: the vocabulary may go. Read-only once made. */
