@@ -1,7 +1,7 @@
 /* api_grammar.c: smt_grammar_* and smt_schema_to_grammar over src/grammar.
  *
- * The byte trie of a vocabulary is made with the first grammar of a tokenizer, by whichever thread comes first, and shared by all of
- * them: a tokenizer stays read-only for everybody else. Grammars and their states change with use: one thread at a time. */
+ * The byte trie of a vocabulary is made with the first grammar of a tokenizer, by whichever thread comes first, and shared by all
+ * of them: a tokenizer stays read-only for everybody else. Grammars and their states change with use: one thread at a time. */
 #include "api_internal.h"
 
 struct smt_grammar {

@@ -95,8 +95,8 @@ struct smt_automaton {
     uint8_t byte_of[256];  /* by class: the least of its bytes */
 };
 
-/* Checks of a whole automaton (grammar_check.c): marks live nodes, makes the classes. SMT_FORMAT: left recursion; a root that never
- * ends. */
+/* Checks of a whole automaton (grammar_check.c): marks live nodes, makes the classes. SMT_FORMAT: left recursion; a root that
+ * never ends. */
 smt_status smt_automaton_check(smt_automaton *automaton, const smt_syntax *syntax, smt_error *err);
 
 /* ---- vocabulary (grammar_words.c) ---- */

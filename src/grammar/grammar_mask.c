@@ -1,8 +1,8 @@
 /* grammar_mask.c: cursors in a text, and the tokens that may follow one.
  *
- * A mask is one walk over the trie of the vocabulary, with the automaton's state at each depth: a look-up for each node, and a jump
- * over the subtree where the state is dead. The masks of SMT_GRAMMAR_MASKS states are kept, replaced in turn. End tokens are allowed
- * exactly where the text may end. */
+ * A mask is one walk over the trie of the vocabulary, with the automaton's state at each depth: a look-up for each node, and a
+ * jump over the subtree where the state is dead. The masks of SMT_GRAMMAR_MASKS states are kept, replaced in turn. End tokens are
+ * allowed exactly where the text may end. */
 #include "grammar_internal.h"
 
 #include <string.h>
@@ -77,7 +77,8 @@ bool smt_cursor_must_end(const smt_cursor *cursor) {
 
 static uint32_t get(const uint32_t *bits, uint32_t token) { return bits[token / 32] >> token % 32 & 1; }
 
-/* What the walk leaves out: twins of tokens in the trie, the end tokens; and the bit of nodes where no token ends, which it sets. */
+/* What the walk leaves out: twins of tokens in the trie, the end tokens; and the bit of nodes where no token ends, which it sets.
+ * */
 static void complete(const smt_matcher *m, uint32_t state, uint32_t *bits) {
     const smt_words *words = m->words;
     for (uint32_t i = 0; i < words->n_twins; i++) {

@@ -13,9 +13,9 @@
 
 /* ---- words ---- */
 
-static const char *const annotations[] = {
-    "title",       "description", "default",  "examples",  "$schema", "$id",    "$comment",         "$defs",
-    "definitions", "deprecated",  "readOnly", "writeOnly", "$anchor", "strict", "contentMediaType", "contentEncoding"};
+static const char *const annotations[] = {"title",    "description", "default", "examples",         "$schema",
+                                          "$id",      "$comment",    "$defs",   "definitions",      "deprecated",
+                                          "readOnly", "writeOnly",   "$anchor", "contentMediaType", "contentEncoding"};
 
 bool smt_schema_is_annotation(const char *key) {
     for (size_t i = 0; i < SMT_COUNT(annotations); i++)

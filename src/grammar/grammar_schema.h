@@ -1,10 +1,10 @@
 /* grammar_schema.h: what the files share that turn a JSON schema into a grammar.
  *
- * Everything is written as GBNF text: a schema becomes one item (a rule's name, a text, a group) in the rule that needs it, so that each
- * file below only knows the words of its own types. Whatever of a schema has no place in the grammar is an error with the keyword and
- * its path; annotations are the only words passed over. The texts of the grammar are a subset of those that the schema allows, in four
- * respects: properties come in the order of the schema, objects with `properties` have no others unless `additionalProperties` asks for
- * them, white space is short, and oneOf counts as anyOf. */
+ * Everything is written as GBNF text: a schema becomes one item (a rule's name, a text, a group) in the rule that needs it, so
+ * that each file below only knows the words of its own types. Whatever of a schema has no place in the grammar is an error with
+ * the keyword and its path; annotations are the only words passed over. The texts of the grammar are a subset of those that the
+ * schema allows, in four respects: properties come in the order of the schema, objects with `properties` have no others unless
+ * `additionalProperties` asks for them, white space is short, and oneOf counts as anyOf. */
 #ifndef SMT_GRAMMAR_SCHEMA_H
 #define SMT_GRAMMAR_SCHEMA_H
 
@@ -79,7 +79,8 @@ smt_status smt_schema_array(smt_schema *s, json_t *schema, smt_str *out);
 smt_status smt_schema_string(smt_schema *s, json_t *schema, smt_str *out);
 smt_status smt_schema_pattern(smt_schema *s, const char *pattern, smt_str *out);
 smt_status smt_schema_number(smt_schema *s, json_t *schema, bool integer, smt_str *out);
-/* What satisfies both, as a new schema that s->made keeps; references in either are followed. SMT_UNSUPPORTED names the keyword. */
+/* What satisfies both, as a new schema that s->made keeps; references in either are followed. SMT_UNSUPPORTED names the keyword.
+ * */
 smt_status smt_schema_merge(smt_schema *s, json_t *a, json_t *b, json_t **out);
 
 #endif

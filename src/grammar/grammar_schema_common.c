@@ -1,7 +1,7 @@
 /* grammar_schema_common.c: rules that many schemas need: white space, strings, numbers, and any value at all.
  *
- * % stands for the name that all rules of a grammar begin with. Escapes leave out what readers refuse: halves of surrogate pairs, and
- * the character zero. */
+ * % stands for the name that all rules of a grammar begin with. Escapes leave out what readers refuse: halves of surrogate pairs,
+ * and the character zero. */
 #include "grammar_schema.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
 /* grammar_schema_merge.c: one schema that says what two say together: for allOf, and for words that stand beside anyOf or $ref.
  *
- * Word by word: what only one of them says is taken over, what both say alike stays; bounds become the tighter ones, types and values
- * those that are in both, lists of required names and properties are united, and a property that both describe has to satisfy both.
- * Anything else is refused by name, additionalProperties too where it would forbid what the other one describes. */
+ * Word by word: what only one of them says is taken over, what both say alike stays; bounds become the tighter ones, types and
+ * values those that are in both, lists of required names and properties are united, and a property that both describe has to
+ * satisfy both. Anything else is refused by name, additionalProperties too where it would forbid what the other one describes. */
 #include "grammar_schema.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
 /* grammar_schema_number.c: numbers, exact within bounds.
  *
- * Bounds are whole numbers of at most 2^53; a range of them becomes groups of digits of the same length. Numbers with a fraction are a
- * whole part below the upper bound and any fraction, or the upper bound itself; negative ones the mirror image. Numbers without bounds
- * have at most 16 digits in front of the point, as many as a double tells apart. */
+ * Bounds are whole numbers of at most 2^53; a range of them becomes groups of digits of the same length. Numbers with a fraction
+ * are a whole part below the upper bound and any fraction, or the upper bound itself; negative ones the mirror image. Numbers
+ * without bounds have at most 16 digits in front of the point, as many as a double tells apart. */
 #include "grammar_schema.h"
 
 #include <math.h>

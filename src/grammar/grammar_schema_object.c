@@ -1,13 +1,13 @@
 /* grammar_schema_object.c: objects and arrays.
  *
- * Properties come in the order of the schema, so n of them need 2n rules: P for the pair of each, and R for what may follow from it on
- * once a pair has been written:
+ * Properties come in the order of the schema, so n of them need 2n rules: P for the pair of each, and R for what may follow from
+ * it on once a pair has been written:
  *
  *   object  "{" ws (P1 R2 | P2 R3 | ... up to the first that is required | others)? "}"
  *   Ri      ("," ws Pi)? Ri+1          without the ? where it is required; the last one is ("," ws other)* or nothing
  *
- * Other pairs, where additionalProperties asks for them, have names that are not listed: a tree of rules that leaves the listed ones by
- * their first different character. They are spelled without escapes, in which a listed name could hide. */
+ * Other pairs, where additionalProperties asks for them, have names that are not listed: a tree of rules that leaves the listed
+ * ones by their first different character. They are spelled without escapes, in which a listed name could hide. */
 #include "grammar_schema.h"
 
 #include <stdlib.h>
@@ -102,7 +102,8 @@ static size_t read_char(const char *text, utf8proc_int32_t *out) {
     return n > 0 ? (size_t)n : 1;
 }
 
-/* The rest of a name that has begun as names [0, n), which are sorted, do in their first `done` bytes: one rule, and one for each way on. */
+/* The rest of a name that has begun as names [0, n), which are sorted, do in their first `done` bytes: one rule, and one for each
+ * way on. */
 static smt_status put_other_rest(smt_schema *s, const char **names, size_t n, size_t done, smt_str *out);
 
 static smt_status put_other_ways(smt_schema *s, const char **names, size_t n, size_t done, smt_str *body) {
@@ -207,8 +208,8 @@ static smt_status put_list(smt_schema *s, const char *item, uint32_t min, uint32
     return SMT_OK;
 }
 
-/* Rules R, from the last to the first; firsts gets the alternatives of the first pair, of which those before the last required one are
- * dropped again: a later property cannot come first. */
+/* Rules R, from the last to the first; firsts gets the alternatives of the first pair, of which those before the last required
+ * one are dropped again: a later property cannot come first. */
 static smt_status put_properties(smt_schema *s, const object *o, const char *other, smt_str *out) {
     smt_str rest = {0}, firsts = {0}, pair = {0}, body = {0};
     bool optional = true;

@@ -1,9 +1,9 @@
 /* grammar_schema_string.c: strings by length, by format, or by a regular expression.
  *
- * Of regular expressions the part is taken that describes a language character by character: texts, . [classes] \d \w \s and their
- * opposites, groups, |, * + ? {m,n} (lazy or not), ^ at the very beginning and $ at the very end. Where one of the latter is missing,
- * anything may come before or after, as JSON schema has it. Everything else (look-around, back references, \b, \p) is refused by name.
- * What comes out is the text as JSON spells it: a quote or a backslash of the expression becomes its escape. */
+ * Of regular expressions the part is taken that describes a language character by character: texts, . [classes] \d \w \s and
+ * their opposites, groups, |, * + ? {m,n} (lazy or not), ^ at the very beginning and $ at the very end. Where one of the latter
+ * is missing, anything may come before or after, as JSON schema has it. Everything else (look-around, back references, \b, \p) is
+ * refused by name. What comes out is the text as JSON spells it: a quote or a backslash of the expression becomes its escape. */
 #include "grammar_schema.h"
 
 #include <stdlib.h>

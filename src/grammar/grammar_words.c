@@ -1,8 +1,8 @@
 /* grammar_words.c: the texts of a vocabulary as a byte trie, laid out for one walk over all of it.
  *
- * Tokens are sorted by their bytes; each byte of a text that its predecessor does not share is a new node. Nodes lie in preorder, so
- * walking the trie is reading an array from front to back, and leaving a subtree out is one jump. Equal texts are one node. Tokens without text (control tokens
- * and their like) and tokens that end a text are not in it. */
+ * Tokens are sorted by their bytes; each byte of a text that its predecessor does not share is a new node. Nodes lie in preorder,
+ * so walking the trie is reading an array from front to back, and leaving a subtree out is one jump. Equal texts are one node.
+ * Tokens without text (control tokens and their like) and tokens that end a text are not in it. */
 #include "grammar_internal.h"
 
 #include <stdlib.h>

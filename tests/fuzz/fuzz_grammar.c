@@ -1,5 +1,6 @@
-/* fuzz_grammar.c: any bytes as a grammar, and as a JSON schema; what is one is followed for a while along the bytes it allows, chosen by
- * those of its own text, and again by those of a text of JSON. Nothing may crash, hang or be lost, and no text may lead into a dead end. */
+/* fuzz_grammar.c: any bytes as a grammar, and as a JSON schema; what is one is followed for a while along the bytes it allows,
+ * chosen by those of its own text, and again by those of a text of JSON. Nothing may crash, hang or be lost, and no text may lead
+ * into a dead end. */
 #include "grammar/grammar_internal.h"
 #include "corpus.h"
 

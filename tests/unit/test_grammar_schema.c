@@ -1,5 +1,5 @@
-/* test_grammar_schema.c: JSON schemas as grammars: texts that each word allows and forbids, what is refused and how, and random texts
- * drawn under the grammar, which a checker of its own reads against the schema. */
+/* test_grammar_schema.c: JSON schemas as grammars: texts that each word allows and forbids, what is refused and how, and random
+ * texts drawn under the grammar, which a checker of its own reads against the schema. */
 #include "test_grammar_fixture.h"
 
 #include "grammar/grammar_schema.h"

@@ -1,5 +1,5 @@
-/* grammar.c: answers that follow a grammar: the options that ask for one, and its state along an answer. Without such an option every call
- * is done at once. */
+/* grammar.c: answers that follow a grammar: the options that ask for one, and its state along an answer. Without such an option
+ * every call is done at once. */
 #include "cli.h"
 
 #include <stdlib.h>
