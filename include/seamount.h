@@ -898,18 +898,31 @@ SMT_API smt_status smt_sampler_draw(smt_sampler *sampler, const smt_draw *draw, 
 
 /* ---- grammars ----------------------------------------------------------------------------------------------------- */
 
-/* What a text may look like. Before each token is drawn the grammar's state says which tokens may come next (smt_draw.mask); the token
- * drawn is then told to the state. A grammar learns while it is used, so it and all its states together are for one thread at a time;
- * different grammars of one tokenizer are independent. */
+/* What a text may look like. Before each token is drawn the grammar's state says which tokens may come next (smt_draw.mask); the
+ * token drawn is then told to the state. A grammar learns while it is used, so it and all its states together are for one thread
+ * at a time; different grammars of one tokenizer are independent. */
 typedef struct smt_grammar smt_grammar;
 typedef struct smt_grammar_state smt_grammar_state;
 
-/* From a text in GBNF, llama.cpp's grammar language: rules `name ::= ...` with "texts", [classes], [^classes], `.`, ( ), |, * + ? {m}
- * {m,} {m,n}, # comments and a rule `root`; \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH inside texts and classes. The tokenizer must outlive
- * the grammar. SMT_FORMAT names line and column of what is wrong: syntax, a rule that is missing, defined twice or begins with itself
- * (left recursion), a root that cannot end. SMT_UNSUPPORTED: too large (4 MiB of text, 524288 places). Thread-safe. */
+/* From a text in GBNF, llama.cpp's grammar language: rules `name ::= ...` with "texts", [classes], [^classes], `.`, ( ), |, * + ?
+ * {m} {m,} {m,n}, # comments and a rule `root`; \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH inside texts and classes. The
+ * tokenizer must outlive the grammar. SMT_FORMAT names line and column of what is wrong: syntax, a rule that is missing, defined
+ * twice or begins with itself (left recursion), a root that cannot end. SMT_UNSUPPORTED: too large (4 MiB of text, 524288
+ * places). Thread-safe. */
 SMT_API smt_status smt_grammar_create(const smt_tokenizer *tokenizer, const char *text, size_t text_bytes,
                                       smt_grammar **out_grammar, smt_error *err);
+/* The grammar of the JSON texts that a JSON schema allows, for smt_grammar_create; {"type": "object"}: any object. The rule of
+ * the whole is called `root` (NULL: "root") and all others root-..., so that the rules of several schemas, and rules of the
+ * caller's that name them, can make one grammar. NUL-terminated, smt_free it.
+ * Words: type (a list too), enum, const, anyOf, oneOf (as anyOf), allOf where it can be merged, $ref within the document
+ * (recursion too), properties, required, additionalProperties, minProperties, maxProperties, items, prefixItems, minItems,
+ * maxItems, minLength, maxLength, pattern (no look-around, back reference or \b), format (date, time, date-time, uuid, ipv4),
+ * minimum, maximum and their exclusive forms (whole numbers), annotations. SMT_UNSUPPORTED names any other word and its path;
+ * SMT_FORMAT: no JSON, or a schema that contradicts itself; SMT_NOT_FOUND: a reference to nothing.
+ * Not every text that the schema allows is a text of the grammar: properties come in the order of the schema, those that are not
+ * listed only where additionalProperties is there (or no property is listed), and white space is short. Thread-safe. */
+SMT_API smt_status smt_schema_to_grammar(const char *schema, size_t schema_bytes, const char *root, char **out_text,
+                                         size_t *out_bytes, smt_error *err);
 /* Every state of the grammar must be gone. */
 SMT_API void smt_grammar_free(smt_grammar *grammar);
 
@@ -918,13 +931,14 @@ SMT_API smt_status smt_grammar_state_create(smt_grammar *grammar, smt_grammar_st
 SMT_API smt_status smt_grammar_state_copy(const smt_grammar_state *state, smt_grammar_state **out_state, smt_error *err);
 SMT_API void smt_grammar_state_free(smt_grammar_state *state);
 
-/* The text goes on with this token. SMT_INVALID: the grammar does not allow it; SMT_UNSUPPORTED: it can be read in too many ways at
- * once. An end token is accepted where the text may end. On failure, and after an end token, the state is what it was. */
+/* The text goes on with this token. SMT_INVALID: the grammar does not allow it; SMT_UNSUPPORTED: it can be read in too many ways
+ * at once. An end token is accepted where the text may end. On failure, and after an end token, the state is what it was. */
 SMT_API smt_status smt_grammar_accept(smt_grammar_state *state, int32_t token, smt_error *err);
 /* The same for the bytes of a text, wherever tokens begin and end in it. */
 SMT_API smt_status smt_grammar_accept_text(smt_grammar_state *state, const char *text, size_t text_bytes, smt_error *err);
-/* Fills mask [(n_vocab + 31) / 32] for smt_draw: which tokens smt_grammar_accept would accept, end tokens included; 0 for ids beyond
- * the tokenizer's. Takes microseconds where the state was met before, else one walk over the vocabulary. SMT_UNSUPPORTED as above. */
+/* Fills mask [(n_vocab + 31) / 32] for smt_draw: which tokens smt_grammar_accept would accept, end tokens included; 0 for ids
+ * beyond the tokenizer's. Takes microseconds where the state was met before, else one walk over the vocabulary. SMT_UNSUPPORTED
+ * as above. */
 SMT_API smt_status smt_grammar_mask(smt_grammar_state *state, uint32_t *mask, uint32_t n_vocab, smt_error *err);
 /* Whether the text is complete: it may end here; it must, because nothing can follow. */
 SMT_API bool smt_grammar_may_end(const smt_grammar_state *state);

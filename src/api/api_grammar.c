@@ -1,7 +1,7 @@
 /* api_grammar.c: smt_grammar_* and smt_schema_to_grammar over src/grammar.
  *
- * The byte trie of a vocabulary is made with the first grammar of a tokenizer, by whichever thread comes first, and shared by all of
- * them: a tokenizer stays read-only for everybody else. Grammars and their states change with use: one thread at a time. */
+ * The byte trie of a vocabulary is made with the first grammar of a tokenizer, by whichever thread comes first, and shared by all
+ * of them: a tokenizer stays read-only for everybody else. Grammars and their states change with use: one thread at a time. */
 #include "api_internal.h"
 
 struct smt_grammar {
@@ -44,6 +44,11 @@ smt_status smt_grammar_create(const smt_tokenizer *tokenizer, const char *text, 
     grammar->matcher = matcher;
     *out_grammar = grammar;
     return SMT_OK;
+}
+
+smt_status smt_schema_to_grammar(const char *schema, size_t schema_bytes, const char *root, char **out_text, size_t *out_bytes,
+                                 smt_error *err) {
+    return smt_schema_grammar(schema, schema_bytes, root ? root : "root", out_text, out_bytes, err);
 }
 
 void smt_grammar_free(smt_grammar *grammar) {

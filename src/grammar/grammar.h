@@ -5,9 +5,9 @@
  *                                        \__ grammar_mask.c: the tokens that may follow  <-- grammar_match.c: states
  *
  * The automaton works on bytes (characters are spelled out in UTF-8), so a token may end anywhere in a character. It is a set of
- * rules that call each other; where a text stands in it is a set of (place, stack of return places), since several readings may be
- * open. Equal sets are one state with one number: the byte-by-byte transitions between states are computed when first needed and
- * kept, as are the masks, so that a grammar which repeats itself soon costs a table look-up for each byte.
+ * rules that call each other; where a text stands in it is a set of (place, stack of return places), since several readings may
+ * be open. Equal sets are one state with one number: the byte-by-byte transitions between states are computed when first needed
+ * and kept, as are the masks, so that a grammar which repeats itself soon costs a table look-up for each byte.
  *
  * Invariants
  *   1. An automaton is read-only once built, has no left recursion, and every place in it can be left for the end of its rule.
@@ -32,6 +32,12 @@ typedef struct smt_automaton smt_automaton;
 /* GBNF with a rule `root`. SMT_FORMAT and SMT_UNSUPPORTED name line and column. */
 smt_status smt_automaton_create(const char *text, size_t bytes, smt_automaton **out, smt_error *err);
 void smt_automaton_free(smt_automaton *automaton);
+
+/* ---- JSON schemas (grammar_schema*.c) ---- */
+
+/* The grammar of the JSON texts that a schema allows, as smt_schema_to_grammar has it; `root` is not NULL. */
+smt_status smt_schema_grammar(const char *schema, size_t bytes, const char *root, char **out_text, size_t *out_bytes,
+                              smt_error *err);
 
 /* ---- vocabulary (grammar_words.c) ---- */
 

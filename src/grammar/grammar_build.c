@@ -1,8 +1,8 @@
 /* grammar_build.c: the syntax tree of a grammar to an automaton over bytes.
  *
- * Built from the end: an expression is compiled with the node that follows it and returns the node where it begins, so no edge has to
- * be patched but those of loops. A repetition with bounds does not copy its body: the body becomes a rule of its own, and each round is
- * one call:
+ * Built from the end: an expression is compiled with the node that follows it and returns the node where it begins, so no edge
+ * has to be patched but those of loops. A repetition with bounds does not copy its body: the body becomes a rule of its own, and
+ * each round is one call:
  *
  *   x{2,4}    call x -> call x -> split -> call x -> split -> call x -> next
  *                                   \----------------\----------------^
@@ -82,8 +82,8 @@ static int encode(uint32_t c, uint8_t out[4]) {
     return length;
 }
 
-/* The greatest last character of a run that begins at `low`: the same number of bytes, and behind the first byte that differs every
- * sequence of bytes. */
+/* The greatest last character of a run that begins at `low`: the same number of bytes, and behind the first byte that differs
+ * every sequence of bytes. */
 static uint32_t run_end(uint32_t low, uint32_t high) {
     static const uint32_t last_of_length[] = {0x7f, 0x7ff, 0xffff};
     for (size_t i = 0; i < SMT_COUNT(last_of_length); i++)

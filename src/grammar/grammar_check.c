@@ -1,9 +1,9 @@
 /* grammar_check.c: what a built automaton must satisfy before texts are matched against it.
  *
- * Two properties of nodes are least fixpoints over "what follows": live (the end of the rule can be reached) and nullable (it can be
- * reached without consuming a byte). One walk backwards from the end finds either, each node once. Places that are not live are never
- * entered later, so that no mask leads into a dead end. Then left recursion, which would let a stack grow for ever: a rule that comes
- * back to itself through calls before which nothing needs to be consumed. */
+ * Two properties of nodes are least fixpoints over "what follows": live (the end of the rule can be reached) and nullable (it can
+ * be reached without consuming a byte). One walk backwards from the end finds either, each node once. Places that are not live
+ * are never entered later, so that no mask leads into a dead end. Then left recursion, which would let a stack grow for ever: a
+ * rule that comes back to itself through calls before which nothing needs to be consumed. */
 #include "grammar_internal.h"
 
 #include <string.h>
@@ -95,7 +95,8 @@ static smt_status left_recursion(const checker *c, uint32_t rule) {
         smt_syntax_where(c->syntax, named->at).text, (int)smt_min_u64(named->name_bytes, 60), named->name);
 }
 
-/* Depth first over the rules; `work` holds the branch, `position` how far each rule's list is done, `seen`: 1 on the branch, 2 done. */
+/* Depth first over the rules; `work` holds the branch, `position` how far each rule's list is done, `seen`: 1 on the branch, 2
+ * done. */
 static smt_status find_cycle(checker *c, uint32_t *position) {
     uint32_t n_rules = (uint32_t)c->a->n_rules;
     memset(c->seen, 0, c->a->n_nodes + c->a->n_rules);

@@ -95,27 +95,32 @@ struct smt_automaton {
     uint8_t byte_of[256];  /* by class: the least of its bytes */
 };
 
-/* Checks of a whole automaton (grammar_check.c): marks live nodes, makes the classes. SMT_FORMAT: left recursion; a root that never
- * ends. */
+/* Checks of a whole automaton (grammar_check.c): marks live nodes, makes the classes. SMT_FORMAT: left recursion; a root that
+ * never ends. */
 smt_status smt_automaton_check(smt_automaton *automaton, const smt_syntax *syntax, smt_error *err);
 
 /* ---- vocabulary (grammar_words.c) ---- */
 
 /* The trie in preorder: children follow their parent, whole subtrees are skipped by `end`. */
 typedef struct smt_words_node {
-    uint32_t end;        /* the first node after the subtree */
-    uint32_t first;      /* tokens that end here: order[first] up to order[the next node's first] */
+    uint32_t end; /* the first node after the subtree */
+    uint32_t
+        token; /* that ends here, of equal texts the lowest; n_tokens where none does, so that a walk sets a bit in any case */
     uint32_t depth : 24; /* bytes in front of this one */
     uint32_t byte : 8;
 } smt_words_node;
 
+typedef struct smt_words_twin {
+    uint32_t token, same; /* token's text is that of `same`, which is in the trie */
+} smt_words_twin;
+
 struct smt_words {
-    uint32_t n_tokens, n_nodes, longest; /* longest: bytes of a text */
-    smt_words_node *nodes;               /* owned, [n_nodes + 1]: the last one closes the lists */
-    int32_t *order;                      /* owned: tokens with a text, sorted by it */
-    char *text;                          /* owned: texts by token; token t's is [start[t], start[t + 1]) */
-    uint32_t *start;                     /* owned, [n_tokens + 1] */
-    uint32_t *ends;                      /* owned: the end tokens as a mask, [words of n_tokens] */
+    uint32_t n_tokens, n_nodes, n_twins, longest; /* longest: bytes of a text */
+    smt_words_node *nodes;                        /* owned, [n_nodes] */
+    smt_words_twin *twins;                        /* owned, [n_twins] */
+    char *text;                                   /* owned: texts by token; token t's is [start[t], start[t + 1]) */
+    uint32_t *start;                              /* owned, [n_tokens + 1] */
+    uint32_t *ends;                               /* owned: the end tokens as a mask of n_tokens + 1 bits */
 };
 
 /* ---- matcher (grammar_match.c) ---- */
@@ -161,7 +166,7 @@ struct smt_matcher {
     uint32_t *masks;      /* [SMT_GRAMMAR_MASKS, n_words], made with the first */
     uint32_t *mask_state; /* whose they are, [SMT_GRAMMAR_MASKS]; 0: free */
     uint32_t n_words, next_mask;
-    uint32_t *path; /* [words->longest + 1]: states along a branch of the trie */
+    size_t *path; /* [words->longest + 1]: states along a branch of the trie, times n_classes */
 };
 
 /* The state after `byte` class `class_idx`; computed where it is not known yet. */

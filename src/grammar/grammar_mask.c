@@ -1,8 +1,8 @@
 /* grammar_mask.c: cursors in a text, and the tokens that may follow one.
  *
- * A mask is one walk over the trie of the vocabulary, with the automaton's state at each depth: a look-up for each node, and a jump
- * over the subtree where the state is dead. The masks of SMT_GRAMMAR_MASKS states are kept, replaced in turn. End tokens are allowed
- * exactly where the text may end. */
+ * A mask is one walk over the trie of the vocabulary, with the automaton's state at each depth: a look-up for each node, and a
+ * jump over the subtree where the state is dead. The masks of SMT_GRAMMAR_MASKS states are kept, replaced in turn. End tokens are
+ * allowed exactly where the text may end. */
 #include "grammar_internal.h"
 
 #include <string.h>
@@ -75,33 +75,41 @@ bool smt_cursor_must_end(const smt_cursor *cursor) {
 
 /* ---- masks ---- */
 
-static void set_tokens(const smt_words *words, const smt_words_node *node, uint32_t *bits) {
-    for (uint32_t i = node[0].first; i < node[1].first; i++) {
-        uint32_t token = (uint32_t)words->order[i];
-        bits[token / 32] |= (uint32_t)1 << token % 32;
+static uint32_t get(const uint32_t *bits, uint32_t token) { return bits[token / 32] >> token % 32 & 1; }
+
+/* What the walk leaves out: twins of tokens in the trie, the end tokens; and the bit of nodes where no token ends, which it sets.
+ * */
+static void complete(const smt_matcher *m, uint32_t state, uint32_t *bits) {
+    const smt_words *words = m->words;
+    for (uint32_t i = 0; i < words->n_twins; i++) {
+        uint32_t token = words->twins[i].token;
+        bits[token / 32] |= get(bits, words->twins[i].same) << token % 32;
     }
+    if (smt_match_may_end(m, state))
+        for (uint32_t w = 0; w < m->n_words; w++) bits[w] |= words->ends[w];
+    bits[words->n_tokens / 32] &= ~((uint32_t)1 << words->n_tokens % 32);
 }
 
 static smt_status walk(smt_matcher *m, uint32_t state, uint32_t *bits, smt_error *err) {
-    const smt_words *words = m->words;
-    const smt_automaton *a = m->automaton;
-    const size_t n_classes = a->n_classes;
-    m->path[0] = state;
-    for (uint32_t i = 0; i < words->n_nodes;) {
-        const smt_words_node *node = &words->nodes[i];
-        uint32_t from = m->path[node->depth], class_idx = a->class_of[node->byte];
-        uint32_t to = m->next[from * n_classes + class_idx];
-        if (to == SMT_MATCH_UNKNOWN) SMT_TRY(smt_matcher_next(m, from, class_idx, &to, err));
+    const smt_words_node *nodes = m->words->nodes;
+    const uint8_t *class_of = m->automaton->class_of;
+    const uint32_t n_nodes = m->words->n_nodes, n_classes = m->automaton->n_classes;
+    size_t *path = m->path;
+    path[0] = (size_t)state * n_classes;
+    for (uint32_t i = 0; i < n_nodes;) {
+        const smt_words_node *node = &nodes[i];
+        size_t from = path[node->depth];
+        uint32_t class_idx = class_of[node->byte], to = m->next[from + class_idx];
+        if (to == SMT_MATCH_UNKNOWN) SMT_TRY(smt_matcher_next(m, (uint32_t)(from / n_classes), class_idx, &to, err));
         if (to == SMT_MATCH_DEAD) {
             i = node->end;
             continue;
         }
-        m->path[node->depth + 1] = to;
-        set_tokens(words, node, bits);
+        path[node->depth + 1] = (size_t)to * n_classes;
+        bits[node->token / 32] |= (uint32_t)1 << node->token % 32;
         i++;
     }
-    if (smt_match_may_end(m, state))
-        for (uint32_t w = 0; w < m->n_words; w++) bits[w] |= words->ends[w];
+    complete(m, state, bits);
     return SMT_OK;
 }
 

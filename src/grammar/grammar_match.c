@@ -4,10 +4,10 @@
  *   reading  node << 32 | stack: a node that consumes a byte, and the stack of places to go on after the ends of rules
  *   stack    number of a frame {node, parent}; equal frames have the same number, 0 is the empty stack
  *
- * A step takes the readings whose edges accept the byte, and closes the result under everything that consumes nothing. A call in the
- * last place of a rule pushes no frame, so right recursion does not grow the stack. Only live nodes are entered, so every reading can
- * be completed to a text of the grammar. States are found again by a hash of their readings; numbers are handed out in order of
- * discovery, and smt_matcher_trim drops those that no cursor can name any more. */
+ * A step takes the readings whose edges accept the byte, and closes the result under everything that consumes nothing. A call in
+ * the last place of a rule pushes no frame, so right recursion does not grow the stack. Only live nodes are entered, so every
+ * reading can be completed to a text of the grammar. States are found again by a hash of their readings; numbers are handed out
+ * in order of discovery, and smt_matcher_trim drops those that no cursor can name any more. */
 #include "grammar_internal.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* grammar_words.c: the texts of a vocabulary as a byte trie, laid out for one walk over all of it.
  *
- * Tokens are sorted by their bytes; each byte of a text that its predecessor does not share is a new node. Nodes lie in preorder, so
- * walking the trie is reading an array from front to back, and leaving a subtree out is one jump. Tokens without text (control tokens
- * and their like) and tokens that end a text are not in it. */
+ * Tokens are sorted by their bytes; each byte of a text that its predecessor does not share is a new node. Nodes lie in preorder,
+ * so walking the trie is reading an array from front to back, and leaving a subtree out is one jump. Equal texts are one node.
+ * Tokens without text (control tokens and their like) and tokens that end a text are not in it. */
 #include "grammar_internal.h"
 
 #include <stdlib.h>
@@ -54,34 +54,39 @@ static uint32_t shared(const sort_key *a, const sort_key *b) {
     return i;
 }
 
-/* `open` [longest]: the node at each depth of the branch that is being built. All new nodes of a branch get the same `first`, so that
- * the list of each but the last, which the token belongs to, is empty. */
+/* `open` [longest]: the node at each depth of the branch that is being built. */
 static void put_nodes(smt_words *words, const sort_key *keys, uint32_t n_keys, uint32_t *open) {
     uint32_t depth = 0;
     for (uint32_t k = 0; k < n_keys; k++) {
         uint32_t common = k ? shared(&keys[k - 1], &keys[k]) : 0;
+        if (k && common == keys[k].bytes) { /* sorted, so the texts are equal */
+            uint32_t same = words->nodes[open[depth - 1]].token;
+            words->twins[words->n_twins++] = (smt_words_twin){(uint32_t)keys[k].token, same};
+            continue;
+        }
         while (depth > common) words->nodes[open[--depth]].end = words->n_nodes;
         for (; depth < keys[k].bytes; depth++) {
             open[depth] = words->n_nodes;
             words->nodes[words->n_nodes++] =
-                (smt_words_node){.first = k, .depth = depth & 0xffffff, .byte = (uint8_t)keys[k].text[depth]};
+                (smt_words_node){.token = words->n_tokens, .depth = depth & 0xffffff, .byte = (uint8_t)keys[k].text[depth]};
         }
-        words->order[k] = keys[k].token;
+        words->nodes[words->n_nodes - 1].token = (uint32_t)keys[k].token;
     }
     while (depth > 0) words->nodes[open[--depth]].end = words->n_nodes;
-    words->nodes[words->n_nodes] = (smt_words_node){.end = words->n_nodes, .first = n_keys};
 }
 
-static smt_status build(smt_words *words, sort_key *keys, uint32_t n_keys, smt_error *err) {
-    size_t n_nodes = 0;
+static smt_status build(smt_words *words, const sort_key *keys, uint32_t n_keys, smt_error *err) {
+    size_t n_nodes = 0, n_twins = 0;
     for (uint32_t k = 0; k < n_keys; k++) {
-        n_nodes += keys[k].bytes - (k ? shared(&keys[k - 1], &keys[k]) : 0);
+        uint32_t common = k ? shared(&keys[k - 1], &keys[k]) : 0;
+        n_nodes += keys[k].bytes - common;
+        n_twins += common == keys[k].bytes;
         words->longest = smt_max_u32(words->longest, keys[k].bytes);
     }
     uint32_t *open = smt_alloc(words->longest, sizeof *open);
-    words->nodes = smt_alloc(n_nodes + 1, sizeof *words->nodes);
-    words->order = smt_alloc(n_keys, sizeof *words->order);
-    bool made = open && words->nodes && words->order;
+    words->nodes = smt_alloc(n_nodes, sizeof *words->nodes);
+    words->twins = smt_alloc(n_twins, sizeof *words->twins);
+    bool made = open && words->nodes && words->twins;
     if (made) put_nodes(words, keys, n_keys, open);
     smt_free(open);
     return made ? SMT_OK : no_memory(words, err);
@@ -118,7 +123,7 @@ smt_status smt_words_create(const smt_vocab *vocab, smt_words **out, smt_error *
 void smt_words_free(smt_words *words) {
     if (!words) return;
     smt_free(words->nodes);
-    smt_free(words->order);
+    smt_free(words->twins);
     smt_free(words->text);
     smt_free(words->start);
     smt_free(words->ends);

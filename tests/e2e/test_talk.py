@@ -109,6 +109,29 @@ class Run(Work):
             self.bad(2, "--logit-bias", "run", "-m", DENSE, "-p", "x", "--logit-bias", words)
         self.bad(1, "token 512 of the biases", "run", "-m", DENSE, "-p", "x", "--logit-bias", "512+1", "-dev", "vk0")
 
+    def test_grammar(self):
+        """Random weights, and the trained model that comes with the program: what comes out is what the grammar or the schema allows."""
+        hot = ["--temp", 2, "--top-k", 0, "--top-p", 1, "--min-p", 0]
+        for seed in (1, 2):
+            got = self.document(MOE, 40, *hot, "-s", seed, "--grammar", 'root ::= [a-d]{3,5} (" " [0-9]+)? "."')
+            self.assertRegex(got["text"], r"\A[a-d]{3,5}( [0-9]+)?\.\Z")
+            self.assertEqual(got["stop"], "eos")
+        file = self.write("g.gbnf", b'root ::= "yes" | "no" # nothing else\n')
+        self.assertIn(self.good("run", "-m", MOE, "-p", "x", *GREEDY, "--grammar-file", file).out, (b"yes", b"no"))
+        schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "size": {"type": "integer", "minimum": 5,
+                  "maximum": 300}, "kind": {"enum": ["a b", 7, None]}, "flags": {"type": "array", "items": {"type": "boolean"},
+                  "minItems": 1, "maxItems": 3}}, "required": ["name", "size", "kind", "flags"]}
+        for model in (["-m", MOE], []):
+            for options in ([*hot, "-s", 3], ["--temp", 0]):
+                text = self.good("run", *model, "-p", "x = ", "-n", 400, *options, "--json-schema", json.dumps(schema)).out.decode()
+                got = json.loads(text)
+                self.assertEqual(list(got), schema["required"], text)
+                self.assertTrue(len(got["name"]) <= 8 and 5 <= got["size"] <= 300 and got["kind"] in ("a b", 7, None), text)
+                self.assertTrue(1 <= len(got["flags"]) <= 3 and set(got["flags"]) <= {True, False}, text)
+        self.bad(2, "only one of", "run", "-m", MOE, "-p", "x", "--grammar", "root ::= .", "--json-schema", "{}")
+        self.bad(1, "line 1, column 10", "run", "-m", MOE, "-p", "x", "--grammar", "root ::= what")
+        self.bad(1, '"not" is not supported', "run", "-m", MOE, "-p", "x", "--json-schema", '{"not": {}}')
+
     def test_penalties(self):
         def different(*args):
             return len(set(self.document(DENSE, 30, *GREEDY, *args)["tokens"]))

@@ -1,5 +1,5 @@
-/* test_grammar_mask.c: the mask of a state against asking for every token by itself, along random texts; copies, trimming, the end; and
- * the failing of each allocation. */
+/* test_grammar_mask.c: the mask of a state against asking for every token by itself, along random texts; copies, trimming, the
+ * end; and the failing of each allocation. */
 #include "test_grammar_fixture.h"
 
 #include "grammar/grammar_internal.h"

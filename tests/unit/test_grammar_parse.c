@@ -1,4 +1,5 @@
-/* test_grammar_parse.c: each feature of GBNF by texts that it allows and texts that it does not; and what is wrong with wrong ones. */
+/* test_grammar_parse.c: each feature of GBNF by texts that it allows and texts that it does not; and what is wrong with wrong
+ * ones. */
 #include "test_grammar_fixture.h"
 
 /* ---- what grammars allow ---- */

@@ -208,6 +208,24 @@ void cli_recorder_end(cli_recorder *recorder);
 /* trace_report.c */
 int cli_trace_report(const char *path, bool json);
 
+/* ---- grammar.c ---- */
+
+/* What --grammar, --json-schema and their files ask for. Zeroed: nothing does. */
+typedef struct cli_grammar {
+    smt_grammar *grammar;     /* these: owned; NULL: any text */
+    smt_grammar_state *state; /* of the answer under way */
+    uint32_t *mask;           /* [(n_vocab + 31) / 32] */
+    uint32_t n_vocab;
+} cli_grammar;
+/* CLI_DONE or the exit status, with a message; cli_grammar_close accepts what a failure leaves behind. */
+int cli_grammar_load(const cli_args *args, const smt_tokenizer *tokenizer, uint32_t n_vocab, cli_grammar *out);
+void cli_grammar_close(cli_grammar *g);
+int cli_grammar_begin(cli_grammar *g); /* a new answer */
+/* *out_mask: what may come next, NULL for any token. */
+int cli_grammar_mask(cli_grammar *g, const uint32_t **out_mask);
+/* The answer goes on with this token, no end token; *out_complete: nothing can follow it. */
+int cli_grammar_accept(cli_grammar *g, int32_t token, bool *out_complete);
+
 struct cli_generator {
     const cli_args *args; /* borrowed */
     cli_engine engine;    /* this and what follows: owned */
@@ -215,6 +233,7 @@ struct cli_generator {
     smt_tokenizer *tokenizer;
     smt_sampler *sampler;
     cli_biases biases;
+    cli_grammar grammar;
     float *logits;   /* [n_vocab] */
     int32_t *tokens; /* [n_tokens]: prompt, then answer; the session holds a beginning of them */
     size_t n_tokens, capacity;

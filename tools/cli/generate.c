@@ -45,8 +45,9 @@ int cli_generator_load(const cli_args *args, size_t n_prompt, cli_generator *g) 
     g->logits = malloc(g->model.n_vocab * sizeof *g->logits);
     if (!g->logits) return cli_no_memory();
     if (cli_flag(args, OPT_EXPERT_USE) && !cli_expert_use_begin(&g->model, &g->expert_use)) return cli_no_memory();
+    status = cli_grammar_load(args, g->tokenizer, g->model.n_vocab, &g->grammar);
     g->load_s = cli_seconds() - start;
-    return cli_make_sampler(args, g->tokenizer, g->model.n_vocab, &g->biases, &g->sampler);
+    return status == CLI_DONE ? cli_make_sampler(args, g->tokenizer, g->model.n_vocab, &g->biases, &g->sampler) : status;
 }
 
 int cli_generator_start(cli_generator *g, uint32_t n_ctx) {
@@ -70,6 +71,7 @@ int cli_generator_set_chat(cli_generator *g, const smt_chat_template *chat) {
 void cli_generator_close(cli_generator *g) {
     cli_engine_close(&g->engine);
     smt_sampler_free(g->sampler);
+    cli_grammar_close(&g->grammar);
     smt_tokenizer_free(g->tokenizer);
     json_decref(g->logprobs);
     cli_expert_use_end(&g->expert_use);
@@ -162,6 +164,8 @@ static int draw(cli_generator *g, int32_t *out_token) {
                         .position = g->n_tokens,
                         .logprob = wants ? &logprob : NULL,
                         .n_top = wants ? (uint32_t)cli_int(g->args, OPT_LOGPROBS) : 0};
+    int ready = cli_grammar_mask(&g->grammar, &options.mask);
+    if (ready != CLI_DONE) return ready;
     options.top = malloc((options.n_top + 1) * sizeof *options.top);
     if (!options.top) return cli_no_memory();
     smt_error err = {0};
@@ -211,6 +215,10 @@ static int answer(cli_generator *g, smt_text_stream *stream, int64_t most, doubl
         status = accept(g, stream, token);
         if (status != CLI_DONE) return status;
         if (smt_text_stream_stop(stream) >= 0) return finish(g, CLI_STOP_TEXT);
+        bool complete;
+        status = cli_grammar_accept(&g->grammar, token, &complete);
+        if (status != CLI_DONE) return status;
+        if (complete) return finish(g, CLI_STOP_EOS); /* the end token is all that could come */
         if (done + 1 == most || g->n_tokens > g->n_ctx) break;
         double before = cli_seconds();
         status = evaluate(g);
@@ -238,6 +246,7 @@ int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64
     g->first_token_s = g->prefill_s = g->decode_s = 0;
     json_array_clear(g->logprobs);
     int status = take_prompt(g, prompt, n_prompt);
+    if (status == CLI_DONE) status = cli_grammar_begin(&g->grammar);
     if (status != CLI_DONE) return status;
     smt_text_stream *stream = NULL;
     smt_error err = {0};
