@@ -184,7 +184,7 @@ static smt_status read_machine(call *c, smt_error *err) {
 
 static smt_status read_runner(call *c, smt_error *err) {
     smt_run_options options = {.cache_f16 = true};
-    if (c->options.runner) SMT_TRY(smt_api_runner_options(c->options.runner, &options, err));
+    if (c->options.runner) SMT_TRY(smt_api_runner_options(c->options.runner, c->caps[0], &options, err));
     c->demand = smt_run_demand(&options);
     return SMT_OK;
 }
