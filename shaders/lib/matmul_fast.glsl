@@ -7,7 +7,6 @@
 #define MATMUL_FAST_GLSL
 
 #if SMT_DOT
-#extension GL_EXT_spirv_intrinsics : require
 // OpSDot of packed 4x8 vectors
 spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
 int packed_dot(int a, int b, spirv_literal int format);
