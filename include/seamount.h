@@ -551,6 +551,13 @@ typedef struct smt_engine smt_engine;
 
 typedef enum smt_cache_type { SMT_CACHE_F16, SMT_CACHE_F32 } smt_cache_type;
 
+/* Arithmetic of the matrix products. EXACT: float32 weights and activations; the bits of a token's result do not depend on how it was
+ * computed together with others. FAST: that holds too, but activations are rounded to eight bits, 32 with one scale, where the matrix is
+ * Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; other products are as in EXACT. The perplexity of the model in assets/ changes by less
+ * than 0.5 %. FAST exists in the kernels for GPUs (smt_device_options.kernels "wave"); others refuse it with SMT_UNSUPPORTED. AUTO: FAST on
+ * devices that have these kernels and say that they accelerate products of integers, else EXACT. */
+typedef enum smt_precision { SMT_PRECISION_AUTO, SMT_PRECISION_EXACT, SMT_PRECISION_FAST } smt_precision;
+
 typedef struct smt_runner_options {
     size_t struct_size;
     uint32_t n_ctx;            /* positions a session may hold; 0: the lesser of the model's and 4096 */
@@ -560,6 +567,7 @@ typedef struct smt_runner_options {
     /* No submission shall take the device longer, in milliseconds; 0: 100. Steps are cut finer where measured times ask for it; a single
      * workgroup is not, and the first steps of a runner may take longer, as they are cut by a guess. Results are the same. */
     uint32_t submission_ms;
+    smt_precision precision;
 } smt_runner_options;
 
 typedef struct smt_engine_options {

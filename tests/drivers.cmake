@@ -1,6 +1,7 @@
 # smt_add_driver_tests(PROGRAM LABELS [VARIABLE=VALUE...]): one ctest entry per Vulkan driver manifest found on this machine, each with the
 # validation layer where it is installed. A machine without any driver gets an entry that reports "skipped". With variables for the
-# environment, the entries are called PROGRAM_full, PROGRAM_wave where they choose that family of matrix kernels, or PROGRAM_wave_full.
+# environment, the entries are called PROGRAM_full, PROGRAM_wave where they choose that family of matrix kernels, PROGRAM_wave_full, or
+# PROGRAM_wave_fast where they choose fast precision.
 set(SMT_DRIVERS "")
 foreach(entry "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json" "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.json"
               "lavapipe-new=${CMAKE_SOURCE_DIR}/build-mesa/lvp_icd.json" # unpacked by tools/deps.sh --newer-mesa; full tier only
@@ -20,6 +21,9 @@ function(smt_add_driver_tests program labels)
   set(name ${program})
   if("SMT_TEST_KERNELS=wave" IN_LIST ARGN)
     set(name ${name}_wave)
+  endif()
+  if("SMT_TEST_PRECISION=fast" IN_LIST ARGN)
+    set(name ${name}_fast)
   endif()
   if("SMT_TEST_FULL=1" IN_LIST ARGN)
     set(name ${name}_full)
@@ -43,6 +47,10 @@ function(smt_add_driver_tests program labels)
     endif()
     # There the short form would only repeat a part of the full one, of the same tier.
     if(driver STREQUAL "swiftshader" AND name STREQUAL "test_types")
+      continue()
+    endif()
+    # Fast precision on one driver: its kernels are compared everywhere.
+    if(driver STREQUAL "swiftshader" AND name MATCHES "_fast$")
       continue()
     endif()
     # Bit equality in full compiles kernels by the dozen: SwiftShader runs the first, representative case of it.

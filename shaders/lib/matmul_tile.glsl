@@ -6,8 +6,12 @@
 // beside the arithmetic.
 //
 // While the workgroup multiplies one chunk, each invocation holds its part of the next one in registers: words as they are in memory, decoded
-// on the way to shared memory. There, vector j of line i lies at 8 i + (j ^ (i & 7)): 8 lines read at the same j meet different banks, and both
-// tiles together take the 16 KiB that every device has.
+// on the way to shared memory. What lies there, and how it is multiplied, is floats (lib/matmul_tile_exact.glsl) or integers
+// (lib/matmul_tile_fast.glsl: SMT_FAST):
+//   void fetch_x(chunk)          this invocation's part of a chunk of the columns, to registers
+//   void before_put()            what the others must know of that part before it goes to shared memory
+//   void put(raw, line, part)    what was fetched goes to shared memory; two invocations decode a half each of the chunk of a line
+//   void multiply()              adds the products of the chunk in shared memory to acc
 //
 // The interface is told in lib/matmul_rows.glsl.
 #ifndef MATMUL_TILE_GLSL
@@ -23,47 +27,17 @@
 #define MINE_LINES (LINES / LANES_LINES)
 #define MATMUL_ROWS (MINE_LINES / (1u + SMT_GATED))
 
-// Eight invocations bring a chunk of one column.
-#define MATMUL_LOADS (SMT_COLUMNS * 8 / SMT_GROUP_X)
-uint load_column(uint i) { return i * (SMT_GROUP_X / 8) + gl_LocalInvocationID.x / 8u; }
-#include "lib/matmul_columns.glsl"
-
-shared vec4 tile_w[LINES * 8u], tile_x[SMT_COLUMNS * 8];
-
 float acc[MINE_LINES][MATMUL_COLUMNS], total[MINE_LINES][MATMUL_COLUMNS];
-vec4 next_x[MATMUL_LOADS];
+
+#if SMT_FAST
+#include "lib/matmul_tile_fast.glsl"
+#else
+#include "lib/matmul_tile_exact.glsl"
+#endif
 
 uint product_row(uint r) { return gl_WorkGroupID.x * TILE_ROWS + r * LANES_LINES + gl_LocalInvocationID.x % LANES_LINES; }
 uint product_column(uint i) { return i * LANES_COLUMNS + gl_LocalInvocationID.x / LANES_LINES; }
 bool product_owner() { return true; }
-
-uint place(uint line, uint j) { return line * 8u + (j ^ (line & 7u)); }
-
-void fetch_x(uint chunk) {
-    [[unroll]] for (uint i = 0; i < MATMUL_LOADS; i++) next_x[i] = x_load(i, chunk * 8u + gl_LocalInvocationID.x % 8u);
-}
-
-// What was fetched goes to shared memory; two invocations decode a half each of the chunk of a line.
-void put(Raw a, uint line, uint part) {
-    if (part == 0u)
-        [[unroll]] for (uint j = 0; j < 4; j++) tile_w[place(line, j)] = raw_w(a, j);
-    else
-        [[unroll]] for (uint j = 4; j < 8; j++) tile_w[place(line, j)] = raw_w(a, j);
-    [[unroll]] for (uint i = 0; i < MATMUL_LOADS; i++) tile_x[place(load_column(i), gl_LocalInvocationID.x % 8u)] = next_x[i];
-}
-
-void multiply() {
-    uint line = gl_LocalInvocationID.x % LANES_LINES, column = gl_LocalInvocationID.x / LANES_LINES;
-    for (uint j = 0; j < 8; j++) {
-        vec4 x[MATMUL_COLUMNS];
-        [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++) x[c] = tile_x[place(column + c * LANES_COLUMNS, j)];
-        [[unroll]] for (uint i = 0; i < MINE_LINES; i++) {
-            vec4 w = tile_w[place(line + i * LANES_LINES, j)];
-            [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++)
-                [[unroll]] for (uint e = 0; e < 4; e++) acc[i][c] = fma(w[e], x[c][e], acc[i][c]);
-        }
-    }
-}
 
 // The end of a class of chunks: its chains are added up and begin anew.
 void end_class() {
@@ -96,6 +70,7 @@ void product(uint win, uint off, uint win2, uint off2, uint chunks) {
     Raw next = fetch_w(win, win2, second, byte, chunk);
     fetch_x(chunk);
     for (uint n = 0; n < chunks; n++) {
+        before_put();
         barrier();
         put(next, line, part);
         barrier();

@@ -10,6 +10,10 @@
 #extension GL_KHR_shader_subgroup_ballot : require
 #endif
 
+#if defined(SMT_DOT) && SMT_DOT
+#extension GL_EXT_spirv_intrinsics : require
+#endif
+
 #include "shared/params.h"
 
 layout(local_size_x = SMT_GROUP_X, local_size_y = 1, local_size_z = 1) in;

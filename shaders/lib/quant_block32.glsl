@@ -84,3 +84,28 @@ vec4 raw_w(Raw r, uint j) {
 #endif
     return w;
 }
+
+// For integer products (lib/quant_funcs.glsl).
+#define CODE_OFFSET (SMT_TYPE == T_Q4_0 ? 8 : SMT_TYPE == T_Q5_0 ? 16 : 0)
+#define CODE_MIN PAIRS
+#define CODE_HALVES 0
+
+uint raw_q(Raw r, uint j) {
+#if SMT_TYPE == T_Q8_0
+    return j < 4u ? r.q[j] : r.q2[j & 3u];
+#else
+    uint q = (r.q[j & 3u] >> (j >= 4u ? 4u : 0u)) & 0x0f0f0f0fu;
+#if FIFTH
+    q |= ((((r.high >> (4u * j)) & 15u) * 0x00204081u) & 0x01010101u) << 4; // a bit to each byte
+#endif
+    return q;
+#endif
+}
+
+vec2 raw_scales(Raw r) {
+#if PAIRS
+    return vec2(r.d, r.m);
+#else
+    return vec2(r.d, 0.0);
+#endif
+}

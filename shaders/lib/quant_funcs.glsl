@@ -2,6 +2,9 @@
 //   Head head_load(window, row byte, s)  what the eight chunks 8 s ... 8 s + 7 of a row of p.k elements share
 //   Raw raw_load(window, row byte, i, head)    the words and scales of chunk i: elements 32 i ... 32 i + 31
 //   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
+// Types whose chunks are small integers (src/quant/quant.h: smt_quant_codes) have besides, for products of integers:
+//   uint raw_q(raw, j)                   codes of elements 4j .. 4j + 3 in four signed bytes, each CODE_OFFSET too large
+//   vec2 raw_scales(raw)                 their scale, and with CODE_MIN the min to add; with CODE_HALVES the scales of elements 0..15 and 16..31
 // Weights come out exactly as the C decoder in src/quant computes them, with one freedom that Vulkan leaves to devices: a product below 2^-126
 // may be zero.
 #ifndef QUANT_FUNCS_GLSL

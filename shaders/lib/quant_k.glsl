@@ -65,6 +65,13 @@ vec4 raw_w(Raw r, uint j) {
     return w;
 }
 
+// For integer products (lib/quant_funcs.glsl).
+#define CODE_OFFSET 0
+#define CODE_MIN 1
+#define CODE_HALVES 0
+uint raw_q(Raw r, uint j) { return r.q[j] & (SMT_TYPE == T_Q4_K ? 0x0f0f0f0fu : 0x1f1f1f1fu); }
+vec2 raw_scales(Raw r) { return vec2(r.scale, -r.low); }
+
 #else
 // Q6_K as planes: per block 8 vectors of low nibbles, 4 of pairs of high bits, one of 16 signed scales; the blocks' d follow, eight to a
 // vector. Sub-block s of 32 lies in half n = s / 4: its low nibbles in two vectors that it shares with s + 2, its high bits in two that all
@@ -108,4 +115,13 @@ vec4 raw_w(Raw r, uint j) {
     precise vec4 w = r.scale[j >> 2] * vec4(ivec4(q) - 32);
     return w;
 }
+
+#define CODE_OFFSET 32
+#define CODE_MIN 0
+#define CODE_HALVES 1
+uint raw_q(Raw r, uint j) {
+    uint low = j < 4u ? r.low[j] : r.low2[j & 3u], high = j < 4u ? r.high[j] : r.high2[j & 3u];
+    return (low & 0x0f0f0f0fu) | ((high & 0x03030303u) << 4);
+}
+vec2 raw_scales(Raw r) { return r.scale; }
 #endif

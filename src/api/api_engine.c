@@ -29,7 +29,7 @@ static smt_status load(smt_engine *engine, uint32_t index, const smt_callbacks *
                        smt_error *err) {
     smt_run_options expected = {0};
     smt_api_request placement;
-    if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, &expected, err));
+    if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, smt_vk_device_caps(engine->device), &expected, err));
     SMT_TRY(read_placement(engine, index, o->placement, &placement, err));
     const smt_run_model_options options = {
         .callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL, .placement = &placement.request};

@@ -29,7 +29,7 @@ smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, 
 /* What the device has computed becomes the session's; tokens NULL: embeddings (api_eval.c). */
 void smt_api_append(smt_session *session, const int32_t *tokens, uint32_t n_tokens);
 
-/* The options of a runner, checked, in the words of run.h; defaults stay unresolved (api_runner.c). */
-smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_options *out, smt_error *err);
+/* The options of a runner on the device, checked, in the words of run.h; defaults stay unresolved, but for the precision (api_runner.c). */
+smt_status smt_api_runner_options(const smt_runner_options *options, const smt_caps *caps, smt_run_options *out, smt_error *err);
 
 #endif

@@ -17,10 +17,10 @@ static smt_status add_key(key_list *list, const smt_kernel_key *key, smt_error *
     return SMT_OK;
 }
 
-/* The kernels of one shape of step. */
+/* The kernels of a step of `rows` rows, exact or fast (where the device has no fast products, that is the same). */
 static smt_status add_shape(key_list *list, const smt_model *model, const smt_items *items, const smt_caps *caps, uint32_t rows,
-                            smt_error *err) {
-    const smt_run_options options = {.cache_f16 = true};
+                            bool fast, smt_error *err) {
+    const smt_run_options options = {.cache_f16 = true, .fast = fast};
     smt_graph_shape shape = smt_run_expected_shape(model, &options, rows);
     smt_graph *graph;
     SMT_TRY(smt_graph_create(model, items, caps, &shape, &graph, err));
@@ -39,8 +39,8 @@ static smt_status model_keys(key_list *list, const char *path, const smt_caps *c
     smt_items items = {0};
     if (status == SMT_OK) status = smt_items_create(file->model, caps, &items, err);
     static const uint32_t rows[] = {1, 128};
-    for (size_t i = 0; i < SMT_COUNT(rows) && status == SMT_OK; i++)
-        status = add_shape(list, file->model, &items, caps, rows[i], err);
+    for (size_t i = 0; i < 2 * SMT_COUNT(rows) && status == SMT_OK; i++)
+        status = add_shape(list, file->model, &items, caps, rows[i / 2], i % 2 == 1, err);
     smt_items_free(&items);
     smt_file_free(file);
     return status;

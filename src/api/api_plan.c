@@ -123,10 +123,10 @@ static smt_status check_expert_weights(const smt_placement_options *o, const smt
     return SMT_OK;
 }
 
-static smt_status read_runner(const smt_runner_options *runner, smt_api_request *out, smt_error *err) {
+static smt_status read_runner(const smt_runner_options *runner, const smt_caps *caps, smt_api_request *out, smt_error *err) {
     smt_run_options options;
     if (!runner) return SMT_OK;
-    SMT_TRY(smt_api_runner_options(runner, &options, err));
+    SMT_TRY(smt_api_runner_options(runner, caps, &options, err));
     out->demand = smt_run_demand(&options);
     out->request.demand = &out->demand;
     return SMT_OK;
@@ -160,7 +160,7 @@ smt_status smt_api_placement_request(const smt_placement_options *options, const
                                       .host_layers = o.host_layers,
                                       .host_expert_layers = o.host_expert_layers,
                                       .expert_weights = o.expert_weights};
-    smt_status status = read_runner(o.runner, out, err);
+    smt_status status = read_runner(o.runner, caps[only == UINT32_MAX ? 0 : only], out, err);
     if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, only, out, err);
     if (status == SMT_OK) return SMT_OK;
     smt_free(out->budgets);

@@ -3,7 +3,19 @@
 
 #include <string.h>
 
-smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_options *out, smt_error *err) {
+static smt_status choose_precision(smt_precision wanted, const smt_caps *caps, bool *out_fast, smt_error *err) {
+    bool possible = caps->family == SMT_FAMILY_WAVE;
+    *out_fast = wanted == SMT_PRECISION_FAST || (wanted == SMT_PRECISION_AUTO && possible && caps->int_dot_accelerated);
+    if (wanted != SMT_PRECISION_AUTO && wanted != SMT_PRECISION_EXACT && wanted != SMT_PRECISION_FAST)
+        return SMT_FAIL(err, SMT_INVALID, "smt_runner_options.precision %d is unknown", (int)wanted);
+    if (*out_fast && !possible)
+        return SMT_FAIL(err, SMT_UNSUPPORTED,
+                        "fast precision needs the matrix kernels for GPUs (\"wave\"); %s runs those for processors (\"rows\")",
+                        caps->name);
+    return SMT_OK;
+}
+
+smt_status smt_api_runner_options(const smt_runner_options *options, const smt_caps *caps, smt_run_options *out, smt_error *err) {
     smt_runner_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_runner_options", err));
     if (o.cache_type != SMT_CACHE_F16 && o.cache_type != SMT_CACHE_F32)
@@ -13,13 +25,13 @@ smt_status smt_api_runner_options(const smt_runner_options *options, smt_run_opt
                              .n_sessions = o.n_sessions,
                              .cache_f16 = o.cache_type == SMT_CACHE_F16,
                              .submission_ms = o.submission_ms};
-    return SMT_OK;
+    return choose_precision(o.precision, caps, &out->fast, err);
 }
 
 smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner, smt_error *err) {
     *out_runner = NULL;
     smt_run_options run_options;
-    SMT_TRY(smt_api_runner_options(options, &run_options, err));
+    SMT_TRY(smt_api_runner_options(options, smt_vk_device_caps(engine->device), &run_options, err));
     smt_runner *runner = smt_alloc(1, sizeof *runner);
     if (!runner) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a runner");
     runner->engine = engine;
@@ -46,7 +58,8 @@ void smt_runner_get_options(const smt_runner *runner, smt_runner_options *out_op
                                         .n_batch = o->n_batch,
                                         .n_sessions = o->n_sessions,
                                         .cache_type = o->cache_f16 ? SMT_CACHE_F16 : SMT_CACHE_F32,
-                                        .submission_ms = o->submission_ms};
+                                        .submission_ms = o->submission_ms,
+                                        .precision = o->fast ? SMT_PRECISION_FAST : SMT_PRECISION_EXACT};
 }
 
 void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats) {

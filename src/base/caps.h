@@ -54,7 +54,8 @@ typedef struct smt_caps {
     bool subgroup_basic, subgroup_ballot, subgroup_shuffle, subgroup_arithmetic; /* in compute shaders */
     bool buffer_array_dynamic;                                                   /* shaderStorageBufferArrayDynamicIndexing */
     bool texel_array_dynamic; /* shaderUniformTexelBufferArrayDynamicIndexing */
-    bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot_accelerated, coop_matrix, memory_budget,
+    /* int_dot: there is an instruction for packed products of 4 x 8 bits; it may be slower than what it replaces */
+    bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot, int_dot_accelerated, coop_matrix, memory_budget,
         executable_properties, subgroup_size_control, external_memory_host;
 
     uint32_t n_heaps, n_types;

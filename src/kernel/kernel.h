@@ -37,6 +37,7 @@ typedef struct smt_kernel_key {
     uint32_t type;                 /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
     uint32_t columns;              /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
     uint32_t gated, expert;        /* MATMUL */
+    uint32_t fast;                 /* MATMUL of the wave family, of a type that smt_kernel_fast allows: integer products */
     uint32_t norm;                 /* MATMUL, MOE_DOWN of one column: the norm of the result follows */
     uint32_t merge;                /* MATMUL of one column: vec4s of an attention's chunks that are joined; 0: none */
     uint32_t cache_f16;            /* *_CACHE, ATTEND */
@@ -75,6 +76,8 @@ uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t columns);
 /* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
 uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t rows);
 uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t rows, uint32_t n_used, uint32_t n_experts);
+/* Whether products of the type have a fast form on this device. */
+bool smt_kernel_fast(const smt_caps *caps, smt_dtype type);
 /* Sets heads, rows and tile of an ATTEND key for a step of n_rows rows: heads divides heads_per_kv. */
 void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key);
 /* The window-array size for n windows: 1, 4, 16; 0: more than any kernel binds. */

@@ -64,6 +64,10 @@ uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t n_rows, uint32
     return mean >= 4 ? 8 : 2; /* few variants: each is a pipeline to compile */
 }
 
+bool smt_kernel_fast(const smt_caps *caps, smt_dtype type) {
+    return caps->family == SMT_FAMILY_WAVE && smt_quant_has_codes(type);
+}
+
 void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key) {
     key->tile = caps->family == SMT_FAMILY_WAVE && caps->max_shared_bytes >= ATTEND_TILE_SHARED && caps->max_invocations >= 256;
     uint32_t columns = key->tile ? 16 : 8; /* more do not fit the registers; every shape is a pipeline to compile */
@@ -105,8 +109,10 @@ static void describe_product(const smt_caps *caps, const smt_kernel_key *key, sm
     define(spec, "SMT_EXPERT", key->expert);
     define(spec, "SMT_NORM", key->norm);
     define(spec, "SMT_MERGE", key->merge);
-    add_label(spec, " x%u%s%s%s%s", key->columns, wave ? " wave" : "", key->gated ? " gated" : "", key->expert ? " expert" : "",
-              key->norm ? " norm" : "");
+    define(spec, "SMT_FAST", key->fast);
+    define(spec, "SMT_DOT", key->fast && caps->int_dot);
+    add_label(spec, " x%u%s%s%s%s%s", key->columns, wave ? " wave" : "", key->fast ? " fast" : "", key->gated ? " gated" : "",
+              key->expert ? " expert" : "", key->norm ? " norm" : "");
     if (key->merge) add_label(spec, " merge %u", key->merge * 4);
 }
 
@@ -172,12 +178,16 @@ static const uint32_t types[] = {SMT_DTYPE_F32,   SMT_DTYPE_F16,     SMT_DTYPE_B
                                  SMT_DTYPE_Q4_K,  SMT_DTYPE_Q5_K,    SMT_DTYPE_Q6_K,  SMT_DTYPE_IQ4_NL,  SMT_DTYPE_IQ4_XS,
                                  SMT_DTYPE_MXFP4, SMT_DTYPE_IQ1_S,   SMT_DTYPE_IQ1_M, SMT_DTYPE_IQ2_XXS, SMT_DTYPE_IQ2_XS,
                                  SMT_DTYPE_IQ2_S, SMT_DTYPE_IQ3_XXS, SMT_DTYPE_IQ3_S};
+/* those with integer products */
+static const uint32_t fast_types[] = {SMT_DTYPE_Q4_0, SMT_DTYPE_Q4_1, SMT_DTYPE_Q5_0, SMT_DTYPE_Q5_1,
+                                      SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q5_K, SMT_DTYPE_Q6_K};
 /* matmul variants of one type and column count */
 static const struct {
     uint32_t gated, expert, windows;
 } matmul_forms[] = {{0, 0, 1}, {1, 0, 4}, {1, 1, 1}, {1, 1, 4}, {1, 1, 16}, {0, 1, 1}, {0, 1, 4}, {0, 1, 16}};
 
-/* what a single row needs besides, of one type */
+/* what a single row needs besides, of one type; products of the GPU family are the first FAST_ROW_FORMS */
+#define FAST_ROW_FORMS 2
 static const smt_kernel_key row_forms[] = {
     {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .norm = 1},
     {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .merge = 128},
@@ -219,9 +229,31 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 1, .type = SMT_DTYPE_F16, .columns = 1, .expert = 1}, /* no norm follows */
 };
 
+/* The products of n types: what a single row needs, the first n_row_forms of it, then every form for every number of columns. False:
+ * *index is beyond them, and counts on from their end. */
+static bool find_product(const smt_caps *caps, const uint32_t *list, uint32_t n, uint32_t n_row_forms, uint32_t *index,
+                         smt_kernel_key *out) {
+    const uint32_t n_forms = SMT_COUNT(matmul_forms);
+    if (*index < n * n_row_forms) {
+        *out = row_forms[*index % n_row_forms];
+        out->type = list[*index / n_row_forms];
+        out->columns = 1;
+        return true;
+    }
+    *index -= n * n_row_forms;
+    uint32_t n_columns = 1;
+    while (n_columns && *index >= n * n_forms) *index -= n * n_forms, n_columns = smt_kernel_next_columns(caps, n_columns);
+    *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,
+                            .windows = matmul_forms[*index % n_forms].windows,
+                            .gated = matmul_forms[*index % n_forms].gated,
+                            .expert = matmul_forms[*index % n_forms].expert,
+                            .columns = n_columns,
+                            .type = list[*index / n_forms % n]};
+    return n_columns > 0;
+}
+
 bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *out) {
-    const uint32_t n_forms = SMT_COUNT(matmul_forms), n_types = SMT_COUNT(types);
-    const uint32_t n_singles = SMT_COUNT(singles), n_row_forms = SMT_COUNT(row_forms);
+    const uint32_t n_singles = SMT_COUNT(singles), n_types = SMT_COUNT(types);
     *out = (smt_kernel_key){0};
     if (index < n_singles) {
         *out = singles[index];
@@ -233,20 +265,9 @@ bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *
         return true;
     }
     index -= n_types;
-    if (index < n_types * n_row_forms) {
-        *out = row_forms[index % n_row_forms];
-        out->type = types[index / n_row_forms];
-        out->columns = 1;
-        return true;
-    }
-    index -= n_types * n_row_forms;
-    uint32_t per_columns = n_types * n_forms, n_columns = 1, form = index % n_forms;
-    while (n_columns && index >= per_columns) index -= per_columns, n_columns = smt_kernel_next_columns(caps, n_columns);
-    *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,
-                            .windows = matmul_forms[form].windows,
-                            .gated = matmul_forms[form].gated,
-                            .expert = matmul_forms[form].expert,
-                            .columns = n_columns,
-                            .type = types[index / n_forms % n_types]};
-    return n_columns > 0;
+    if (find_product(caps, types, n_types, SMT_COUNT(row_forms), &index, out)) return true;
+    if (caps->family != SMT_FAMILY_WAVE || !find_product(caps, fast_types, SMT_COUNT(fast_types), FAST_ROW_FORMS, &index, out))
+        return false;
+    out->fast = 1;
+    return true;
 }

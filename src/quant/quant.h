@@ -33,6 +33,18 @@ void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t ro
 
 /* n elements (a multiple of the block) to float32. False for a type without a C decoder. src need not be aligned. */
 bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n);
+/* 32 elements as integers: w[i] = scale[i / 16] * q[i] + min, rounded in that order: the element's value to the bit. */
+#define SMT_QUANT_CHUNK 32
+typedef struct smt_quant_codes {
+    int8_t q[SMT_QUANT_CHUNK];
+    float scale[2], min; /* min is -0 where the format has none: adding it changes nothing */
+    bool halves;         /* the format gives the halves scales of their own */
+} smt_quant_codes;
+/* Whether chunks of the type are of that form: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K. */
+bool smt_quant_has_codes(smt_dtype type);
+/* Elements 32 chunk ... 32 chunk + 31 of a file row of such a type; row need not be aligned. */
+void smt_quant_codes_at(smt_dtype type, const void *row, uint64_t chunk, smt_quant_codes *out);
+
 /* Encodes n elements (as above), each counting alike. Deterministic; any input gives defined bytes, only finite input gives
  * meaningful ones. False: no encoder. */
 bool smt_quant_encode(smt_dtype type, const float *src, void *dst, uint64_t n);

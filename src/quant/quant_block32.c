@@ -4,66 +4,59 @@
  *   Q4_1  d | m | qs[16]           the same, but                                                        w = d * q + m
  *   Q5_0  d | qh[4] | qs[16]       as Q4_0, and bit i of the 32-bit qh is bit 4 of element i;           w = d * (q - 16)
  *   Q5_1  d | m | qh[4] | qs[16]   the same, but                                                        w = d * q + m
- *   Q8_0  d | qs[32]               signed bytes;                                                        w = d * q */
+ *   Q8_0  d | qs[32]               signed bytes;                                                        w = d * q
+ *
+ * A block is a chunk of codes (quant.h: smt_quant_codes), and values are computed from those. */
 #include "quant_blocks.h"
 #include "quant_internal.h"
 
 #include <string.h>
 
-#define N 32 /* elements of a block */
+#define N      SMT_QUANT_CHUNK /* elements of a block */
+#define NO_MIN 0x8000          /* -0 */
 
-void smt_quant_decode_q4_0(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q4_0 block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d);
-        for (int j = 0; j < N / 2; j++) {
-            dst[j] = d * (float)((block.qs[j] & 15) - 8);
-            dst[j + N / 2] = d * (float)((block.qs[j] >> 4) - 8);
-        }
-    }
+/* Both halves, which have one scale. */
+static void set_scale(smt_quant_codes *out, uint16_t d, uint16_t m) {
+    out->scale[0] = out->scale[1] = smt_half_to_float(d);
+    out->min = smt_half_to_float(m);
+    out->halves = false;
 }
 
-void smt_quant_decode_q4_1(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q4_1 block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d), m = smt_half_to_float(block.m);
-        for (int j = 0; j < N / 2; j++) {
-            dst[j] = d * (float)(block.qs[j] & 15) + m;
-            dst[j + N / 2] = d * (float)(block.qs[j] >> 4) + m;
-        }
-    }
+static int code_q4(const uint8_t *qs, int i) { return qs[i % 16] >> (i < 16 ? 0 : 4) & 15; }
+
+static int code_q5(const uint8_t *qh, const uint8_t *qs, int i) { return code_q4(qs, i) | (qh[i / 8] >> (i % 8) & 1) << 4; }
+
+void smt_quant_codes_q4_0(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q4_0 block;
+    memcpy(&block, row + chunk * sizeof block, sizeof block);
+    set_scale(out, block.d, NO_MIN);
+    for (int i = 0; i < N; i++) out->q[i] = (int8_t)(code_q4(block.qs, i) - 8);
 }
 
-/* The 5-bit code of element i of Q5_0 and Q5_1. */
-static int code_q5(const uint8_t *qh, const uint8_t *qs, int i) {
-    return (qs[i % 16] >> (i < 16 ? 0 : 4) & 15) | (qh[i / 8] >> (i % 8) & 1) << 4;
+void smt_quant_codes_q4_1(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q4_1 block;
+    memcpy(&block, row + chunk * sizeof block, sizeof block);
+    set_scale(out, block.d, block.m);
+    for (int i = 0; i < N; i++) out->q[i] = (int8_t)code_q4(block.qs, i);
 }
 
-void smt_quant_decode_q5_0(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q5_0 block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d);
-        for (int i = 0; i < N; i++) dst[i] = d * (float)(code_q5(block.qh, block.qs, i) - 16);
-    }
+void smt_quant_codes_q5_0(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q5_0 block;
+    memcpy(&block, row + chunk * sizeof block, sizeof block);
+    set_scale(out, block.d, NO_MIN);
+    for (int i = 0; i < N; i++) out->q[i] = (int8_t)(code_q5(block.qh, block.qs, i) - 16);
 }
 
-void smt_quant_decode_q5_1(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q5_1 block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d), m = smt_half_to_float(block.m);
-        for (int i = 0; i < N; i++) dst[i] = d * (float)code_q5(block.qh, block.qs, i) + m;
-    }
+void smt_quant_codes_q5_1(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q5_1 block;
+    memcpy(&block, row + chunk * sizeof block, sizeof block);
+    set_scale(out, block.d, block.m);
+    for (int i = 0; i < N; i++) out->q[i] = (int8_t)code_q5(block.qh, block.qs, i);
 }
 
-void smt_quant_decode_q8_0(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q8_0 block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d);
-        for (int j = 0; j < N; j++) dst[j] = d * (float)block.qs[j];
-    }
+void smt_quant_codes_q8_0(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q8_0 block;
+    memcpy(&block, row + chunk * sizeof block, sizeof block);
+    set_scale(out, block.d, NO_MIN);
+    memcpy(out->q, block.qs, N);
 }

@@ -10,6 +10,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are read as they lie in the file");
 
+typedef void (*smt_quant_codes_fn)(const uint8_t *row, uint64_t chunk, smt_quant_codes *out); /* as smt_quant_codes_at */
 typedef void (*smt_quant_decode_fn)(const uint8_t *src, float *dst, uint64_t n_blocks);
 /* `weights` is NULL where every element counts alike; types of one element a block have no use for them. */
 typedef void (*smt_quant_encode_fn)(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
@@ -23,18 +24,18 @@ void smt_quant_decode_bf16(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_encode_bf16(const float *src, const float *weights, uint8_t *dst, uint64_t n_blocks);
 
 /* quant_block32.c: 32 elements a block, one scale */
-void smt_quant_decode_q4_0(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q4_1(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q5_0(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q5_1(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q8_0(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_codes_q4_0(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
+void smt_quant_codes_q4_1(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
+void smt_quant_codes_q5_0(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
+void smt_quant_codes_q5_1(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
+void smt_quant_codes_q8_0(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
 
 /* quant_k.c: 256 elements a block, scales of sub-blocks quantised themselves */
 void smt_quant_decode_q2_k(const uint8_t *src, float *dst, uint64_t n_blocks);
 void smt_quant_decode_q3_k(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q4_k(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q5_k(const uint8_t *src, float *dst, uint64_t n_blocks);
-void smt_quant_decode_q6_k(const uint8_t *src, float *dst, uint64_t n_blocks);
+void smt_quant_codes_q4_k(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
+void smt_quant_codes_q5_k(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
+void smt_quant_codes_q6_k(const uint8_t *row, uint64_t chunk, smt_quant_codes *out);
 
 /* quant_nonlinear.c: 4-bit codes that stand for the numbers of a table */
 void smt_quant_decode_iq4_nl(const uint8_t *src, float *dst, uint64_t n_blocks);

@@ -12,13 +12,15 @@
  *         a half is four runs again: the low four bits of run r, element l, are nibble r / 2 of
  *         ql[32 * (r % 2) + l], its high two are bits 2r, 2r + 1 of qh[l]
  *
+ * Q4_K, Q5_K and Q6_K have chunks of codes (quant.h: smt_quant_codes), from which values are computed.
  * The order of the float operations is part of the format: the shaders repeat it and are compared bit for bit. */
 #include "quant_blocks.h"
 #include "quant_internal.h"
 
 #include <string.h>
 
-#define N 256 /* elements of a block */
+#define N      256 /* elements of a block */
+#define CHUNKS (N / SMT_QUANT_CHUNK)
 
 /* ---- Q2_K, Q3_K --------------------------------------------------------------------------------------------------- */
 
@@ -69,51 +71,47 @@ static void scale_min(const uint8_t *b, int s, int *sc, int *mn) {
     }
 }
 
-void smt_quant_decode_q4_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q4_k block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d), dmin = smt_half_to_float(block.dmin);
-        for (int s = 0; s < 8; s++) {
-            int sc, mn;
-            scale_min(block.scales, s, &sc, &mn);
-            float scale = d * (float)sc, min = dmin * (float)mn;
-            const uint8_t *qs = block.qs + 32 * (s / 2);
-            for (int l = 0; l < 32; l++) dst[32 * s + l] = scale * (float)(s % 2 ? qs[l] >> 4 : qs[l] & 15) - min;
-        }
-    }
+/* Scale and minimum of sub-block s, which is a chunk. */
+static void set_scales(smt_quant_codes *out, uint16_t d, uint16_t dmin, const uint8_t *scales, int s) {
+    int sc, mn;
+    scale_min(scales, s, &sc, &mn);
+    out->scale[0] = out->scale[1] = smt_half_to_float(d) * (float)sc;
+    out->min = -(smt_half_to_float(dmin) * (float)mn);
+    out->halves = false;
 }
 
-void smt_quant_decode_q5_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q5_k block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d), dmin = smt_half_to_float(block.dmin);
-        for (int s = 0; s < 8; s++) {
-            int sc, mn;
-            scale_min(block.scales, s, &sc, &mn);
-            float scale = d * (float)sc, min = dmin * (float)mn;
-            const uint8_t *qs = block.qs + 32 * (s / 2);
-            for (int l = 0; l < 32; l++) {
-                int q = (s % 2 ? qs[l] >> 4 : qs[l] & 15) | (block.qh[l] >> s & 1) << 4;
-                dst[32 * s + l] = scale * (float)q - min;
-            }
-        }
-    }
+static int code_q4(const uint8_t *qs, int s, int l) { return qs[32 * (s / 2) + l] >> (s % 2 ? 4 : 0) & 15; }
+
+void smt_quant_codes_q4_k(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q4_k block;
+    int s = (int)(chunk % CHUNKS);
+    memcpy(&block, row + chunk / CHUNKS * sizeof block, sizeof block);
+    set_scales(out, block.d, block.dmin, block.scales, s);
+    for (int l = 0; l < SMT_QUANT_CHUNK; l++) out->q[l] = (int8_t)code_q4(block.qs, s, l);
+}
+
+void smt_quant_codes_q5_k(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q5_k block;
+    int s = (int)(chunk % CHUNKS);
+    memcpy(&block, row + chunk / CHUNKS * sizeof block, sizeof block);
+    set_scales(out, block.d, block.dmin, block.scales, s);
+    for (int l = 0; l < SMT_QUANT_CHUNK; l++) out->q[l] = (int8_t)(code_q4(block.qs, s, l) | (block.qh[l] >> s & 1) << 4);
 }
 
 /* ---- Q6_K --------------------------------------------------------------------------------------------------------- */
 
-void smt_quant_decode_q6_k(const uint8_t *src, float *dst, uint64_t n_blocks) {
-    for (uint64_t b = 0; b < n_blocks; b++, dst += N) {
-        smt_block_q6_k block;
-        memcpy(&block, src + b * sizeof block, sizeof block);
-        float d = smt_half_to_float(block.d);
-        for (int i = 0; i < N; i++) {
-            int half = i / 128, run = i / 32 % 4, l = i % 32;
-            int low = block.ql[64 * half + 32 * (run % 2) + l] >> (run < 2 ? 0 : 4) & 15;
-            int high = block.qh[32 * half + l] >> (2 * run) & 3;
-            dst[i] = d * (float)block.scales[i / 16] * (float)((low | high << 4) - 32);
-        }
+void smt_quant_codes_q6_k(const uint8_t *row, uint64_t chunk, smt_quant_codes *out) {
+    smt_block_q6_k block;
+    int c = (int)(chunk % CHUNKS), half = c / 4, run = c % 4;
+    memcpy(&block, row + chunk / CHUNKS * sizeof block, sizeof block);
+    float d = smt_half_to_float(block.d);
+    out->scale[0] = d * (float)block.scales[2 * c];
+    out->scale[1] = d * (float)block.scales[2 * c + 1];
+    out->min = -0.0f;
+    out->halves = true;
+    for (int l = 0; l < SMT_QUANT_CHUNK; l++) {
+        int low = block.ql[64 * half + 32 * (run % 2) + l] >> (run < 2 ? 0 : 4) & 15,
+            high = block.qh[32 * half + l] >> (2 * run) & 3;
+        out->q[l] = (int8_t)((low | high << 4) - 32);
     }
 }

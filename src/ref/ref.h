@@ -7,6 +7,11 @@
  *   - The GPU family of products (base/caps.h: smt_family) has a second order: sum l of 16 is one chain of fmaf from 0 over
  *     the elements of the chunks l, l + 16, ... of 32 elements, all ascending; the result is ((s0 + s1) + s2) + ... + s15.
  *     Equality is promised within a family; the model below follows the first.
+ *   - Fast precision (`--precision fast`) is a third, of the types that are small integers (quant.h: smt_quant_codes) in the GPU family.
+ *     Each chunk of 32 activations is rounded: peak = max |x|, q = nearest integer (halves to even) to x * (127 / peak), scale
+ *     peak * (1 / 127); all zero where the peak is at most 1e-30. Sum l of 16 goes over the chunks l, l + 16, ... as above, for each
+ *     fmaf(w_scale * float(sum of w_q x_q), x_scale, sum), where the first factor is a sum of two if the halves of a chunk have scales
+ *     of their own; then, for types with a min, fmaf(w_min, x_scale * float(sum of x_q), sum). The 16 are added as above.
  *   - Attention goes over the positions in chunks of 256: per chunk maximum, weights, sum and weighted values; chunks are
  *     merged in ascending order.
  *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then over
@@ -29,10 +34,22 @@
 #define SMT_REF_H
 
 #include "model/model.h"
+#include "quant/quant.h"
 
 /* ---- operations; every pointer caller-owned, sizes in elements ---- */
 float smt_ref_dot(const float *a, const float *b, uint32_t k);
 float smt_ref_dot_wave(const float *a, const float *b, uint32_t k);
+/* A chunk of activations in fast precision. */
+typedef struct smt_ref_rounded {
+    int8_t q[SMT_QUANT_CHUNK];
+    float scale;
+    int32_t sum; /* of q */
+} smt_ref_rounded;
+void smt_ref_round(const float *x, smt_ref_rounded *out);
+/* The product of a chunk without the min, divided by the scale of x. */
+float smt_ref_product(const smt_quant_codes *w, const smt_ref_rounded *x);
+/* row: k elements (a multiple of 32) of a type with codes, as in a file. */
+float smt_ref_dot_fast(smt_dtype type, const void *row, const float *x, uint32_t k);
 /* y[rows] = W[plane] x[k] */
 smt_status smt_ref_matvec(const smt_matrix *w, uint32_t plane, const float *x, float *y, smt_error *err);
 void smt_ref_rmsnorm(const float *x, const float *weight, float eps, float *y, uint32_t n);

@@ -49,8 +49,8 @@ static smt_status each_matrix(smt_ref *ref, smt_status (*visit)(smt_ref *, const
     SMT_TRY(visit(ref, &model->output, user, err));
     for (uint32_t l = 0; l < model->n_layers; l++) {
         const smt_matrix *matrices[SMT_MODEL_LAYER_MATRICES];
-        bool f32[SMT_MODEL_LAYER_MATRICES];
-        uint32_t n = smt_model_layer_matrices(&model->layers[l], matrices, f32);
+        bool single[SMT_MODEL_LAYER_MATRICES];
+        uint32_t n = smt_model_layer_matrices(&model->layers[l], matrices, single);
         for (uint32_t i = 0; i < n; i++) SMT_TRY(visit(ref, matrices[i], user, err));
     }
     return SMT_OK;

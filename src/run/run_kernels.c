@@ -149,6 +149,7 @@ smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_opt
                              .n_ctx = o.n_ctx,
                              .n_blocks = o.n_sessions * smt_div_up(o.n_ctx, SMT_BLOCK),
                              .cache_f16 = o.cache_f16,
+                             .fast = o.fast,
                              .split = rows == 1 && smt_plan_splits(model, o.n_ctx)};
 }
 

@@ -170,8 +170,8 @@ static void fill_features(smt_caps *caps, const query *q, uint32_t extensions) {
     caps->int8 = f12->shaderInt8;
     caps->timeline = f12->timelineSemaphore;
     caps->sync2 = q->sync2.synchronization2;
-    caps->int_dot_accelerated =
-        q->int_dot.shaderIntegerDotProduct && q->int_dot_speed.integerDotProduct4x8BitPackedSignedAccelerated;
+    caps->int_dot = q->int_dot.shaderIntegerDotProduct;
+    caps->int_dot_accelerated = caps->int_dot && q->int_dot_speed.integerDotProduct4x8BitPackedSignedAccelerated;
     caps->coop_matrix = q->coop_matrix.cooperativeMatrix && f12->vulkanMemoryModel;
     caps->executable_properties = q->executable.pipelineExecutableInfo;
     caps->memory_budget = extensions & SMT_VK_EXT_MEMORY_BUDGET;

@@ -61,7 +61,7 @@ smt_status smt_vk_choose(const smt_vk_facts *facts, smt_vk_choice *out, smt_erro
     out->int64 = caps->int64;
     out->storage16 = caps->storage16;
     out->storage8 = caps->storage8;
-    out->int_dot = caps->int_dot_accelerated;
+    out->int_dot = caps->int_dot;
     out->coop_matrix = caps->coop_matrix;
     out->executable_properties = caps->executable_properties;
     uint32_t wanted = (out->require_subgroup_size || out->full_subgroups ? SMT_VK_EXT_SUBGROUP_SIZE : 0u) |

@@ -207,6 +207,11 @@ static void test_runner_options(void **state) {
     o = good;
     o.cache_type = (smt_cache_type)9;
     refuse_runner(o, SMT_INVALID, "cache_type 9");
+    o = good;
+    o.precision = (smt_precision)9;
+    refuse_runner(o, SMT_INVALID, "precision 9");
+    o.precision = SMT_PRECISION_FAST; /* not with the kernels that a processor has by itself */
+    refuse_runner(o, SMT_UNSUPPORTED, "wave");
     /* more than any machine has: which limit is met first depends on the device */
     o = (smt_runner_options){.struct_size = sizeof o, .n_ctx = UINT32_MAX, .n_batch = 1};
     refuse_runner(o, SMT_OK, "");
@@ -220,6 +225,7 @@ static void test_runner_options(void **state) {
     assert_int_equal(got.n_batch, 512);
     assert_int_equal(got.n_sessions, 1);
     assert_int_equal(got.cache_type, SMT_CACHE_F16);
+    assert_int_equal(got.precision, SMT_PRECISION_EXACT);
     smt_runner_free(runner);
     smt_runner_free(NULL);
     smt_session_free(NULL);

@@ -85,6 +85,15 @@ class Embedded(cli.Case):
         self.assertEqual(got["tokens"], want["tokens"])
         self.assertLess(abs(got["ppl"] / want["perplexity"] - 1), 0.01)
 
+    def test_perplexity_of_fast_precision(self):
+        """Within half a percent of exact, which the kernels of processors compute here and those of GPUs there. The whole text takes minutes."""
+        with open(SAMPLE, "rb") as f:
+            text = f.read()[:5000]
+        exact, fast = (self.good("perplexity", "-f", "-", "-c", 512, "--precision", p, "--json", stdin=text).json() for p in ("exact", "fast"))
+        self.assertEqual(fast["tokens"], exact["tokens"])
+        self.assertNotEqual(fast["ppl"], exact["ppl"])
+        self.assertLess(abs(fast["ppl"] / exact["ppl"] - 1), 0.005)
+
     def test_every_expert_is_used(self):
         with open(SAMPLE) as f:
             text = json.dumps(f.read()).encode()

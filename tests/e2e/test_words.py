@@ -48,7 +48,7 @@ class Words(cli.Case):
         self.bad(2, "-n", *run, "-n", "-2")
         self.bad(2, "-c", *run, "-c", "99999999999999999999")
         self.bad(2, "q8_0", *run, "-ctk", "q8_0")
-        self.bad(2, "fast", *run, "--precision", "fast")
+        self.bad(2, "neither exact nor fast", *run, "--precision", "half")
         self.bad(2, "--json", *run, "--json=1")
         self.bad(2, "--tokens", *run, "--tokens", "1")
         self.bad(2, "exclude", *run, "-f", "x")

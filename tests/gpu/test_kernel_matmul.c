@@ -11,7 +11,7 @@ typedef struct dense {
     smt_dtype type;
     uint32_t k, rows;
     uint32_t columns, active; /* of the variant; of the step */
-    bool gated, bias, residual, out;
+    bool gated, bias, residual, out, fast;
     uint32_t planes, y_row; /* planes 0 is 1 */
 } dense;
 
@@ -36,22 +36,23 @@ static const float *put_bias(smt_lab *lab, smt_test_random *random, uint32_t off
 
 static float expected_value(const smt_lab *lab, const dense *d, const smt_lab_matrix *w, const smt_lab_matrix *w2, uint32_t row,
                             const float *x) {
-    float y = smt_lab_dot(lab, w->values + (size_t)row * d->k, x, d->k);
-    return d->gated ? smt_ref_silu(y) * smt_lab_dot(lab, w2->values + (size_t)row * d->k, x, d->k) : y;
+    float y = smt_lab_row_dot(lab, w, row, x);
+    return d->gated ? smt_ref_silu(y) * smt_lab_row_dot(lab, w2, row, x) : y;
 }
 
 static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     char label[200];
     uint32_t planes = d->planes ? d->planes : 1;
-    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s%s planes %u y_row %u%s",
-             smt_dtype_get((uint32_t)d->type)->name, d->k, d->rows, d->columns, d->active, d->gated ? " gated" : "",
-             d->bias ? " bias" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes, d->y_row,
-             smt_lab_mode_names[mode]);
+    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s%s%s planes %u y_row %u%s",
+             smt_dtype_get((uint32_t)d->type)->name, d->k, d->rows, d->columns, d->active, d->fast ? " fast" : "",
+             d->gated ? " gated" : "", d->bias ? " bias" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes,
+             d->y_row, smt_lab_mode_names[mode]);
     smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
                           .windows = d->gated || d->bias ? 4 : 1,
                           .type = (uint32_t)d->type,
                           .columns = d->columns,
-                          .gated = d->gated};
+                          .gated = d->gated,
+                          .fast = d->fast};
     smt_test_random random = {.state = d->k * 1000 + d->rows};
     smt_lab_matrix w[4], w2 = {0};
     for (uint32_t i = 0; i < planes; i++) w[i] = smt_lab_matrix_make(&random, d->type, d->rows, d->k);
@@ -110,7 +111,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
 static const uint32_t lengths_padded[] = {1, 3, 30, 32, 172, 1408}, lengths_32[] = {32, 96, 160, 1408},
                       lengths_256[] = {256, 512, 1536};
 
-static void check_type(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t columns, bool gated) {
+static void check_lengths(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t columns, bool gated, bool fast) {
     static const uint32_t rows[] = {1, 7, 33, 65};
     uint32_t block = smt_dtype_get((uint32_t)type)->elems;
     const uint32_t *lengths = block == 1 ? lengths_padded : block == 32 ? lengths_32 : lengths_256;
@@ -122,7 +123,12 @@ static void check_type(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t
                              .rows = rows[(i + columns) % SMT_COUNT(rows)],
                              .columns = columns,
                              .active = i % 2 ? 2 * columns + 1 : smt_max_u32(columns - 1, 1), /* tiles that are not full */
-                             .gated = gated});
+                             .gated = gated,
+                             .fast = fast});
+}
+
+static void check_type(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t columns, bool gated) {
+    check_lengths(lab, mode, type, columns, gated, false);
 }
 
 /* Every type; further columns and devices for one type of each way to read a block, the rest of the product in the full tier. */
@@ -199,7 +205,7 @@ static void test_other_family(void **state) {
     check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_Q4_K, 1, true);
     check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_F16, 4, true);
     smt_lab *lab = *state; /* tiles, of the device or of the other family */
-    smt_lab_mode wave = smt_vk_device_caps(lab->devices[SMT_LAB_FULL])->family == SMT_FAMILY_WAVE ? SMT_LAB_FULL : SMT_LAB_OTHER;
+    smt_lab_mode wave = smt_lab_wave(lab, false);
     check_type(lab, wave, SMT_DTYPE_F16, 32, false);
     check_type(lab, wave, SMT_DTYPE_Q8_0, 64, true);
     const dense cases[] = {
@@ -210,23 +216,50 @@ static void test_other_family(void **state) {
     for (size_t i = 0; i < SMT_COUNT(cases); i++) check_dense(*state, SMT_LAB_OTHER, &cases[i]);
 }
 
+/* Fast precision: every type with one column, then other columns, tiles and forms, and a device without integer dot products. */
+static void test_fast(void **state) {
+    static const struct {
+        smt_dtype type;
+        uint32_t columns;
+        bool gated, minimum;
+    } cases[] = {{SMT_DTYPE_Q8_0, 4, false, false}, {SMT_DTYPE_Q5_1, 2, false, false},  {SMT_DTYPE_Q4_K, 8, true, false},
+                 {SMT_DTYPE_Q8_0, 32, true, false}, {SMT_DTYPE_Q6_K, 64, false, false}, {SMT_DTYPE_Q5_K, 32, false, true},
+                 {SMT_DTYPE_Q8_0, 1, false, true},  {SMT_DTYPE_Q6_K, 8, false, true}};
+    smt_lab *lab = *state;
+    for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
+        if (smt_quant_has_codes((smt_dtype)type)) check_lengths(lab, smt_lab_wave(lab, false), (smt_dtype)type, 1, false, true);
+    for (size_t i = 0; i < SMT_COUNT(cases); i++)
+        check_lengths(lab, smt_lab_wave(lab, cases[i].minimum), cases[i].type, cases[i].columns, cases[i].gated, true);
+    const dense forms[] = {
+        {.type = SMT_DTYPE_Q5_0, .k = 128, .rows = 40, .columns = 8, .active = 3, .planes = 3, .fast = true},
+        {.type = SMT_DTYPE_Q8_0, .k = 4192, .rows = 35, .columns = 1, .active = 1, .y_row = 7, .residual = true, .fast = true},
+    };
+    for (size_t i = 0; i < SMT_COUNT(forms); i++) check_dense(lab, smt_lab_wave(lab, false), &forms[i]);
+}
+
 /* Everything by everything, for the full tier; of the other family one column and the smaller tile, each type in both. */
 static void test_sweep(void **state) {
     smt_lab *lab = *state;
     if (!lab->thorough) skip();
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
-        for (int mode = 0; mode < SMT_LAB_MODES; mode++)
+        for (int mode = 0; mode <= SMT_LAB_OTHER; mode++)
             for (uint32_t columns = 0; (columns = smt_kernel_next_columns(smt_vk_device_caps(lab->devices[mode]), columns));) {
                 if (mode == SMT_LAB_OTHER && columns != 1 && columns != 32) continue;
                 for (int gated = 0; gated < 2; gated++) check_type(lab, (smt_lab_mode)mode, (smt_dtype)type, columns, gated);
             }
+    const smt_caps *caps = smt_vk_device_caps(lab->devices[smt_lab_wave(lab, false)]);
+    for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
+        for (uint32_t columns = 0; (columns = smt_kernel_next_columns(caps, columns));)
+            if (smt_kernel_fast(caps, (smt_dtype)type))
+                check_lengths(lab, smt_lab_wave(lab, false), (smt_dtype)type, columns, columns % 3 == 1, true);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types), cmocka_unit_test(test_columns),      cmocka_unit_test(test_minimum),
         cmocka_unit_test(test_gated), cmocka_unit_test(test_planes),       cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_bias),  cmocka_unit_test(test_other_family), cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_bias),  cmocka_unit_test(test_other_family), cmocka_unit_test(test_fast),
+        cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

@@ -41,21 +41,22 @@ static void place_experts(smt_lab *lab, const grouped *g, const expert_set *set,
 }
 
 static float expected_value(const smt_lab *lab, const grouped *g, const smt_lab_matrix parts[3], uint32_t row, const float *x) {
-    float y = smt_lab_dot(lab, parts[g->table_word - EXPERT_GATE].values + (size_t)row * g->k, x, g->k);
-    return g->gated ? smt_ref_silu(y) * smt_lab_dot(lab, parts[1].values + (size_t)row * g->k, x, g->k) : y;
+    float y = smt_lab_row_dot(lab, &parts[g->table_word - EXPERT_GATE], row, x);
+    return g->gated ? smt_ref_silu(y) * smt_lab_row_dot(lab, &parts[1], row, x) : y;
 }
 
-static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
+static void check_precise(smt_lab *lab, smt_lab_mode mode, const grouped *g, bool fast) {
     char label[200];
-    snprintf(label, sizeof label, "%s k %u rows %u x%u w%u experts %u used %u rows %u word %u%s%s",
+    snprintf(label, sizeof label, "%s k %u rows %u x%u w%u experts %u used %u rows %u word %u%s%s%s",
              smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->columns, g->windows, g->n_experts, g->n_used, g->n_rows,
-             g->table_word, g->gated ? " gated" : "", smt_lab_mode_names[mode]);
+             g->table_word, fast ? " fast" : "", g->gated ? " gated" : "", smt_lab_mode_names[mode]);
     const smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
                                 .windows = g->windows,
                                 .type = (uint32_t)g->type,
                                 .columns = g->columns,
                                 .gated = g->gated,
-                                .expert = 1};
+                                .expert = 1,
+                                .fast = fast};
     smt_test_random random = {.state = g->k * 100 + g->columns};
     static expert_set set;
     for (uint32_t e = 0; e < g->n_experts; e++)
@@ -96,6 +97,8 @@ static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) {
         for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
 }
 
+static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) { check_precise(lab, mode, g, false); }
+
 /* The same entries of one row in moe_down: slots in ascending id, as src/ref sums them, shared expert and residual. */
 static float expected_sum(const smt_lab *lab, const grouped *g, const expert_set *set, const struct matmul_params *p,
                           const uint32_t *ids, const float *weights, const float *x, uint32_t row) {
@@ -104,7 +107,7 @@ static float expected_sum(const smt_lab *lab, const grouped *g, const expert_set
         if (e > 0 && e % p->range_size == 0) total += part, part = 0;
         for (uint32_t s = 0; s < g->n_used; s++) {
             if (ids[s] != e) continue;
-            float y = smt_lab_dot(lab, set->parts[e][2].values + (size_t)row * g->k, x + s * p->x_stride, g->k);
+            float y = smt_lab_row_dot(lab, &set->parts[e][2], row, x + s * p->x_stride);
             part = smt_lab_fma(lab, weights[s], y, part);
         }
     }
@@ -230,9 +233,17 @@ static void test_other_family(void **state) {
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true});
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_F16, 172, 7, 4, 1, 6, 2, 11, EXPERT_GATE, true});
     smt_lab *lab = *state; /* tiles, of the device or of the other family: some full, some with few entries */
-    smt_lab_mode wave = smt_vk_device_caps(lab->devices[SMT_LAB_FULL])->family == SMT_FAMILY_WAVE ? SMT_LAB_FULL : SMT_LAB_OTHER;
+    smt_lab_mode wave = smt_lab_wave(lab, false);
     check_grouped(lab, wave, &(grouped){SMT_DTYPE_Q4_K, 768, 70, 32, 4, 6, 2, 70, EXPERT_GATE, true});
     check_grouped(lab, wave, &(grouped){SMT_DTYPE_Q5_0, 1408, 33, 64, 1, 6, 2, 66, EXPERT_DOWN, false});
+}
+
+static void test_fast(void **state) {
+    smt_lab *lab = *state;
+    smt_lab_mode wave = smt_lab_wave(lab, false);
+    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 1, 4, 13, 3, 9, EXPERT_UP, false}, true);
+    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true}, true);
+    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q5_0, 1408, 33, 64, 1, 6, 2, 66, EXPERT_DOWN, false}, true);
 }
 
 /* Every type by every column count in both forms and modes, for the full tier; the window counts take turns. */
@@ -242,7 +253,7 @@ static void test_sweep(void **state) {
     if (!lab->thorough) skip();
     uint32_t turn = 0;
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
-        for (int mode = 0; mode < SMT_LAB_MODES; mode++)
+        for (int mode = 0; mode <= SMT_LAB_OTHER; mode++)
             for (uint32_t columns = 0; (columns = smt_kernel_next_columns(smt_vk_device_caps(lab->devices[mode]), columns));) {
                 if (mode == SMT_LAB_OTHER && columns != 1 && columns != 32) continue;
                 for (int gated = 0; gated < 2; gated++) {
@@ -258,7 +269,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_down),  cmocka_unit_test(test_windows), cmocka_unit_test(test_columns),
         cmocka_unit_test(test_gated), cmocka_unit_test(test_minimum), cmocka_unit_test(test_other_family),
-        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_fast),  cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

@@ -42,6 +42,10 @@ static bool variable_is(const char *name, const char *value) {
 bool smt_test_full(void) { return variable_is("SMT_TEST_FULL", "1"); }
 bool smt_test_slow_driver(void) { return variable_is("SMT_TEST_DRIVER", "swiftshader") || getenv("SMT_TEST_KERNELS"); }
 
+smt_precision smt_test_precision(void) {
+    return variable_is("SMT_TEST_PRECISION", "fast") ? SMT_PRECISION_FAST : SMT_PRECISION_EXACT;
+}
+
 smt_engine_options smt_test_engine_options(const char *model_path) {
     smt_engine_options options = {.struct_size = sizeof options, .model_path = model_path};
     options.device = (smt_device_options){.struct_size = sizeof options.device,
@@ -62,8 +66,12 @@ smt_engine *smt_test_engine(const char *model_path) {
 
 smt_runner *smt_test_runner(smt_engine *engine, uint32_t n_ctx, uint32_t n_batch, uint32_t n_sessions,
                             smt_cache_type cache_type) {
-    smt_runner_options options = {
-        .struct_size = sizeof options, .n_ctx = n_ctx, .n_batch = n_batch, .n_sessions = n_sessions, .cache_type = cache_type};
+    smt_runner_options options = {.struct_size = sizeof options,
+                                  .n_ctx = n_ctx,
+                                  .n_batch = n_batch,
+                                  .n_sessions = n_sessions,
+                                  .cache_type = cache_type,
+                                  .precision = smt_test_precision()};
     smt_runner *runner;
     smt_error err;
     SMT_ASSERT_OK(smt_runner_create(engine, &options, &runner, &err), &err);

@@ -16,6 +16,8 @@ int smt_engine_test_teardown(void **state);
 /* The full tier (SMT_TEST_FULL=1), and a driver (SMT_TEST_DRIVER) that takes half a second for each kernel, or a family of matrix
  * kernels by name (SMT_TEST_KERNELS=wave), so that the quick tier runs only the essential cases on it. */
 bool smt_test_full(void);
+/* Of every runner: fast with SMT_TEST_PRECISION=fast, else exact. */
+smt_precision smt_test_precision(void);
 bool smt_test_slow_driver(void);
 
 /* Options with validation, log and the kernel folder filled in. */

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-const char *const smt_lab_mode_names[SMT_LAB_MODES] = {"", " minimum", " other family"};
+const char *const smt_lab_mode_names[SMT_LAB_MODES] = {"", " minimum", " other family", " other family minimum"};
 
 /* ---- the lab ---- */
 
@@ -51,10 +51,10 @@ int smt_lab_setup(void **state) {
     bool rows = smt_vk_device_caps(lab.vk->device)->family == SMT_FAMILY_ROWS;
     for (int mode = SMT_LAB_FULL + 1; mode < SMT_LAB_MODES; mode++) {
         smt_vk_device_options options = {.shader_dir = lab.vk->folder,
-                                         .minimum = mode == SMT_LAB_MINIMUM,
-                                         .kernels = mode != SMT_LAB_OTHER ? NULL
-                                                    : rows                ? "wave"
-                                                                          : "rows"};
+                                         .minimum = mode == SMT_LAB_MINIMUM || mode == SMT_LAB_OTHER_MINIMUM,
+                                         .kernels = mode < SMT_LAB_OTHER ? NULL
+                                                    : rows               ? "wave"
+                                                                         : "rows"};
         smt_error err;
         if (smt_vk_device_create(lab.vk->vk, 0, &options, &lab.devices[mode], &err) == SMT_OK) continue;
         fprintf(stderr, "%s\n", err.message);
@@ -63,6 +63,12 @@ int smt_lab_setup(void **state) {
     probe(&lab);
     *state = &lab;
     return 0;
+}
+
+smt_lab_mode smt_lab_wave(const smt_lab *lab, bool minimum) {
+    if (smt_vk_device_caps(lab->devices[SMT_LAB_FULL])->family == SMT_FAMILY_WAVE)
+        return minimum ? SMT_LAB_MINIMUM : SMT_LAB_FULL;
+    return minimum ? SMT_LAB_OTHER_MINIMUM : SMT_LAB_OTHER;
 }
 
 static void end_job(smt_lab *lab) {
@@ -215,6 +221,29 @@ float smt_lab_dot(const smt_lab *lab, const float *a, const float *b, uint32_t k
     return lab->fused ? exact : sum;
 }
 
+/* smt_ref_dot_fast with the device's fma. */
+static float dot_fast(const smt_lab *lab, const smt_lab_matrix *m, const uint8_t *row, const float *x) {
+    float sums[SMT_WAVE_LANES] = {0}, size = 0, exact = smt_ref_dot_fast(m->type, row, x, m->k);
+    for (uint32_t c = 0; c < m->k / SMT_QUANT_CHUNK; c++) {
+        smt_quant_codes w;
+        smt_ref_rounded r;
+        float *sum = &sums[c % SMT_WAVE_LANES];
+        smt_quant_codes_at(m->type, row, c, &w);
+        smt_ref_round(x + c * SMT_QUANT_CHUNK, &r);
+        *sum = smt_lab_fma(lab, smt_ref_product(&w, &r), r.scale, *sum);
+        *sum = smt_lab_fma(lab, w.min, r.scale * (float)r.sum, *sum);
+        size += 1024 * r.scale * (fabsf(w.scale[0]) + fabsf(w.scale[1]) + fabsf(w.min));
+    }
+    for (int l = 1; l < SMT_WAVE_LANES; l++) sums[0] += sums[l];
+    assert_true(fabsf(sums[0] - exact) <= size * 0x1p-18f);
+    return lab->fused ? exact : sums[0];
+}
+
+float smt_lab_row_dot(const smt_lab *lab, const smt_lab_matrix *m, uint32_t row, const float *x) {
+    if (lab->job.key.fast) return dot_fast(lab, m, m->file + row * smt_dtype_row_bytes(m->type, m->k), x);
+    return smt_lab_dot(lab, m->values + (size_t)row * m->k, x, m->k);
+}
+
 void *smt_lab_image(size_t words) {
     uint32_t *image = smt_alloc(words, sizeof *image);
     assert_non_null(image);
@@ -265,24 +294,24 @@ smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint
     smt_lab_matrix m = {.type = type, .rows = rows, .k = k, .row_bytes = (uint32_t)smt_quant_device_row_bytes(type, k)};
     size_t n = (size_t)rows * k, file_bytes = rows * smt_dtype_row_bytes(type, k);
     assert_true(m.row_bytes > 0);
-    uint8_t *file = smt_alloc(file_bytes, 1);
+    m.file = smt_alloc(file_bytes, 1);
     m.bytes = smt_alloc(rows, m.row_bytes);
     m.values = smt_alloc(n, sizeof *m.values);
-    assert_true(file && m.bytes && m.values);
+    assert_true(m.file && m.bytes && m.values);
     if (smt_dtype_get((uint32_t)type)->elems == 1) {
         for (size_t i = 0; i < n; i++) m.values[i] = 0.3f * smt_test_normal(random);
-        assert_true(smt_quant_encode(type, m.values, file, n));
+        assert_true(smt_quant_encode(type, m.values, m.file, n));
     } else {
-        smt_test_blocks(random, type, file, n / smt_dtype_get((uint32_t)type)->elems, 0.1f);
+        smt_test_blocks(random, type, m.file, n / smt_dtype_get((uint32_t)type)->elems, 0.1f);
     }
-    assert_true(smt_quant_decode(type, file, m.values, n));
-    smt_quant_to_device(type, file, m.bytes, rows, k);
-    smt_free(file);
+    assert_true(smt_quant_decode(type, m.file, m.values, n));
+    smt_quant_to_device(type, m.file, m.bytes, rows, k);
     return m;
 }
 
 void smt_lab_matrix_free(smt_lab_matrix *matrix) {
     smt_free(matrix->bytes);
+    smt_free(matrix->file);
     smt_free(matrix->values);
     *matrix = (smt_lab_matrix){0};
 }

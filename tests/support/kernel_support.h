@@ -23,8 +23,8 @@
 
 #define SMT_LAB_UNTOUCHED 0x7fc0deadu
 
-/* The driver under test as it is; without optional features; with the family of matrix kernels that is not its own. */
-typedef enum smt_lab_mode { SMT_LAB_FULL, SMT_LAB_MINIMUM, SMT_LAB_OTHER, SMT_LAB_MODES } smt_lab_mode;
+/* The driver under test as it is; without optional features; with the family of matrix kernels that is not its own; both. */
+typedef enum smt_lab_mode { SMT_LAB_FULL, SMT_LAB_MINIMUM, SMT_LAB_OTHER, SMT_LAB_OTHER_MINIMUM, SMT_LAB_MODES } smt_lab_mode;
 extern const char *const smt_lab_mode_names[SMT_LAB_MODES]; /* " minimum": for the end of a label */
 
 typedef struct smt_lab_kernel {
@@ -54,6 +54,8 @@ typedef struct smt_lab {
 int smt_lab_setup(void **state);
 int smt_lab_teardown(void **state);
 
+/* The mode of the GPU family, with or without optional features. */
+smt_lab_mode smt_lab_wave(const smt_lab *lab, bool minimum);
 /* Compiles a key, or finds it among those compiled before. */
 const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const smt_kernel_key *key);
 
@@ -77,6 +79,9 @@ void smt_lab_run(smt_lab *lab, const void *push, uint32_t groups_x, uint32_t gro
  * that of the family of the job's device. */
 float smt_lab_fma(const smt_lab *lab, float a, float b, float c);
 float smt_lab_dot(const smt_lab *lab, const float *a, const float *b, uint32_t k);
+/* The same of a row of a matrix and x [k], in the precision of the job's kernel. */
+typedef struct smt_lab_matrix smt_lab_matrix;
+float smt_lab_row_dot(const smt_lab *lab, const smt_lab_matrix *matrix, uint32_t row, const float *x);
 
 /* Words of SMT_LAB_UNTOUCHED; smt_free. */
 void *smt_lab_image(size_t words);
@@ -92,12 +97,13 @@ void smt_test_kernel_stats(smt_vk_device *device, const smt_kernel_key *key, smt
 /* ---- fixtures ---- */
 
 /* A matrix in device layout and its values. Block types get random blocks (random_blocks.h). */
-typedef struct smt_lab_matrix {
+struct smt_lab_matrix {
     smt_dtype type;
     uint32_t rows, k, row_bytes;
     uint8_t *bytes; /* owned, [rows * row_bytes] */
+    uint8_t *file;  /* owned: as in a file */
     float *values;  /* owned, [rows, k] */
-} smt_lab_matrix;
+};
 smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint32_t rows, uint32_t k);
 void smt_lab_matrix_free(smt_lab_matrix *matrix);
 

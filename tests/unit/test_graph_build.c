@@ -353,9 +353,9 @@ static void test_models_with_experts(void **state) {
 
 /* One token through a layer with experts: at most 9 dependent stages, 10 with a low-rank query, where the experts are summed while their down
  * products are made; combine and norm are two more elsewhere. What stands in a stage is independent, so dispatches are bounded apart. */
-static void check_stages_of(fixture *f, smt_family family) {
+static void check_stages_of(fixture *f, smt_family family, bool fast) {
     f->caps.family = family;
-    make(f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true});
+    make(f, &(smt_graph_shape){.rows = 1, .out_rows = 1, .n_ctx = 4096, .n_blocks = 16, .split = true, .fast = fast});
     smt_graph_effort whole = smt_graph_stages(f->graph), sum = smt_graph_layer_stages(f->graph, UINT32_MAX);
     for (uint32_t i = 0; i < f->model->n_layers; i++) {
         const smt_model_layer *layer = &f->model->layers[i];
@@ -373,8 +373,9 @@ static void check_stages_of(fixture *f, smt_family family) {
 }
 
 static void check_stages(fixture *f) {
-    check_stages_of(f, SMT_FAMILY_ROWS);
-    check_stages_of(f, SMT_FAMILY_WAVE);
+    check_stages_of(f, SMT_FAMILY_ROWS, false);
+    check_stages_of(f, SMT_FAMILY_WAVE, false);
+    check_stages_of(f, SMT_FAMILY_WAVE, true);
 }
 
 static void test_stages(void **state) {
@@ -395,6 +396,43 @@ static void test_stages(void **state) {
         if (!open_big(&f, &smt_big_models[i])) skip();
         use_device(&f, &(smt_invented){.device_bytes = 1024 * GIB});
         check_stages(&f);
+        close_model(&f);
+    }
+}
+
+/* ---- precision ---- */
+
+static uint32_t count_fast(fixture *f, smt_family family, uint32_t rows, bool fast, uint32_t *products) {
+    uint32_t n = 0;
+    f->caps.family = family;
+    make(f, &(smt_graph_shape){.rows = rows, .out_rows = 1, .n_ctx = 512, .n_blocks = 2, .split = rows == 1, .fast = fast});
+    *products = 0;
+    for (size_t i = 0; i < f->graph->n_nodes; i++) {
+        const smt_kernel_key *key = &f->graph->nodes[i].key;
+        if (f->graph->nodes[i].copy || (key->kernel != SMT_KERNEL_MATMUL && key->kernel != SMT_KERNEL_MOE_DOWN)) continue;
+        *products += smt_quant_has_codes((smt_dtype)key->type);
+        n += key->fast;
+        if (key->fast) assert_true(smt_quant_has_codes((smt_dtype)key->type));
+    }
+    smt_graph_free(f->graph);
+    return n;
+}
+
+/* Every product of a type that has codes, in the GPU family, where it is wanted. */
+static void test_fast(void **state) {
+    (void)state;
+    static const smt_dtype types[] = {SMT_DTYPE_Q4_K, SMT_DTYPE_F16};
+    for (size_t i = 0; i < SMT_COUNT(types); i++) {
+        fixture f;
+        open_tiny(&f, smt_tiny_deepseek2, &(smt_tiny_options){.type = types[i], .q_lora = true});
+        use_device(&f, &(smt_invented){0});
+        for (uint32_t rows = 1; rows <= 64; rows *= 8) {
+            uint32_t products;
+            assert_int_equal(count_fast(&f, SMT_FAMILY_WAVE, rows, false, &products), 0);
+            assert_int_equal(count_fast(&f, SMT_FAMILY_ROWS, rows, true, &products), 0);
+            assert_int_equal(count_fast(&f, SMT_FAMILY_WAVE, rows, true, &products), products);
+            assert_true(types[i] == SMT_DTYPE_F16 ? products == 0 : products > 10);
+        }
         close_model(&f);
     }
 }
@@ -490,8 +528,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tiny),          cmocka_unit_test(test_v2_lite),
         cmocka_unit_test(test_texel_windows), cmocka_unit_test(test_models_with_experts),
-        cmocka_unit_test(test_stages),        cmocka_unit_test(test_segments),
-        cmocka_unit_test(test_refuses),       cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_stages),        cmocka_unit_test(test_fast),
+        cmocka_unit_test(test_segments),      cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,45 @@ static void test_dot_wave(void **state) {
     assert_true(smt_ref_dot_wave(far, ones, 600) == 1);
 }
 
+/* Fast precision against the same sum of rounded activations in double, for every type that has it; and what rounding gives. */
+static void test_dot_fast(void **state) {
+    (void)state;
+    enum { K = 1024 };
+    static uint8_t row[4 * K];
+    float a[K], w[K], x[K];
+    fill(a, K, 5);
+    fill(x, K, 6);
+    uint32_t n_types = 0;
+    for (int type = 0; type < SMT_DTYPE_LIMIT; type++) {
+        if (!smt_dtype_get((uint32_t)type) || !smt_quant_has_codes((smt_dtype)type)) continue;
+        assert_true(smt_quant_encode((smt_dtype)type, a, row, K));
+        assert_true(smt_quant_decode((smt_dtype)type, row, w, K));
+        double rounded = 0, plain = 0, size = 0;
+        for (uint32_t i = 0; i < K; i++) {
+            smt_ref_rounded r;
+            smt_ref_round(x + i / SMT_QUANT_CHUNK * SMT_QUANT_CHUNK, &r);
+            assert_true(fabs((double)r.q[i % SMT_QUANT_CHUNK] * r.scale - x[i]) <= 0.501 * r.scale);
+            rounded += (double)w[i] * r.q[i % SMT_QUANT_CHUNK] * r.scale;
+            plain += (double)w[i] * x[i];
+            size += fabs((double)w[i] * x[i]);
+        }
+        double got = smt_ref_dot_fast((smt_dtype)type, row, x, K);
+        assert_true(fabs(got - rounded) <= 1e-6 * size);
+        assert_true(fabs(got - plain) <= 0.01 * size && got != (double)smt_ref_dot_wave(w, x, K));
+        n_types++;
+    }
+    assert_int_equal(n_types, 8);
+    smt_ref_rounded r;
+    float chunk[SMT_QUANT_CHUNK] = {-254, 127, 1, 3, 5, -1, -3, 253}; /* twice the number of a step: halves go to even numbers */
+    smt_ref_round(chunk, &r);
+    const int8_t want[8] = {-127, 64, 0, 2, 2, 0, -2, 126};
+    assert_memory_equal(r.q, want, sizeof want);
+    assert_true(r.sum == 65 && fabsf(r.scale - 2) < 1e-6f);
+    for (int i = 0; i < SMT_QUANT_CHUNK; i++) chunk[i] = 1e-38f;
+    smt_ref_round(chunk, &r);
+    assert_true(r.scale == 0 && r.sum == 0 && r.q[0] == 0);
+}
+
 static double ulp_of(double value) {
     int exponent;
     frexp(value, &exponent);
@@ -241,10 +280,10 @@ static void test_matvec(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dot),      cmocka_unit_test(test_dot_wave), cmocka_unit_test(test_exp),
-        cmocka_unit_test(test_exp_bits), cmocka_unit_test(test_silu),     cmocka_unit_test(test_rmsnorm),
-        cmocka_unit_test(test_rope),     cmocka_unit_test(test_attend),   cmocka_unit_test(test_attend_chunks),
-        cmocka_unit_test(test_matvec),
+        cmocka_unit_test(test_dot),           cmocka_unit_test(test_dot_wave), cmocka_unit_test(test_dot_fast),
+        cmocka_unit_test(test_exp),           cmocka_unit_test(test_exp_bits), cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_rope),     cmocka_unit_test(test_attend),
+        cmocka_unit_test(test_attend_chunks), cmocka_unit_test(test_matvec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,7 @@ static void test_features(void **state) {
     smt_vk_facts facts = plain();
     smt_caps *caps = &facts.caps;
     caps->fp16 = caps->int8 = caps->int16 = caps->int64 = caps->storage16 = caps->storage8 = true;
-    caps->int_dot_accelerated = caps->coop_matrix = caps->executable_properties = true;
+    caps->int_dot = caps->coop_matrix = caps->executable_properties = true;
     facts.extensions = ~0u;
     smt_vk_choice choice;
     smt_error err;

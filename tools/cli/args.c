@@ -152,7 +152,10 @@ static const option_row options[] = {
                      "a routing trace of this model: the experts that it uses least leave device memory first"},
     [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, PLACES, "TYPE",
                         "element of the cache: f16 (default) or f32"},
-    [OPT_PRECISION] = {NULL, "precision", PRECISION, 0, 0, 0, COMPUTES, "exact", "arithmetic; exact is all there is so far"},
+    [OPT_PRECISION] =
+        {NULL, "precision", PRECISION, 0, 0, SMT_PRECISION_AUTO, COMPUTES, "WHICH",
+         "arithmetic: exact, or fast (activations of eight bits; with --kernels wave, which it implies); default: fast where "
+         "the device accelerates it, but for eval and perplexity"},
     [OPT_CACHE_DIR] = {NULL, "cache-dir", TEXT, 0, 0, 0, VULKAN, "DIR",
                        "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
     [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},
@@ -370,8 +373,8 @@ static bool set_value(cli_args *args, int option, const char *label, const char 
         if (!strcmp(text, "f32") || !strcmp(text, "f16")) return true;
         return WRONG(exit_status, "%s: the cache type %s does not exist yet; there are f16 and f32", label, text);
     case PRECISION:
-        if (!strcmp(text, "exact")) return true;
-        if (!strcmp(text, "fast")) return WRONG(exit_status, "%s: fast does not exist yet; there is exact", label);
+        value->integer = !strcmp(text, "fast") ? SMT_PRECISION_FAST : SMT_PRECISION_EXACT;
+        if (!strcmp(text, "exact") || !strcmp(text, "fast")) return true;
         return WRONG(exit_status, "%s \"%s\": neither exact nor fast", label, text);
     case FAMILY:
         if (!strcmp(text, "rows") || !strcmp(text, "wave")) return true;

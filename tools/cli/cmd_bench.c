@@ -129,7 +129,7 @@ static int load(bench *b, uint32_t n_ctx) {
     smt_runner_get_options(b->engine.runner, &b->runner);
     b->setup.model = *b->model.name ? b->model.name : base_name(cli_model(b->args));
     b->setup.device = smt_engine_device_name(b->engine.engine, 0);
-    b->setup.precision = cli_given(b->args, OPT_PRECISION) ? cli_text(b->args, OPT_PRECISION) : "exact";
+    b->setup.precision = b->runner.precision == SMT_PRECISION_FAST ? "fast" : "exact";
     b->setup.cache_type = b->runner.cache_type == SMT_CACHE_F32 ? "f32" : "f16";
     b->setup.n_layers = b->model.n_layers;
     b->setup.n_dense_layers = b->model.n_experts ? b->model.n_dense_layers : b->model.n_layers;

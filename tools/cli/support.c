@@ -109,6 +109,8 @@ static const char *default_cache_dir(void) {
 void cli_device_options(const cli_args *args, smt_device_options *options) {
     static bool verbose;
     verbose = cli_flag(args, OPT_VERBOSE);
+    /* Only the kernels for GPUs have a fast form, which on a processor must be asked for. */
+    bool fast = cli_given(args, OPT_PRECISION) && cli_int(args, OPT_PRECISION) == SMT_PRECISION_FAST;
     const char *cache_dir = cli_given(args, OPT_CACHE_DIR) ? cli_text(args, OPT_CACHE_DIR) : default_cache_dir();
     *options = (smt_device_options){
         .struct_size = sizeof *options,
@@ -117,7 +119,7 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
         .shader_dir = cli_text(args, OPT_SHADER_DIR),
         .validation = cli_flag(args, OPT_VALIDATION),
         .minimum = cli_flag(args, OPT_MINIMUM),
-        .kernels = cli_text(args, OPT_KERNELS),
+        .kernels = fast && !cli_given(args, OPT_KERNELS) ? "wave" : cli_text(args, OPT_KERNELS),
         .callbacks = {.user = &verbose, .log = log_message, .progress = cli_progress},
     };
 }
@@ -166,11 +168,19 @@ void cli_forget_interrupt(void) {
 
 #define LONG_PROMPT 512 /* the library's own n_batch, see smt_runner_options */
 
+/* What measures a model does so in exact arithmetic, unless told otherwise. */
+static smt_precision precision(const cli_args *args) {
+    bool measures = args->command == CMD_EVAL || args->command == CMD_PERPLEXITY;
+    if (!cli_given(args, OPT_PRECISION) && measures) return SMT_PRECISION_EXACT;
+    return (smt_precision)cli_int(args, OPT_PRECISION);
+}
+
 smt_runner_options cli_runner_options(const cli_args *args, uint32_t n_ctx) {
     return (smt_runner_options){.struct_size = sizeof(smt_runner_options),
                                 .n_ctx = n_ctx,
                                 .n_sessions = 1,
-                                .cache_type = (smt_cache_type)cli_int(args, OPT_CACHE_TYPE)};
+                                .cache_type = (smt_cache_type)cli_int(args, OPT_CACHE_TYPE),
+                                .precision = precision(args)};
 }
 
 int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out) {
