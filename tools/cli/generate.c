@@ -1,11 +1,12 @@
-/* generate.c: what run and chat share: the prompt, the answer token by token as smt_session_generate hands it over, where it stops.
+/* generate.c: what run and chat share: the prompt, the answer token by token as smt_session_generate hands it over, where it
+ * stops.
  *
  *   tokens:  | prompt                  | answer                 |
  *   session: | held from before | evaluated now  ...  but the last
  *
- * The token drawn last is part of the answer and not yet of the session. A new prompt that begins as the session does goes on from
- * there; at least one token is evaluated, as its logits are needed. End tokens stop the answer and are not part of it. Text goes out as soon as it is certain: whole characters, and nothing that may turn out to be
- * the beginning of a stop string. */
+ * The token drawn last is part of the answer and not yet of the session. A new prompt that begins as the session does goes on
+ * from there; at least one token is evaluated, as its logits are needed. End tokens stop the answer and are not part of it. Text
+ * goes out as soon as it is certain: whole characters, and nothing that may turn out to be the beginning of a stop string. */
 #include "cli.h"
 
 #include <math.h>
