@@ -599,7 +599,7 @@ typedef struct smt_session smt_session;
 SMT_API smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner,
                                      smt_error *err);
 SMT_API void smt_runner_free(smt_runner *runner);
-/* May be called from any thread while an eval is under way: it returns SMT_CANCELLED at the next submission border. */
+/* May be called from any thread while an eval or a generation is under way: it returns SMT_CANCELLED at the next submission border. */
 SMT_API void smt_runner_cancel(smt_runner *runner);
 /* The options with defaults resolved. */
 SMT_API void smt_runner_get_options(const smt_runner *runner, smt_runner_options *out_options);
@@ -609,6 +609,7 @@ typedef struct smt_runner_stats {
     size_t struct_size;
     uint64_t n_steps, n_submissions, n_dispatches;
     double longest_submission_s; /* by the host's clock: the device may have taken less */
+    uint64_t n_dropped;          /* steps that drew a token behind the end of an answer */
 } smt_runner_stats;
 /* Fills *out_stats, struct_size too. One thread at a time. */
 SMT_API void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats);
@@ -951,6 +952,58 @@ SMT_API smt_status smt_grammar_mask(smt_grammar_state *state, uint32_t *mask, ui
 /* Whether the text is complete: it may end here; it must, because nothing can follow. */
 SMT_API bool smt_grammar_may_end(const smt_grammar_state *state);
 SMT_API bool smt_grammar_must_end(const smt_grammar_state *state);
+
+/* ---- generating --------------------------------------------------------------------------------------------------- */
+
+/* One token of an answer. The arrays live for the call only. */
+typedef struct smt_generated {
+    int32_t token;
+    float logprob; /* 0 unless asked for, as what follows */
+    uint32_t n_top;
+    const smt_token_logprob *top; /* [n_top] as smt_draw has it */
+    uint32_t n_evaluated;         /* tokens evaluated since the one before: at first all that were given, later the one before */
+    const int32_t *expert_ids;    /* [n_moe_layers, n_evaluated, n_experts_used], of those */
+} smt_generated;
+/* Called on the thread that generates, while steps further on may run. False ends the answer with this token. It may call smt_runner_cancel,
+ * but nothing else of the runner and its sessions. */
+typedef bool (*smt_generated_fn)(void *user, const smt_generated *generated);
+
+typedef struct smt_generate {
+    size_t struct_size;
+    /* [n_tokens], at least one: appended to the session first, as by smt_session_eval. Like `history` not read after the first call of on_token. */
+    const int32_t *tokens;
+    uint32_t n_tokens;
+    uint32_t max_tokens; /* of the answer; 0: as many as the context has room for */
+    smt_generated_fn on_token;
+    void *user;
+    const int32_t *history; /* [n_history]: what penalties look at besides, in front of `tokens`; or NULL */
+    size_t n_history;
+    /* Each of these three is work for the host, which then draws the tokens itself. */
+    bool logprobs;
+    uint32_t n_top;
+    bool experts;
+    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. */
+    uint32_t steps_ahead;
+    bool draw_on_host; /* in any case: for comparisons */
+    /* NULL, or where the answer begins in a grammar: only what it allows is drawn, on the host, and each token is told to it before
+     * on_token is called. It belongs to the call while it lasts, but on_token may ask it whether the text is complete. */
+    smt_grammar_state *grammar;
+} smt_generate;
+
+typedef enum smt_end { SMT_END_CALLBACK, SMT_END_LENGTH, SMT_END_FULL } smt_end;
+
+/* Evaluates the tokens and draws an answer, token by token, each the input of the next step. The position of a token for the sampler is its
+ * index in the session. Where the sampler's options are argmax or a top_k of 1 to 256, with any temperature, top_p, min_p and no biases and
+ * penalties, and the runner has no observer, tokens are drawn on the device, the same as the host draws, and steps run ahead of the host;
+ * those behind the last token of the answer are dropped.
+ *
+ * *out_end says what ended the answer: the callback, max_tokens, or the end of the context or of the cache. Afterwards the session holds the
+ * tokens given and those of the answer but the last, which is the first to append next time. After a failure it holds the same of the tokens
+ * that the callback has seen, and what it held before where there are none.
+ * SMT_INVALID names an option or a token out of range; SMT_FULL: the tokens given exceed the context; SMT_INTERNAL: no logit was finite. One
+ * thread at a time; smt_runner_cancel from any. */
+SMT_API smt_status smt_session_generate(smt_session *session, smt_sampler *sampler, const smt_generate *request, smt_end *out_end,
+                                        smt_error *err);
 
 #ifdef __cplusplus
 }

@@ -18,8 +18,8 @@
 
 layout(local_size_x = SMT_GROUP_X, local_size_y = 1, local_size_z = 1) in;
 
-// exp with a fixed sequence of operations, the same as smt_ref_exp to the bit. Plain products and sums: drivers may round once or twice in fma,
-// but not in these. Within 1 ulp; 0 below -87.3, exp(88.7) above 88.7.
+// exp with a fixed sequence of operations, the same as smt_exp of src/base to the bit. Plain products and sums: drivers may round once or
+// twice in fma, but not in these. Within 1 ulp; 0 below -87.3, exp(88.7) above 88.7.
 float smt_exp(float x) {
     precise float y = min(x, 88.7);
     precise float n = floor(y * 1.44269502 + 0.5);

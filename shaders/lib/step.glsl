@@ -1,4 +1,5 @@
-// step.glsl: reading the step buffer that the host writes before each step. STEP_BINDING is where it is bound.
+// step.glsl: reading the step buffer that the host writes before a step, or the step before (sample_draw.comp). STEP_BINDING is where it is
+// bound.
 #ifndef STEP_GLSL
 #define STEP_GLSL
 

@@ -27,14 +27,22 @@ typedef float f32;
 /* The most experts per token that moe_route keeps in local memory. */
 #define SMT_MAX_USED 32
 
-/* ---- the step buffer: u32 words written by the host before a step; see run/run_step.c ----
+/* ---- the step buffer: u32 words written by the host before a step (run/run_step.c), or by the draw of the step before ----
  * STEP_HEAD words, then five arrays of max_rows words: token id, rotary position, index in the session's timeline, session slot,
  * and the list of rows whose logits are wanted. */
 #define STEP_N_ROWS 0   /* active rows; the rest of the bucket is idle and writes nothing that lasts */
 #define STEP_N_OUT 1    /* entries of the output list */
 #define STEP_MAX_ROWS 2 /* length of each array */
 #define STEP_ATTEND 4   /* indirect grid of the split attention: head groups, rows, chunks */
-#define STEP_HEAD 16
+/* What sample_draw goes by (src/sample/sample.h, smt_sample_rule); it writes the next step of one row over the words above and the
+ * arrays. */
+#define STEP_TOP_K 16
+#define STEP_INVERSE 17 /* float */
+#define STEP_TOP_P 18
+#define STEP_MIN_P 19
+#define STEP_SEED 20    /* two words, the lower first */
+#define STEP_DRAWN 22   /* tokens drawn so far: the next one goes to this place of the ring, modulo its size */
+#define STEP_HEAD 32
 #define STEP_ARRAY_TOKEN 0
 #define STEP_ARRAY_POSITION 1
 #define STEP_ARRAY_INDEX 2
@@ -149,6 +157,14 @@ struct swiglu_params {
     u32 n, stride, per_entry; /* per_entry: rows are n_rows * per_entry */
 };
 
+/* sample_top, sample_draw: the vocabulary in groups of per_group logits, a tile of 64 groups after another; in a tile logit i belongs to
+ * group i % 64. */
+#define SAMPLE_TILE 64
+#define SAMPLE_RING 64 /* places of the ring of drawn tokens */
+struct sample_params {
+    u32 n_vocab, per_group, n_groups;
+};
+
 #ifndef VULKAN
 #define SMT_CHECK_PUSH(name) _Static_assert(sizeof(struct name) <= 128, #name " exceeds the push constants every device has")
 SMT_CHECK_PUSH(embed_params);
@@ -160,6 +176,7 @@ SMT_CHECK_PUSH(route_params);
 SMT_CHECK_PUSH(group_params);
 SMT_CHECK_PUSH(combine_params);
 SMT_CHECK_PUSH(swiglu_params);
+SMT_CHECK_PUSH(sample_params);
 #endif
 
 #endif

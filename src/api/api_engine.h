@@ -4,6 +4,7 @@
 
 #include "api/api_internal.h"
 #include "run/run.h"
+#include "sample/sample.h"
 
 struct smt_engine {
     smt_file *file;        /* owned */
@@ -22,6 +23,16 @@ struct smt_session {
     uint32_t slot, length;
     int32_t *tokens; /* owned, [n_ctx]: the first `length` are its timeline */
 };
+
+struct smt_sampler {
+    smt_sampler_options options;
+    smt_logit_bias *biases;     /* owned, [options.n_biases] */
+    smt_sample_scratch scratch; /* owned, [n_logits] and [n_best], grown to the largest vocabulary seen */
+    size_t n_logits, n_best;
+};
+
+/* smt_runner_eval that does not forget a cancellation from before it (api_eval.c). */
+smt_status smt_api_eval(smt_runner *runner, const smt_batch_entry *entries, uint32_t n_entries, smt_error *err);
 
 /* The tokens of an eval, and their positions, against vocabulary and context (api_eval.c). */
 smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, smt_error *err);

@@ -149,17 +149,19 @@ static smt_status advance(batch *b, smt_error *err) {
     return status;
 }
 
-smt_status smt_runner_eval(smt_runner *runner, const smt_batch_entry *entries, uint32_t n_entries, smt_error *err) {
+smt_status smt_api_eval(smt_runner *runner, const smt_batch_entry *entries, uint32_t n_entries, smt_error *err) {
     batch b = {.run = runner->run};
     if (!entries || n_entries == 0) return SMT_FAIL(err, SMT_INVALID, "a batch without entries");
     smt_status status = take_parts(runner, entries, n_entries, &b, err);
-    if (status == SMT_OK) {
-        atomic_store(&b.run->cancel, false);
-        status = advance(&b, err);
-    }
+    if (status == SMT_OK) status = advance(&b, err);
     smt_free(b.parts);
     smt_free(b.rows);
     return status;
+}
+
+smt_status smt_runner_eval(smt_runner *runner, const smt_batch_entry *entries, uint32_t n_entries, smt_error *err) {
+    atomic_store(&runner->run->cancel, false);
+    return smt_api_eval(runner, entries, n_entries, err);
 }
 
 smt_status smt_session_eval(smt_session *session, const smt_eval *eval, smt_error *err) {

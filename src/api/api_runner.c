@@ -66,6 +66,7 @@ void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats)
     const smt_run_stats *s = &runner->run->stats;
     *out_stats = (smt_runner_stats){.struct_size = sizeof *out_stats,
                                     .n_steps = s->n_steps,
+                                    .n_dropped = s->n_dropped,
                                     .n_submissions = s->n_submissions,
                                     .n_dispatches = s->n_dispatches,
                                     .longest_submission_s = s->longest_s};

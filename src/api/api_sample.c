@@ -1,16 +1,8 @@
 /* api_sample.c: smt_sampler_*: checks and copies the options once and keeps the scratch memory between draws; the drawing itself
  * is the pure function of src/sample. One thread at a time, because of the scratch. */
-#include "api_internal.h"
-#include "sample/sample.h"
+#include "api_engine.h"
 
 #include <string.h>
-
-struct smt_sampler {
-    smt_sampler_options options;
-    smt_logit_bias *biases;     /* owned, [options.n_biases] */
-    smt_sample_scratch scratch; /* owned, [n_logits] and [n_best], grown to the largest vocabulary seen */
-    size_t n_logits, n_best;
-};
 
 smt_status smt_sampler_create(const smt_sampler_options *options, smt_sampler **out_sampler, smt_error *err) {
     *out_sampler = NULL;

@@ -84,4 +84,12 @@ uint16_t smt_float_to_half(float value);
 float smt_bf16_to_float(uint16_t bits);
 uint16_t smt_float_to_bf16(float value);
 
+/* ---- exp.c ---- */
+/* exp(x) within 1 ulp, by operations that GLSL can repeat to the bit; 0 below -87.3, exp(88.7) above 88.7, NaN for NaN:
+ *   n = floor(x * LOG2E + 0.5); r = (x - n * LN2_HIGH) - n * LN2_LOW;
+ *   p = ((((C6 * r + C5) * r + C4) * r + C3) * r + C2), p = (p * r) * r + r, p = p + 1; n is added to the exponent bits of p.
+ * Plain products and sums, because drivers may round once or twice in fma. LOG2E 1.44269502, LN2_HIGH 0.693115234375 (12 bits: n times it
+ * is exact), LN2_LOW 3.19461833e-05, C2 0.49999994, C3 0.166665211, C4 0.0416682623, C5 0.00836867373, C6 0.00138210389. */
+float smt_exp(float x);
+
 #endif

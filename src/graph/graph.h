@@ -1,7 +1,7 @@
 /* graph.h: what a step computes, as data: items of weights, values with shapes, nodes with declared reads and writes, segments.
  *
  *   model + caps + shape --graph_items.c--> items: every piece of weight memory, with its device layout and bytes
- *                        --graph_build.c--> nodes (graph_deepseek2.c and graph_llama.c hold what differs: the attention)
+ *                        --graph_build.c--> nodes (graph_attention.c, graph_ffn.c, graph_sample.c: its parts)
  *                        --graph_hazard.c--> before which nodes a barrier stands, and the count of dependent stages
  *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
  *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
@@ -73,6 +73,7 @@ typedef struct smt_graph_shape {
     bool fast;                      /* integer products where the type and the device have them */
     bool split;                     /* split attention: one workgroup per chunk */
     bool keep_hidden, keep_routing; /* copy hidden states and routing into capture values */
+    bool sample;                    /* draw a token from the one row of logits, which then stay on the device */
     bool
         embeddings; /* rows without a token begin with what lies where the hidden states in front of the first layer are captured */
 } smt_graph_shape;
@@ -89,7 +90,8 @@ typedef enum smt_value_kind {
     SMT_VALUE_CODEBOOKS, /* quant.h's, the same for all that read them */
     SMT_VALUE_WEIGHT,    /* item `layer`, bound as a plain buffer (small vectors) */
     SMT_VALUE_LOGITS,    /* [out_rows, n_vocab] in host-visible memory */
-    SMT_VALUE_CAPTURE    /* hidden states and routing in host-visible memory */
+    SMT_VALUE_CAPTURE,   /* hidden states and routing in host-visible memory */
+    SMT_VALUE_RING       /* tokens drawn on the device, in host-visible memory */
 } smt_value_kind;
 
 typedef struct smt_value {
@@ -126,6 +128,7 @@ typedef struct smt_node {
         struct group_params group;
         struct combine_params combine;
         struct swiglu_params swiglu;
+        struct sample_params sample;
     } push;
     uint32_t groups[3]; /* the grid, or the bounds of an indirect one: workgroups beyond that leave no trace */
     uint32_t indirect;  /* value that holds the grid, or SMT_NO_VALUE */

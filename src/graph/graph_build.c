@@ -223,7 +223,9 @@ static uint32_t build_embed(smt_builder *b, uint32_t given) {
 
 static void build_head(smt_builder *b, smt_stream in) {
     const smt_model *m = b->model;
-    uint32_t logits = smt_build_value(b, SMT_VALUE_LOGITS, UINT32_MAX, (uint64_t)b->graph->shape.out_rows * m->n_vocab * 4);
+    const smt_graph_shape *shape = &b->graph->shape;
+    uint32_t logits = smt_build_value(b, shape->sample ? SMT_VALUE_SCRATCH : SMT_VALUE_LOGITS, UINT32_MAX,
+                                      (uint64_t)shape->out_rows * m->n_vocab * 4);
     uint32_t normed = in.normed;
     if (normed == SMT_NO_VALUE) normed = smt_build_norm(b, &m->output_norm, in.x, true, "output norm");
     smt_build_matmul(b, &(smt_matmul_args){.w = &m->output,
@@ -234,6 +236,7 @@ static void build_head(smt_builder *b, smt_stream in) {
                                            .residual = SMT_NO_VALUE,
                                            .out_rows = true,
                                            .label = "output head"});
+    if (shape->sample) smt_build_sample(b, logits);
 }
 
 static void build(smt_builder *b) {

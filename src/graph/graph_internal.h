@@ -88,6 +88,9 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *args);
 smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 
+/* Draws the next token from one row of logits. */
+void smt_build_sample(smt_builder *b, uint32_t logits);
+
 /* Copies the first bytes of a value into the capture value, or out of it. */
 void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture);
 

@@ -22,7 +22,9 @@
     X(GROUP, "moe_group.comp", group_params)            \
     X(COMBINE, "moe_combine.comp", combine_params)      \
     X(MOE_DOWN, "moe_down.comp", matmul_params)         \
-    X(SWIGLU, "swiglu.comp", swiglu_params)
+    X(SWIGLU, "swiglu.comp", swiglu_params)             \
+    X(SAMPLE_TOP, "sample_top.comp", sample_params)     \
+    X(SAMPLE_DRAW, "sample_draw.comp", sample_params)
 
 typedef enum smt_kernel_id {
 #define X(name, source, params) SMT_KERNEL_##name,

@@ -3,7 +3,7 @@
  * Group sizes. On CPU-like devices a workgroup is one task of one thread: matmul takes 32 rows, a few subgroups, so that small matrices
  * still make a task for every thread. The wave family gives 16 of 128 invocations two rows, or one of each matrix of a gated pair: few
  * rows make many workgroups, and the workgroup reads its activations once for all of them. Many columns: a workgroup of 128 makes a
- * tile. All other kernels use 64. */
+ * tile. Attention and the draw of a token, a single workgroup, take one subgroup here and several waves there. All other kernels use 64. */
 #include "kernel/kernel.h"
 
 #include <params.h>
@@ -22,6 +22,7 @@ static const struct {
 #define GROUP              64
 #define GROUP_MATMUL_ROWS  32
 #define GROUP_MATMUL_WAVE  128
+#define GROUP_DRAW         256
 #define WAVE_ROWS          (2 * GROUP_MATMUL_WAVE / SMT_WAVE_LANES) /* the lanes share two rows */
 #define TILE_COLUMNS       32                                       /* or twice as many */
 #define ATTEND_TILE_SHARED 28672 /* bytes: keys of a chunk, or their weights, and what reductions need */
@@ -77,9 +78,8 @@ void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32
     while (key->rows > n_rows) key->rows /= 2;
 }
 
-/* CPU-like: one subgroup, which then needs no barriers. GPUs: 64 invocations for every four columns. */
-static uint32_t attend_group(const smt_caps *caps, const smt_kernel_key *key) {
-    if (key->tile) return GROUP * smt_div_up(key->heads * key->rows, 4);
+/* On CPU-like devices: one subgroup, which then needs no barriers. */
+static uint32_t subgroup_group(const smt_caps *caps) {
     uint32_t size = caps->subgroup_ballot ? caps->subgroup_size : 0;
     return size == 4 || size == 16 ? size : 8;
 }
@@ -117,7 +117,8 @@ static void describe_product(const smt_caps *caps, const smt_kernel_key *key, sm
 }
 
 static void describe_attend(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
-    spec->group = attend_group(caps, key);
+    /* GPUs: 64 invocations for every four columns. */
+    spec->group = key->tile ? GROUP * smt_div_up(key->heads * key->rows, 4) : subgroup_group(caps);
     define(spec, "SMT_HEADS", key->heads);
     define(spec, "SMT_ROWS", key->rows);
     define(spec, "SMT_TILE", key->tile);
@@ -153,6 +154,9 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
         break;
     case SMT_KERNEL_ATTEND_MERGE:
         define(out, "SMT_VALUE4", key->value4);
+        break;
+    case SMT_KERNEL_SAMPLE_DRAW:
+        out->group = caps->kind == SMT_KIND_CPU ? subgroup_group(caps) : smt_min_u32(caps->max_invocations, GROUP_DRAW);
         break;
     case SMT_KERNEL_ROUTE:
         define(out, "SMT_SIGMOID", key->sigmoid);
@@ -224,6 +228,8 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 256},
     {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
     {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
+    {.kernel = SMT_KERNEL_SAMPLE_TOP, .windows = 1},
+    {.kernel = SMT_KERNEL_SAMPLE_DRAW, .windows = 1},
     {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 8}, /* with a bias */
     {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 1, .norm = 1},
     {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 1, .type = SMT_DTYPE_F16, .columns = 1, .expert = 1}, /* no norm follows */

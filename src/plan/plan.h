@@ -83,11 +83,11 @@ typedef struct smt_plan_weights {
     smt_plan_place codebooks; /* bytes 0: not needed */
 } smt_plan_weights;
 
-/* A runner: cache windows of every layer, rotary and block tables, scratch, step buffer, logits, capture. */
+/* A runner: cache windows of every layer, rotary and block tables, scratch, step buffer, logits, capture, ring of tokens. */
 typedef struct smt_plan_runner_sizes {
     uint32_t n_layers, n_cache_windows;
     uint64_t cache_window_bytes, cache_last_bytes; /* all windows of a layer but the last; the last */
-    uint64_t rope, blocks, counter, scratch, step, logits, capture;
+    uint64_t rope, blocks, counter, scratch, step, logits, capture, ring;
     /* What follows needs no memory: the limits that the sizes were made for. */
     uint32_t n_batch;                  /* rows of a step; less than asked for where one activation would exceed a descriptor */
     uint32_t logits_rows;              /* rows of logits that one step may return */
@@ -99,7 +99,7 @@ typedef struct smt_plan_runner_sizes {
 typedef struct smt_plan_runner {
     smt_plan plan;
     smt_plan_place *cache; /* owned, [n_layers * n_cache_windows] */
-    smt_plan_place rope, blocks, counter, scratch, step, logits, capture;
+    smt_plan_place rope, blocks, counter, scratch, step, logits, capture, ring;
 } smt_plan_runner;
 
 /* pools: of each item; NULL: all in SMT_POOL_DEVICE. Experts of a layer that lie in several pools lie in windows of each, so the number of

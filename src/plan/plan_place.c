@@ -218,6 +218,7 @@ static smt_status place_runner(const smt_plan_runner_sizes *s, const smt_caps *c
         {SMT_POOL_UPLOAD, s->blocks, "the block table", &out->blocks},
         {SMT_POOL_READBACK, s->logits, "logits", &out->logits},
         {SMT_POOL_READBACK, s->capture, "captured states", &out->capture},
+        {SMT_POOL_READBACK, s->ring, "the ring of tokens", &out->ring},
     };
     for (size_t i = 0; i < SMT_COUNT(pieces); i++)
         SMT_TRY(place(plan, caps, pieces[i].pool, pieces[i].bytes, pieces[i].what, pieces[i].to, err));

@@ -43,21 +43,30 @@ typedef struct measure {
 
 static uint32_t cache_blocks(const smt_plan_demand *demand) { return demand->n_sessions * smt_div_up(demand->n_ctx, SMT_BLOCK); }
 
-/* Scratch and stages of steps of `rows` rows. */
-static smt_status measure_rows(const measure *m, uint32_t rows, smt_error *err) {
-    const smt_graph_shape shape = {.rows = rows,
-                                   .out_rows = smt_min_u32(rows, smt_plan_bucket(m->out->logits_rows)),
-                                   .n_ctx = m->demand->n_ctx,
-                                   .n_blocks = cache_blocks(m->demand),
-                                   .cache_f16 = m->demand->cache_f16,
-                                   .split = rows == 1 && m->out->split};
+/* Raises scratch to what a shape needs, and gives its stages. */
+static smt_status measure_shape(const measure *m, const smt_graph_shape *shape, uint32_t *out_stages, smt_error *err) {
     smt_graph *graph;
-    SMT_TRY(smt_graph_create(m->model, m->items, m->caps, &shape, &graph, err));
+    SMT_TRY(smt_graph_create(m->model, m->items, m->caps, shape, &graph, err));
     if (graph->scratch_bytes > m->out->scratch) m->out->scratch = graph->scratch_bytes;
-    m->out->stages_one = smt_graph_stages(graph).stages; /* rows come in descending order */
-    if (m->out->stages_batch == 0) m->out->stages_batch = m->out->stages_one;
+    *out_stages = smt_graph_stages(graph).stages;
     smt_graph_free(graph);
     return SMT_OK;
+}
+
+/* Scratch and stages of steps of `rows` rows, and of those that draw a token. */
+static smt_status measure_rows(const measure *m, uint32_t rows, smt_error *err) {
+    smt_graph_shape shape = {.rows = rows,
+                             .out_rows = smt_min_u32(rows, smt_plan_bucket(m->out->logits_rows)),
+                             .n_ctx = m->demand->n_ctx,
+                             .n_blocks = cache_blocks(m->demand),
+                             .cache_f16 = m->demand->cache_f16,
+                             .split = rows == 1 && m->out->split};
+    uint32_t drawing;
+    SMT_TRY(measure_shape(m, &shape, &m->out->stages_one, err)); /* rows come in descending order */
+    if (m->out->stages_batch == 0) m->out->stages_batch = m->out->stages_one;
+    shape.out_rows = 1;
+    shape.sample = true;
+    return measure_shape(m, &shape, &drawing, err);
 }
 
 /* Largest scratch over every shape; halves n_batch while one activation exceeds what a descriptor spans. */
@@ -107,6 +116,7 @@ smt_status smt_plan_measure(const smt_model *model, const smt_items *items, cons
     /* buckets round up, so buffers hold whole buckets */
     out->logits = 4ull * model->n_vocab * smt_plan_bucket(out->logits_rows);
     out->capture = smt_graph_capture_bytes(model, smt_plan_bucket(out->capture_rows));
+    out->ring = 4ull * SAMPLE_RING;
     out->step = smt_graph_step_bytes(smt_plan_bucket(out->n_batch));
     return SMT_OK;
 }

@@ -55,12 +55,8 @@ smt_status smt_ref_matvec(const smt_matrix *w, uint32_t plane, const float *x, f
 void smt_ref_rmsnorm(const float *x, const float *weight, float eps, float *y, uint32_t n);
 /* Rotates pairs (2i, 2i+1) of x[rope_dim] by position * freq[i]. */
 void smt_ref_rope(const double *freq, double magnitude, int32_t position, float *x, uint32_t rope_dim);
-/* exp(x) within 1 ulp, by operations that GLSL can repeat to the bit; 0 below -87.3, exp(88.7) above 88.7, NaN for NaN:
- *   n = floor(x * LOG2E + 0.5); r = (x - n * LN2_HIGH) - n * LN2_LOW;
- *   p = ((((C6 * r + C5) * r + C4) * r + C3) * r + C2), p = (p * r) * r + r, p = p + 1; n is added to the exponent bits of p.
- * Plain products and sums, because drivers may round once or twice in fma. LOG2E 1.44269502, LN2_HIGH 0.693115234375 (12 bits: n times it
- * is exact), LN2_LOW 3.19461833e-05, C2 0.49999994, C3 0.166665211, C4 0.0416682623, C5 0.00836867373, C6 0.00138210389. */
-float smt_ref_exp(float x);
+/* The exponential of the contract: smt_exp of base.h. */
+static inline float smt_ref_exp(float x) { return smt_exp(x); }
 float smt_ref_silu(float x);
 /* logits[n_experts] -> the chosen ids (largest selection score first) and weights, by the model's rule. */
 void smt_ref_route(const smt_model *model, const float *bias, const float *logits, int32_t *ids, float *weights);

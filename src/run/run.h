@@ -5,18 +5,21 @@
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_memory.c   a runner's memory, as planned; rotary tables
  *   run_queue.c    submissions under way: how many, how long each took, cancelling
- *   run_step.c     fill the step buffer, submit the segments, wait, read back
+ *   run_step.c     one step that the host waits for: fill the step buffer, submit the segments, wait, read back
  *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
+ *   run_decode.c   steps that follow from each other on the device, several under way
  *   run_stats.c    a step taken apart: how long each layer takes
  *   run_observe.c  the routing of every step, for whoever looks on; run_facts.c: what he is told of the model
  *
- * A step is synchronous in this first form; everything a kernel needs is in device-visible memory, so a recording is submitted as it is. */
+ * Everything a kernel needs is in device-visible memory, so a recording is submitted as it is, any number of times. Only run_decode.c
+ * returns with submissions under way, and only until smt_run_decode_end; all else finds the step buffer its own. */
 #ifndef SMT_RUN_H
 #define SMT_RUN_H
 
 #include "kv/kv.h"
 #include "load/load.h"
 #include "os/os.h"
+#include "sample/sample.h"
 #include "trace/trace.h"
 
 #include <stdatomic.h>
@@ -84,8 +87,8 @@ typedef struct smt_run_plan_entry { /* one recorded shape; stays where it is as 
     double most; /* work of a segment, as they are cut */
 } smt_run_plan_entry;
 
-typedef struct smt_run_stats { /* since the runner was made */
-    uint64_t n_steps, n_submissions, n_dispatches;
+typedef struct smt_run_stats {                                /* since the runner was made */
+    uint64_t n_steps, n_dropped, n_submissions, n_dispatches; /* dropped: behind the end of an answer */
     double longest_s; /* of a submission: from its start, or the end of the one before, to its end */
 } smt_run_stats;
 
@@ -190,6 +193,30 @@ void smt_run_observe(smt_run_observer *observer, const smt_run_row *rows, uint32
 /* What traces say of the model (run_facts.c); arrays lie in the arena, texts are the model's and the device's own. */
 smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err);
 
+/* ---- steps that follow from each other (run_decode.c) ----
+ * begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
+#define SMT_RUN_AHEAD_MOST 8
+typedef struct smt_run_answer {
+    const smt_sample_rule *rule;
+    uint32_t ahead, most; /* steps under way, 1 to SMT_RUN_AHEAD_MOST; tokens wanted at most */
+} smt_run_answer;
+typedef struct smt_run_decode {
+    smt_run *run;                        /* borrowed */
+    smt_run_plan_entry *entry;           /* the step of one row */
+    uint32_t slot, index;                /* timeline index of the next row that is submitted */
+    uint32_t ahead, most;                /* as in smt_run_answer */
+    uint32_t submitted, taken;           /* tokens that steps were submitted for, and that were handed out */
+    uint64_t values[SMT_RUN_AHEAD_MOST]; /* of the last submission of step i, at i % SMT_RUN_AHEAD_MOST */
+} smt_run_decode;
+/* Of the rows only the last has `out`, and nothing is captured. After a failure there is nothing to end. */
+smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
+                                smt_run_decode *out, smt_error *err);
+/* The next token. Cache blocks are taken ahead of the steps that fill them; where there are none, or no room in the context, steps under way
+ * are the last: then, and after `most` tokens, *out_any is false. SMT_INTERNAL: no logit was finite. */
+smt_status smt_run_decode_next(smt_run_decode *decode, bool *out_any, int32_t *out_token, smt_error *err);
+/* Waits for what is still under way; its tokens are dropped. The caller sets the slot back to the length that it wants. */
+smt_status smt_run_decode_end(smt_run_decode *decode, smt_error *err);
+
 /* ---- a step taken apart (run_stats.c) ---- */
 
 typedef struct smt_run_profile {
@@ -226,6 +253,15 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
 /* The sizes of the runner's memory; its options and limits take what they allow. */
 smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error *err);
 smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err);
+/* Of a step that draws, and the steps that follow it. */
+typedef struct smt_run_follow {
+    const smt_sample_rule *rule;
+    const smt_graph *graph; /* of the steps that follow */
+} smt_run_follow;
+/* `follow`: NULL for a step that the host waits for. */
+smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
+                                const smt_run_follow *follow, smt_error *err);
+smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows);
 smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);
 
 #endif

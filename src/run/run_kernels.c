@@ -150,7 +150,8 @@ smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_opt
                              .n_blocks = o.n_sessions * smt_div_up(o.n_ctx, SMT_BLOCK),
                              .cache_f16 = o.cache_f16,
                              .fast = o.fast,
-                             .split = rows == 1 && smt_plan_splits(model, o.n_ctx)};
+                             .split = rows == 1 && smt_plan_splits(model, o.n_ctx),
+                             .sample = true};
 }
 
 smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options *options, smt_run_compile **out, smt_error *err) {

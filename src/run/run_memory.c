@@ -31,6 +31,12 @@ smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t o
                              .keep_routing = keep_routing};
 }
 
+smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows) {
+    smt_graph_shape shape = smt_run_make_shape(run, rows, 1, false, false);
+    shape.sample = true;
+    return shape;
+}
+
 static smt_status upload(smt_run *run, const smt_plan_place *place, const void *bytes, size_t n, smt_error *err) {
     smt_os_mutex_lock(run->model->lock); /* it may submit, and other runners share the queue */
     smt_status status = smt_load_bytes(run->model->device, run->buffers[place->buffer], place->offset, bytes, n, err);

@@ -31,6 +31,9 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
     case SMT_VALUE_CAPTURE:
         place = own->capture;
         break;
+    case SMT_VALUE_RING:
+        place = own->ring;
+        break;
     case SMT_VALUE_EXPERTS:
         place = weights->tables[v->layer];
         buffers = run->model->weights.buffers;

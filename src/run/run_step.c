@@ -19,7 +19,24 @@ static smt_status write_embeddings(smt_run *run, const smt_run_row *rows, uint32
     return smt_vk_buffer_flush(run->model->device, buffer, place->offset, n * row_bytes, err);
 }
 
-static smt_status write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph, smt_error *err) {
+/* Head groups of the split attention: the part of its grid that no step changes. */
+static uint32_t attend_groups(const smt_graph *graph) {
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if (graph->nodes[i].key.kernel == SMT_KERNEL_ATTEND && !graph->nodes[i].copy) return graph->nodes[i].groups[0];
+    return 0;
+}
+
+static void write_rule(uint32_t *words, const smt_sample_rule *rule) {
+    words[STEP_TOP_K] = rule->top_k;
+    memcpy(&words[STEP_INVERSE], &rule->inverse, sizeof rule->inverse);
+    words[STEP_TOP_P] = rule->top_p;
+    words[STEP_MIN_P] = rule->min_p;
+    words[STEP_SEED] = rule->seed_low;
+    words[STEP_SEED + 1] = rule->seed_high;
+}
+
+smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
+                                const smt_run_follow *follow, smt_error *err) {
     const smt_plan_place *place = &run->plan.step;
     smt_vk_buffer *buffer = run->buffers[place->buffer];
     uint32_t *words = (uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + place->offset), max_rows = graph->shape.rows;
@@ -34,14 +51,10 @@ static smt_status write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n
         row[STEP_ARRAY_SLOT * max_rows] = rows[r].slot;
         if (rows[r].out) words[STEP_HEAD + STEP_ARRAY_OUT * max_rows + words[STEP_N_OUT]++] = r;
     }
-    if (graph->shape.split)
-        for (size_t i = 0; i < graph->n_nodes; i++)
-            if (graph->nodes[i].key.kernel == SMT_KERNEL_ATTEND && !graph->nodes[i].copy) {
-                words[STEP_ATTEND] = graph->nodes[i].groups[0];
-                words[STEP_ATTEND + 1] = n;
-                words[STEP_ATTEND + 2] = rows[n - 1].index / SMT_BLOCK + 1;
-                break;
-            }
+    words[STEP_ATTEND] = attend_groups(follow ? follow->graph : graph);
+    words[STEP_ATTEND + 1] = n;
+    words[STEP_ATTEND + 2] = rows[n - 1].index / SMT_BLOCK + 1;
+    if (follow) write_rule(words, follow->rule);
     SMT_TRY(smt_vk_buffer_flush(run->model->device, buffer, place->offset, place->bytes, err));
     place = &run->plan.blocks;
     buffer = run->buffers[place->buffer];
@@ -113,7 +126,7 @@ smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_
     shape.embeddings = w.embeddings;
     SMT_TRY(smt_run_shape(run, &shape, out, err));
     if (w.embeddings) SMT_TRY(write_embeddings(run, rows, n, err));
-    return write_inputs(run, rows, n, (*out)->graph, err);
+    return smt_run_write_inputs(run, rows, n, (*out)->graph, NULL, err);
 }
 
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {

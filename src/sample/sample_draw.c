@@ -1,8 +1,9 @@
 /* sample_draw.c: one token from one row of logits.
  *
  * Candidates are the finite logits after biases and penalties; NaN and infinities are never drawn (the mask sets -infinity). Weights
- * are exp((logit - greatest) / temperature), so no temperature overflows and the best candidate weighs exactly 1; all sums are
- * double. Cuts work on candidates in descending weight, the lower id first among equals:
+ * are exp((logit - greatest) / temperature), so no temperature overflows and the best candidate weighs exactly 1. A choice among few
+ * is left to sample_rule.c, which shares its arithmetic with the device; here, among many, all sums are double. Cuts work on candidates
+ * in descending weight, the lower id first among equals:
  *
  *   top-k   the k best                                      always at least one is left
  *   top-p   the fewest best whose share of the weight that top-k left is at least top_p
@@ -43,18 +44,6 @@ smt_status smt_sample_check(const smt_sampler_options *options, smt_error *err) 
                             options->biases[i].token, (double)options->biases[i].bias);
     return SMT_OK;
 }
-
-/* ---- chance ------------------------------------------------------------------------------------------------------- */
-
-/* A bijection of 64-bit words whose output bits each depend on all input bits. */
-static uint64_t mix(uint64_t z) {
-    z += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-double smt_sample_uniform(uint64_t seed, uint64_t position) { return (double)(mix(mix(seed) ^ position) >> 11) * 0x1p-53; }
 
 /* ---- biases and penalties ----------------------------------------------------------------------------------------- */
 
@@ -209,6 +198,18 @@ static collector collect_candidates(const smt_sampler_options *options, const sm
     return collect_into(scratch->best, smt_min_u32(capacity, draw->n_vocab), weigh ? options->temperature : 0);
 }
 
+static int32_t choose(const smt_sampler_options *options, const smt_draw *draw, const smt_sample_scratch *scratch,
+                      collector *own) {
+    smt_sample_rule rule;
+    if (smt_sample_make_rule(options, &rule)) {
+        smt_sample_sort(&own->best);
+        return smt_sample_by_rule(&rule, &own->best, draw->position);
+    }
+    double uniform = smt_sample_uniform(options->seed, draw->position);
+    return cuts_any(options) ? draw_cut(options, draw, scratch, own, uniform)
+                             : draw_any(own, scratch->logits, draw->n_vocab, uniform);
+}
+
 /* ---- log-probabilities -------------------------------------------------------------------------------------------- */
 
 static void report(const smt_draw *draw, collector *model, int32_t token) {
@@ -235,13 +236,7 @@ smt_status smt_sample_draw(const smt_sampler_options *options, const smt_draw *d
     if (own.best.n == 0)
         return SMT_FAIL(err, SMT_INTERNAL, "none of %u logits is finite%s", draw->n_vocab,
                         draw->mask ? " and allowed by the mask" : "");
-    double uniform = smt_sample_uniform(options->seed, draw->position);
-    if (options->temperature == 0)
-        *out_token = own.best.entries[0].token;
-    else if (cuts_any(options))
-        *out_token = draw_cut(options, draw, scratch, &own, uniform);
-    else
-        *out_token = draw_any(&own, scratch->logits, draw->n_vocab, uniform);
+    *out_token = choose(options, draw, scratch, &own);
     if (wants_model) report(draw, &model, *out_token);
     return SMT_OK;
 }

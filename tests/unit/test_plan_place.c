@@ -291,13 +291,14 @@ static const smt_plan_runner_sizes runner_sizes = {.n_layers = 5,
                                                    .scratch = 300 * MIB,
                                                    .step = 1000,
                                                    .logits = 5 * MIB + 4,
-                                                   .capture = 999};
+                                                   .capture = 999,
+                                                   .ring = 256};
 
 static void check_runner_places(const smt_plan_runner *plan, const smt_caps *caps) {
     const smt_plan_runner_sizes *s = &runner_sizes;
-    smt_plan_place places[7 + 15] = {plan->rope, plan->counter, plan->blocks, plan->scratch,
-                                     plan->step, plan->logits,  plan->capture};
-    const uint64_t least[] = {s->rope, s->counter, s->blocks, s->scratch, s->step, s->logits, s->capture};
+    smt_plan_place places[8 + 15] = {plan->rope, plan->counter, plan->blocks,  plan->scratch,
+                                     plan->step, plan->logits,  plan->capture, plan->ring};
+    const uint64_t least[] = {s->rope, s->counter, s->blocks, s->scratch, s->step, s->logits, s->capture, s->ring};
     for (size_t i = 0; i < SMT_COUNT(least); i++) assert_true(places[i].bytes >= least[i]);
     for (uint32_t i = 0; i < 15; i++) {
         assert_true(plan->cache[i].bytes >= (i % 3 == 2 ? s->cache_last_bytes : s->cache_window_bytes));

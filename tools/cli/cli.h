@@ -174,20 +174,19 @@ int cli_read_prompt(const cli_args *args, char **out, size_t *out_bytes);
 /* -c, or what prompt and answer need where that is more than the default, within what the model was trained for. */
 uint32_t cli_choose_context(const cli_args *args, const smt_model_info *model, size_t n_prompt);
 
-/* ---- generate.c: the loop that run and chat share: prompt, sample, stream, stop ---- */
+/* ---- generate.c: what run and chat share: the prompt, the answer token by token, where it stops ---- */
 
 typedef enum cli_stop { CLI_STOP_EOS, CLI_STOP_LENGTH, CLI_STOP_TEXT, CLI_STOP_INTERRUPT } cli_stop;
 
 typedef struct cli_expert_use {
     uint64_t *counts; /* owned, [n_experts]; NULL: nothing is counted */
-    int32_t *ids;     /* owned: of the last evaluation, [MoE layers, tokens, experts used] */
     uint32_t n_experts;
     size_t n_ids; /* of one token */
 } cli_expert_use;
-/* experts.c. False without memory. Room for the ids of an evaluation: smt_eval's expert_ids; NULL without memory or experts. */
+/* experts.c. False without memory. */
 bool cli_expert_use_begin(const smt_model_info *model, cli_expert_use *use);
-int32_t *cli_expert_use_room(cli_expert_use *use, size_t n_tokens);
-void cli_expert_use_add(cli_expert_use *use, size_t n_tokens);
+/* smt_generated's ids, [MoE layers, n_tokens, experts used]; NULL: none. */
+void cli_expert_use_add(cli_expert_use *use, const int32_t *ids, size_t n_tokens);
 void cli_expert_use_print(const cli_expert_use *use); /* one line on stderr */
 json_t *cli_expert_use_json(const cli_expert_use *use);
 void cli_expert_use_end(cli_expert_use *use);
@@ -214,17 +213,12 @@ int cli_trace_report(const char *path, bool json);
 typedef struct cli_grammar {
     smt_grammar *grammar;     /* these: owned; NULL: any text */
     smt_grammar_state *state; /* of the answer under way */
-    uint32_t *mask;           /* [(n_vocab + 31) / 32] */
-    uint32_t n_vocab;
 } cli_grammar;
 /* CLI_DONE or the exit status, with a message; cli_grammar_close accepts what a failure leaves behind. */
-int cli_grammar_load(const cli_args *args, const smt_tokenizer *tokenizer, uint32_t n_vocab, cli_grammar *out);
+int cli_grammar_load(const cli_args *args, const smt_tokenizer *tokenizer, cli_grammar *out);
 void cli_grammar_close(cli_grammar *g);
-int cli_grammar_begin(cli_grammar *g); /* a new answer */
-/* *out_mask: what may come next, NULL for any token. */
-int cli_grammar_mask(cli_grammar *g, const uint32_t **out_mask);
-/* The answer goes on with this token, no end token; *out_complete: nothing can follow it. */
-int cli_grammar_accept(cli_grammar *g, int32_t token, bool *out_complete);
+int cli_grammar_begin(cli_grammar *g);           /* a new answer */
+bool cli_grammar_complete(const cli_grammar *g); /* nothing can follow the answer's last token but its end */
 
 struct cli_generator {
     const cli_args *args; /* borrowed */
@@ -234,7 +228,6 @@ struct cli_generator {
     smt_sampler *sampler;
     cli_biases biases;
     cli_grammar grammar;
-    float *logits;   /* [n_vocab] */
     int32_t *tokens; /* [n_tokens]: prompt, then answer; the session holds a beginning of them */
     size_t n_tokens, capacity;
     uint32_t n_ctx;
@@ -250,7 +243,8 @@ struct cli_generator {
     char *text; /* [text_bytes]: the answer */
     size_t text_bytes, text_capacity;
     json_t *logprobs; /* with --logprobs: one object for each answer token */
-    double first_token_s, prefill_s, decode_s;
+    size_t n_steps;   /* tokens drawn, an end token among them */
+    double first_token_s, decode_s;
 };
 
 /* In this order; each CLI_DONE or the exit status, with a message. n_ctx as smt_runner_options has it. cli_generator_close accepts

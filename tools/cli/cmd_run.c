@@ -57,10 +57,15 @@ static int print_json(cli_generator *g) {
 }
 
 static void print_timings(const cli_generator *g) {
+    smt_runner_stats stats;
+    smt_runner_get_stats(g->engine.runner, &stats);
     fprintf(stderr, "device: %s\n", smt_engine_device_name(g->engine.engine, 0));
     fprintf(stderr,
             "load: %.2f s; first token after %.3f s; prompt: %zu tokens, %.1f tokens/s; answer: %zu tokens, %.1f tokens/s\n",
             g->load_s, g->first_token_s, g->n_prompt, cli_prefill_speed(g), g->n_tokens - g->n_prompt, cli_decode_speed(g));
+    fprintf(stderr, "steps: %llu, %llu of them dropped; submissions: %llu, the longest %.1f ms\n",
+            (unsigned long long)stats.n_steps, (unsigned long long)stats.n_dropped, (unsigned long long)stats.n_submissions,
+            stats.longest_submission_s * 1e3);
 }
 
 int cmd_run(const cli_args *args) {

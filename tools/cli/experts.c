@@ -17,15 +17,8 @@ bool cli_expert_use_begin(const smt_model_info *model, cli_expert_use *use) {
     return use->counts != NULL;
 }
 
-int32_t *cli_expert_use_room(cli_expert_use *use, size_t n_tokens) {
-    if (!use->counts) return NULL;
-    free(use->ids);
-    use->ids = malloc(use->n_ids * n_tokens * sizeof *use->ids);
-    return use->ids;
-}
-
-void cli_expert_use_add(cli_expert_use *use, size_t n_tokens) {
-    for (size_t i = 0; use->ids && i < use->n_ids * n_tokens; i++) use->counts[use->ids[i]]++;
+void cli_expert_use_add(cli_expert_use *use, const int32_t *ids, size_t n_tokens) {
+    for (size_t i = 0; ids && i < use->n_ids * n_tokens; i++) use->counts[ids[i]]++;
 }
 
 json_t *cli_expert_use_json(const cli_expert_use *use) {
@@ -60,6 +53,5 @@ void cli_expert_use_print(const cli_expert_use *use) {
 
 void cli_expert_use_end(cli_expert_use *use) {
     free(use->counts);
-    free(use->ids);
     *use = (cli_expert_use){0};
 }

@@ -1,12 +1,12 @@
-/* generate.c: the loop that run and chat share: prompt, sample, stream, stop.
+/* generate.c: what run and chat share: the prompt, the answer token by token as smt_session_generate hands it over, where it
+ * stops.
  *
  *   tokens:  | prompt                  | answer                 |
  *   session: | held from before | evaluated now  ...  but the last
  *
- * The token drawn last is part of the answer and not yet of the session: it is evaluated when the next one is wanted. A new prompt
- * that begins as the session does goes on from there; at least one token is evaluated, as its logits are needed. End tokens stop
- * the answer and are not part of it. Text goes out as soon as it is certain: whole characters, and nothing that may turn out to be
- * the beginning of a stop string. */
+ * The token drawn last is part of the answer and not yet of the session. A new prompt that begins as the session does goes on
+ * from there; at least one token is evaluated, as its logits are needed. End tokens stop the answer and are not part of it. Text
+ * goes out as soon as it is certain: whole characters, and nothing that may turn out to be the beginning of a stop string. */
 #include "cli.h"
 
 #include <math.h>
@@ -42,10 +42,8 @@ int cli_generator_load(const cli_args *args, size_t n_prompt, cli_generator *g) 
     smt_status made = smt_tokenizer_create(smt_engine_file(g->engine.engine), &g->tokenizer, &err);
     if (made != SMT_OK) return cli_fail_library(made, &err);
     cli_notice_vocabulary(smt_engine_file(g->engine.engine));
-    g->logits = malloc(g->model.n_vocab * sizeof *g->logits);
-    if (!g->logits) return cli_no_memory();
     if (cli_flag(args, OPT_EXPERT_USE) && !cli_expert_use_begin(&g->model, &g->expert_use)) return cli_no_memory();
-    status = cli_grammar_load(args, g->tokenizer, g->model.n_vocab, &g->grammar);
+    status = cli_grammar_load(args, g->tokenizer, &g->grammar);
     g->load_s = cli_seconds() - start;
     return status == CLI_DONE ? cli_make_sampler(args, g->tokenizer, g->model.n_vocab, &g->biases, &g->sampler) : status;
 }
@@ -76,7 +74,6 @@ void cli_generator_close(cli_generator *g) {
     json_decref(g->logprobs);
     cli_expert_use_end(&g->expert_use);
     free(g->biases.at);
-    free(g->logits);
     free(g->tokens);
     free(g->stops);
     free(g->text);
@@ -110,28 +107,10 @@ static smt_status open_stream(const cli_generator *g, smt_text_stream **out, smt
     return status == SMT_OK ? smt_text_stream_set_stops(*out, g->stops, g->n_stops, err) : status;
 }
 
-/* ---- steps ---- */
+/* ---- tokens ---- */
 
 static bool is_end(const cli_generator *g, int32_t token) {
     return g->chat ? smt_chat_template_is_end(g->chat, token) : smt_tokenizer_is_end(g->tokenizer, token);
-}
-
-/* What the session lacks of g->tokens. */
-static int evaluate(cli_generator *g) {
-    size_t first = smt_session_length(g->engine.session);
-    size_t n = g->n_tokens - first;
-    smt_eval eval = {.struct_size = sizeof eval,
-                     .tokens = g->tokens + first,
-                     .n_tokens = (uint32_t)n,
-                     .logits = g->logits,
-                     .expert_ids = cli_expert_use_room(&g->expert_use, n)};
-    smt_error err = {0};
-    smt_status status = smt_session_eval(g->engine.session, &eval, &err);
-    cli_progress_clear();
-    if (status == SMT_CANCELLED && cli_interrupted()) return CLI_DONE; /* the loop sees it too */
-    if (status != SMT_OK) return cli_fail_library(status, &err);
-    cli_expert_use_add(&g->expert_use, n);
-    return g->recorder ? cli_recorder_take(g->recorder) : CLI_DONE;
 }
 
 /* {"id", "text", "logprob"}: bytes that are no whole character become U+FFFD. */
@@ -151,30 +130,6 @@ static int note_logprobs(cli_generator *g, int32_t token, float logprob, const s
     if (!g->logprobs) g->logprobs = json_array();
     bool noted = json_object_set_new(entry, "top", list) == 0 && json_array_append_new(g->logprobs, entry) == 0;
     return noted ? CLI_DONE : cli_no_memory();
-}
-
-static int draw(cli_generator *g, int32_t *out_token) {
-    float logprob;
-    bool wants = cli_given(g->args, OPT_LOGPROBS);
-    smt_draw options = {.struct_size = sizeof options,
-                        .logits = g->logits,
-                        .n_vocab = g->model.n_vocab,
-                        .history = g->tokens,
-                        .n_history = g->n_tokens,
-                        .position = g->n_tokens,
-                        .logprob = wants ? &logprob : NULL,
-                        .n_top = wants ? (uint32_t)cli_int(g->args, OPT_LOGPROBS) : 0};
-    int ready = cli_grammar_mask(&g->grammar, &options.mask);
-    if (ready != CLI_DONE) return ready;
-    options.top = malloc((options.n_top + 1) * sizeof *options.top);
-    if (!options.top) return cli_no_memory();
-    smt_error err = {0};
-    smt_status drawn = smt_sampler_draw(g->sampler, &options, out_token, &err);
-    int status = drawn == SMT_OK ? CLI_DONE : cli_fail_library(drawn, &err);
-    if (status == CLI_DONE && wants && !is_end(g, *out_token))
-        status = note_logprobs(g, *out_token, logprob, options.top, options.n_top);
-    free(options.top);
-    return status;
 }
 
 static int emit(cli_generator *g, const char *text, size_t bytes) {
@@ -197,42 +152,90 @@ static int accept(cli_generator *g, smt_text_stream *stream, int32_t token) {
     return status == SMT_OK ? emit(g, text, bytes) : cli_fail_library(status, &err);
 }
 
-/* ---- the loop ---- */
+/* ---- the answer ---- */
 
-static int finish(cli_generator *g, cli_stop stop) {
-    g->stop = stop;
-    return CLI_DONE;
+typedef struct answer {
+    cli_generator *g;
+    smt_text_stream *stream;
+    double start, last; /* when the prompt was handed over, and when the last token came */
+    int status;
+} answer;
+
+/* Whether the answer goes on behind the token; a failure is noted. */
+static bool take_token(answer *a, const smt_generated *token) {
+    cli_generator *g = a->g;
+    g->stop = CLI_STOP_INTERRUPT;
+    if (cli_interrupted()) return false;
+    g->stop = CLI_STOP_EOS;
+    if (is_end(g, token->token)) return false;
+    if (cli_given(g->args, OPT_LOGPROBS)) a->status = note_logprobs(g, token->token, token->logprob, token->top, token->n_top);
+    if (a->status == CLI_DONE) a->status = accept(g, a->stream, token->token);
+    g->stop = CLI_STOP_TEXT;
+    if (a->status != CLI_DONE || smt_text_stream_stop(a->stream) >= 0) return false;
+    g->stop = CLI_STOP_EOS; /* where the end token is all that could come */
+    return !cli_grammar_complete(&g->grammar);
 }
 
-static int answer(cli_generator *g, smt_text_stream *stream, int64_t most, double start) {
-    for (int64_t done = 0; most < 0 || done < most; done++) {
-        int32_t token;
-        if (cli_interrupted()) return finish(g, CLI_STOP_INTERRUPT);
-        int status = draw(g, &token);
-        if (status != CLI_DONE) return status;
-        if (done == 0) g->first_token_s = cli_seconds() - start;
-        if (is_end(g, token)) return finish(g, CLI_STOP_EOS);
-        status = accept(g, stream, token);
-        if (status != CLI_DONE) return status;
-        if (smt_text_stream_stop(stream) >= 0) return finish(g, CLI_STOP_TEXT);
-        bool complete;
-        status = cli_grammar_accept(&g->grammar, token, &complete);
-        if (status != CLI_DONE) return status;
-        if (complete) return finish(g, CLI_STOP_EOS); /* the end token is all that could come */
-        if (done + 1 == most || g->n_tokens > g->n_ctx) break;
-        double before = cli_seconds();
-        status = evaluate(g);
-        if (status != CLI_DONE) return status;
-        g->decode_s += cli_seconds() - before;
+static bool on_token(void *user, const smt_generated *token) {
+    answer *a = user;
+    cli_generator *g = a->g;
+    double now = cli_seconds();
+    cli_progress_clear();
+    if (g->n_steps++ == 0)
+        g->first_token_s = now - a->start;
+    else
+        g->decode_s += now - a->last;
+    a->last = now;
+    cli_expert_use_add(&g->expert_use, token->expert_ids, token->n_evaluated);
+    if (g->recorder) a->status = cli_recorder_take(g->recorder);
+    return a->status == CLI_DONE && take_token(a, token);
+}
+
+/* The prompt alone: no answer is wanted. */
+static int evaluate(cli_generator *g) {
+    size_t first = smt_session_length(g->engine.session);
+    const smt_eval eval = {.struct_size = sizeof eval, .tokens = g->tokens + first, .n_tokens = (uint32_t)(g->n_tokens - first)};
+    smt_error err = {0};
+    double start = cli_seconds();
+    smt_status status = smt_session_eval(g->engine.session, &eval, &err);
+    g->first_token_s = cli_seconds() - start;
+    cli_progress_clear();
+    if (status == SMT_CANCELLED && cli_interrupted()) return CLI_DONE;
+    if (status != SMT_OK) return cli_fail_library(status, &err);
+    return g->recorder ? cli_recorder_take(g->recorder) : CLI_DONE;
+}
+
+static int generate(cli_generator *g, smt_text_stream *stream, uint32_t most) {
+    uint32_t held = smt_session_length(g->engine.session);
+    answer a = {.g = g, .stream = stream, .start = cli_seconds()};
+    const smt_generate request = {.struct_size = sizeof request,
+                                  .tokens = g->tokens + held,
+                                  .n_tokens = (uint32_t)(g->n_tokens - held),
+                                  .max_tokens = most,
+                                  .on_token = on_token,
+                                  .user = &a,
+                                  .history = g->tokens,
+                                  .n_history = held,
+                                  .logprobs = cli_given(g->args, OPT_LOGPROBS),
+                                  .n_top = cli_given(g->args, OPT_LOGPROBS) ? (uint32_t)cli_int(g->args, OPT_LOGPROBS) : 0,
+                                  .experts = cli_flag(g->args, OPT_EXPERT_USE),
+                                  .grammar = g->grammar.state};
+    smt_end end;
+    smt_error err = {0};
+    smt_status status = smt_session_generate(g->engine.session, g->sampler, &request, &end, &err);
+    cli_progress_clear();
+    if (status == SMT_CANCELLED && cli_interrupted()) {
+        g->stop = CLI_STOP_INTERRUPT;
+        return a.status;
     }
-    return finish(g, CLI_STOP_LENGTH);
+    if (status != SMT_OK) return cli_fail_library(status, &err);
+    if (end != SMT_END_CALLBACK) g->stop = CLI_STOP_LENGTH;
+    return a.status;
 }
 
 static int read_and_answer(cli_generator *g, smt_text_stream *stream, int64_t most) {
-    double start = cli_seconds();
-    int status = evaluate(g);
-    g->prefill_s = cli_seconds() - start;
-    if (status == CLI_DONE) status = answer(g, stream, most, start);
+    g->stop = CLI_STOP_LENGTH;
+    int status = most == 0 ? evaluate(g) : generate(g, stream, most < 0 ? 0 : (uint32_t)most);
     const char *text;
     size_t bytes;
     smt_text_stream_flush(stream, &text, &bytes);
@@ -243,7 +246,8 @@ static int read_and_answer(cli_generator *g, smt_text_stream *stream, int64_t mo
 int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64_t most) {
     if (n_prompt == 0) return cli_fail(CLI_FAILED, "the text is empty and this model has no token to begin with");
     g->text_bytes = 0;
-    g->first_token_s = g->prefill_s = g->decode_s = 0;
+    g->n_steps = 0;
+    g->first_token_s = g->decode_s = 0;
     json_array_clear(g->logprobs);
     int status = take_prompt(g, prompt, n_prompt);
     if (status == CLI_DONE) status = cli_grammar_begin(&g->grammar);
@@ -258,10 +262,7 @@ int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64
 
 static double per_second(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
-double cli_prefill_speed(const cli_generator *g) { return per_second((double)(g->n_prompt - g->n_reused), g->prefill_s); }
+double cli_prefill_speed(const cli_generator *g) { return per_second((double)(g->n_prompt - g->n_reused), g->first_token_s); }
 
-/* The first token of the answer comes from the prompt's logits: n tokens take n - 1 steps. */
-double cli_decode_speed(const cli_generator *g) {
-    size_t n = g->n_tokens - g->n_prompt;
-    return per_second(n > 0 ? (double)(n - 1) : 0, g->decode_s);
-}
+/* The first token of the answer comes from the prompt's step. */
+double cli_decode_speed(const cli_generator *g) { return per_second(g->n_steps > 0 ? (double)(g->n_steps - 1) : 0, g->decode_s); }

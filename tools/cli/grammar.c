@@ -35,9 +35,9 @@ static smt_status create(const smt_tokenizer *tokenizer, const struct source *so
     return status;
 }
 
-int cli_grammar_load(const cli_args *args, const smt_tokenizer *tokenizer, uint32_t n_vocab, cli_grammar *out) {
+int cli_grammar_load(const cli_args *args, const smt_tokenizer *tokenizer, cli_grammar *out) {
     const struct source *source;
-    *out = (cli_grammar){.n_vocab = n_vocab};
+    *out = (cli_grammar){0};
     int chosen = choose(args, &source);
     if (chosen != CLI_DONE || !source) return chosen;
     const char *text = cli_text(args, source->option);
@@ -47,15 +47,12 @@ int cli_grammar_load(const cli_args *args, const smt_tokenizer *tokenizer, uint3
     smt_error err = {0};
     smt_status status = create(tokenizer, source, source->file ? read : text, bytes, &out->grammar, &err);
     free(read);
-    if (status != SMT_OK) return cli_fail_library(status, &err);
-    out->mask = calloc((size_t)n_vocab / 32 + 1, sizeof *out->mask);
-    return out->mask ? CLI_DONE : cli_no_memory();
+    return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
 }
 
 void cli_grammar_close(cli_grammar *g) {
     smt_grammar_state_free(g->state);
     smt_grammar_free(g->grammar);
-    free(g->mask);
     *g = (cli_grammar){0};
 }
 
@@ -67,20 +64,4 @@ int cli_grammar_begin(cli_grammar *g) {
     return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
 }
 
-int cli_grammar_mask(cli_grammar *g, const uint32_t **out_mask) {
-    smt_error err = {0};
-    *out_mask = g->mask;
-    if (!g->grammar) return CLI_DONE;
-    smt_status status = smt_grammar_mask(g->state, g->mask, g->n_vocab, &err);
-    return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
-}
-
-int cli_grammar_accept(cli_grammar *g, int32_t token, bool *out_complete) {
-    smt_error err = {0};
-    *out_complete = false;
-    if (!g->grammar) return CLI_DONE;
-    smt_status status = smt_grammar_accept(g->state, token, &err);
-    if (status != SMT_OK) return cli_fail_library(status, &err);
-    *out_complete = smt_grammar_must_end(g->state);
-    return CLI_DONE;
-}
+bool cli_grammar_complete(const cli_grammar *g) { return g->state && smt_grammar_must_end(g->state); }
