@@ -43,7 +43,8 @@ void smt_caps_reduce(smt_caps *caps) {
     caps->subgroup_basic = caps->subgroup_ballot = caps->subgroup_shuffle = caps->subgroup_arithmetic = false;
     caps->fp16 = caps->int8 = caps->int16 = caps->int64 = caps->storage16 = caps->storage8 = false;
     caps->max_texels = 0;
-    caps->int_dot = caps->int_dot_accelerated = caps->coop_matrix = caps->subgroup_size_control = caps->external_memory_host = false;
+    caps->int_dot = caps->int_dot_accelerated = caps->coop_matrix = caps->subgroup_size_control = caps->external_memory_host =
+        false;
 }
 
 bool smt_caps_texels(const smt_caps *caps) {

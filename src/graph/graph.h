@@ -73,9 +73,8 @@ typedef struct smt_graph_shape {
     bool fast;                      /* integer products where the type and the device have them */
     bool split;                     /* split attention: one workgroup per chunk */
     bool keep_hidden, keep_routing; /* copy hidden states and routing into capture values */
-    bool sample;                    /* draw a token from the one row of logits, which then stay on the device */
-    bool
-        embeddings; /* rows without a token begin with what lies where the hidden states in front of the first layer are captured */
+    bool embeddings; /* rows without a token begin with what lies where hidden states in front of the first layer are captured */
+    bool sample;     /* draw a token from the one row of logits, which then stay on the device */
 } smt_graph_shape;
 
 /* ---- values and nodes ---- */

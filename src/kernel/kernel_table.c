@@ -40,16 +40,17 @@ uint32_t smt_kernel_matmul_rows(const smt_caps *caps, uint32_t n_columns, bool g
     return (n_columns < TILE_COLUMNS ? WAVE_ROWS : SMT_TILE_LINES) / (gated ? 2 : 1);
 }
 
-uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t n_columns) {
-    if (n_columns == 8 && caps->family == SMT_FAMILY_WAVE) return TILE_COLUMNS;
-    return n_columns == 0 ? 1 : n_columns < 8 || n_columns == TILE_COLUMNS ? n_columns * 2 : 0;
-}
-
 uint32_t smt_kernel_windows(uint32_t n) { return n <= 1 ? 1 : n <= 4 ? 4 : n <= 16 ? 16 : 0; }
 
 /* Tiles of 64 columns take twice the registers: where a subgroup has 64 lanes, one wave would be left on a processor that wants several. */
 static uint32_t tile_columns(const smt_caps *caps, bool many) {
     return many && caps->subgroup_min <= 32 ? 2 * TILE_COLUMNS : TILE_COLUMNS;
+}
+
+uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t n_columns) {
+    if (n_columns == 8 && caps->family == SMT_FAMILY_WAVE) return TILE_COLUMNS;
+    if (n_columns == TILE_COLUMNS && tile_columns(caps, true) > n_columns) return tile_columns(caps, true);
+    return n_columns == 0 ? 1 : n_columns < 8 ? n_columns * 2 : 0;
 }
 
 uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t n_rows) {

@@ -130,8 +130,9 @@ typedef struct {
 X(q4_0, 18)
 X(iq4_nl, 18)
 X(q4_1, 20)
-X(q5_0, 22) X(q5_1, 24) X(q8_0, 34) X(mxfp4, 17) X(q2_k, 84) X(q3_k, 110) X(q4_k, 144) X(q5_k, 176) X(q6_k, 210) X(iq4_xs, 136)
-    X(iq2_xxs, 66) X(iq2_xs, 74) X(iq2_s, 82) X(iq3_xxs, 98) X(iq3_s, 110) X(iq1_s, 50) X(iq1_m, 56)
+X(q5_0, 22)
+X(q5_1, 24) X(q8_0, 34) X(mxfp4, 17) X(q2_k, 84) X(q3_k, 110) X(q4_k, 144) X(q5_k, 176) X(q6_k, 210) X(iq4_xs, 136) X(iq2_xxs, 66)
+    X(iq2_xs, 74) X(iq2_s, 82) X(iq3_xxs, 98) X(iq3_s, 110) X(iq1_s, 50) X(iq1_m, 56)
 #undef X
 
 #endif

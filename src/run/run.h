@@ -77,7 +77,7 @@ struct smt_run_options {
     uint32_t n_ctx, n_batch, n_sessions;
     bool cache_f16;
     uint32_t submission_ms; /* cap of one submission */
-    bool fast; /* as in smt_graph_shape */
+    bool fast;              /* as in smt_graph_shape */
 };
 
 typedef struct smt_run_plan_entry { /* one recorded shape; stays where it is as long as the runner lives */

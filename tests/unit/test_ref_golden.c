@@ -199,11 +199,8 @@ static void test_families(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_v2),
-        cmocka_unit_test(test_llama),
-        cmocka_unit_test(test_v2lite),
-        cmocka_unit_test(test_v2_kvb),
-        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_v2),     cmocka_unit_test(test_llama),    cmocka_unit_test(test_v2lite),
+        cmocka_unit_test(test_v2_kvb), cmocka_unit_test(test_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

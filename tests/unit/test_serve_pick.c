@@ -2,7 +2,8 @@
 #include "serve_internal.h"
 #include "support.h"
 
-#define HELD(tokens, when, taken) {tokens, sizeof(tokens) / sizeof *(tokens), when, taken}
+#define HELD(tokens, when, taken) \
+    { tokens, sizeof(tokens) / sizeof *(tokens), when, taken }
 
 static const int32_t talk[] = {1, 5, 6, 7, 8, 9, 10, 11}, other[] = {1, 20, 21, 22, 23, 24}, prompt[] = {1, 5, 6, 7, 8, 30, 31};
 
