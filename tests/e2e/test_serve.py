@@ -283,6 +283,45 @@ class Texts(Shared):
         self.assertEqual(streamed, content)
 
 
+class Formats(Shared):
+    """Answers that follow a schema or a grammar, in every way to ask for one."""
+    SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}, "kind": {"enum": ["a", "bb"]}}, "required": ["ok", "kind"]}
+
+    def check(self, text, reason):
+        value = json.loads(text)
+        self.assertEqual((sorted(value), reason), (["kind", "ok"], "stop"), text)
+        self.assertIn(value["kind"], ["a", "bb"])
+        self.assertIsInstance(value["ok"], bool)
+
+    def test_schemas(self):
+        named = {"type": "json_schema", "json_schema": {"name": "it", "strict": True, "schema": self.SCHEMA}}
+        body = dict(GREEDY, messages=CHAT, max_tokens=64, response_format=named)
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
+        self.check(choice["message"]["content"], choice["finish_reason"])
+        text, reason, _ = joined(self.stream("/v1/chat/completions", body))
+        self.assertEqual((text, reason), (choice["message"]["content"], "stop"))
+        for choice in self.post("/v1/completions", {"prompt": "x = ", "n": 3, "seed": 5, "temperature": 2, "top_k": 0, "max_tokens": 64,
+                                                    "response_format": {"type": "json_object", "schema": self.SCHEMA}})["choices"]:
+            self.check(choice["text"], choice["finish_reason"])
+        answer = self.post("/completion", greedy("x = ", 64, json_schema=self.SCHEMA))
+        self.check(answer["content"], {"eos": "stop"}.get(answer["stop_type"]))
+
+    def test_any_object(self):
+        text = self.text("x = ", 3, response_format={"type": "json_object"})
+        self.assertTrue(text.startswith("{"), text)
+
+    def test_grammars(self):
+        answers = {self.text("x = ", 8, grammar='root ::= "yes" | "no"', temperature=3, top_k=0, seed=seed) for seed in range(12)}
+        self.assertEqual(answers, {"yes", "no"})
+        self.assertEqual(self.text("x = ", grammar='root ::= "12" [3-4] "5"')[::3], "15")
+
+    def test_wrong(self):
+        self.refused(400, "line 1", "/v1/completions", {"prompt": "x", "grammar": "root ::= ("})
+        self.refused(400, "only one", "/v1/completions", {"prompt": "x", "grammar": 'root ::= "x"', "json_schema": self.SCHEMA})
+        self.refused(400, "unevaluatedItems", "/v1/completions",
+                     {"prompt": "x", "response_format": {"type": "json_object", "schema": {"type": "array", "unevaluatedItems": False}}})
+
+
 class Editors(Shared):
     BEFORE, AFTER = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
 
@@ -422,11 +461,10 @@ class Wrong(Shared):
         for name, value in [("temperature", "hot"), ("temperature", -1), ("top_p", 2), ("max_tokens", 1.5), ("max_tokens", "9"), ("n", 0),
                             ("n", 65), ("stop", 5), ("stop", [1]), ("stream", "yes"), ("logit_bias", {"x": 1}), ("logit_bias", [[1]]),
                             ("logit_bias", {"99999": 1}), ("logprobs", -1), ("logprobs", 101), ("seed", "x"), ("top_k", 1e30),
-                            ("best_of", 2), ("echo", True), ("grammar", "root ::= x"), ("json_schema", {}), ("mirostat", 2),
-                            ("typical_p", 0.5), ("tools", [{"type": "function"}]), ("response_format", {"type": "json_object"}),
-                            ("response_format", {"type": "json_schema"}), ("suffix", 5)]:
-            if value == {}:
-                value = {"type": "object"}
+                            ("best_of", 2), ("echo", True), ("mirostat", 2),
+                            ("typical_p", 0.5), ("tools", [{"type": "function"}]), ("response_format", {"type": "json_schema"}),
+                            ("response_format", {"type": "xml"}), ("json_schema", [1]), ("grammar", ["x"]), ("grammar", "root ::= x"),
+                            ("suffix", 5)]:
             self.refused(400, '"%s"' % name, "/v1/completions", {"prompt": "x", name: value})
         body = {"prompt": "x", "max_tokens": 1, "user": "u", "stop": None, "tools": [], "response_format": {"type": "text"}, "n": 1,
                 "logit_bias": {}, "parallel_tool_calls": True, "model": "any", "stream_options": None, "stop": [""]}

@@ -9,6 +9,7 @@
  *   serve_info.c     what the server says of itself
  *   serve_prompt.c   bodies to prompts                          both
  *   serve_params.c   how to answer                    ------------------------------------
+ *   serve_grammar.c  what an answer has to look like
  *   serve_answer.c   pieces to documents              serve_request.c requests, jobs, pieces
  *   serve_stream.c   pieces to events
  *   serve_infill.c   gaps in files to fill
@@ -87,7 +88,8 @@ typedef struct serve_params {
     smt_logit_bias *biases; /* owned, [sampling.n_biases] */
     char **stops;           /* owned, [n_stops] */
     uint32_t n_stops;
-    json_t *fields; /* owned: what of a native document is wanted; NULL: all */
+    smt_grammar *grammar; /* owned, the engine thread's once the request is submitted; NULL: answers are free */
+    json_t *fields;       /* owned: what of a native document is wanted; NULL: all */
     char id[40];
     time_t created;
 } serve_params;
@@ -182,10 +184,12 @@ typedef struct serve_slot {
     serve_job *job;
     smt_sampler *sampler;
     smt_text_stream *stream;
-    float *hidden;          /* owned, [n_layers + 2, SERVE_EMBED_ROWS, n_embd], while its job embeds */
-    smt_token_logprob *top; /* owned, [SERVE_MAX_TOP] */
-    bool wrote, line;       /* some text went out, or is to go (blanks in front of a chat's answer do not); a line break in it */
-    uint32_t n_next;        /* tokens that it evaluates in this round */
+    smt_grammar_state *grammar; /* owned; NULL: its job's answer is free */
+    uint32_t *mask;             /* owned, [(n_vocab + 31) / 32], where there is a grammar */
+    float *hidden;              /* owned, [n_layers + 2, SERVE_EMBED_ROWS, n_embd], while its job embeds */
+    smt_token_logprob *top;     /* owned, [SERVE_MAX_TOP] */
+    bool wrote, line; /* some text went out, or is to go (blanks in front of a chat's answer do not); a line break in it */
+    uint32_t n_next;  /* tokens that it evaluates in this round */
     double begun_s, first_s;
     smt_error error; /* of the call under way */
     serve_view view;
@@ -264,7 +268,9 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
                        serve_error *error);
 void serve_params_end(serve_params *params);
 bool serve_add_stop(serve_params *params, const char *text); /* false without memory */
-json_t *serve_settings(const serve_params *params);          /* as clients know them */
+/* Sets params->grammar where the body asks for one (serve_grammar.c). */
+bool serve_read_grammar(const serve_server *server, const json_t *body, serve_params *params, serve_error *error);
+json_t *serve_settings(const serve_params *params); /* as clients know them */
 uint64_t serve_random(void);
 /* The whole request, ready to be submitted; NULL with an error. */
 serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error);

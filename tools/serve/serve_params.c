@@ -1,6 +1,6 @@
 /* serve_params.c: how to answer: sampling, lengths, stop strings, what the answer shall tell. Names are those of OpenAI's interface and of
- * llama.cpp's server; what a request leaves out is as the command line has it. What is known but not there (other samplers, grammars,
- * tools) is refused by its name, since an answer without it would not be what was asked for. */
+ * llama.cpp's server; what a request leaves out is as the command line has it. What is known but not there (other samplers, tools) is
+ * refused by its name, since an answer without it would not be what was asked for. */
 #include "serve_internal.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@ void serve_params_end(serve_params *params) {
     for (uint32_t i = 0; i < params->n_stops; i++) free(params->stops[i]);
     free(params->stops);
     free(params->biases);
+    smt_grammar_free(params->grammar);
     json_decref(params->fields);
     *params = (serve_params){0};
 }
@@ -49,14 +50,10 @@ static bool is_set(const json_t *value) {
     return value && !json_is_null(value) && !json_is_false(value);
 }
 
-static bool refuse_constraints(const json_t *body, serve_error *error) {
-    static const char *const names[] = {"grammar", "json_schema", "functions", "echo", "lora", "audio"};
+static bool refuse_others(const json_t *body, serve_error *error) {
+    static const char *const names[] = {"functions", "echo", "lora", "audio"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_set(json_object_get(body, names[i]))) return serve_fail(error, 400, "\"%s\" is not supported", names[i]);
-    const json_t *format = json_object_get(json_object_get(body, "response_format"), "type");
-    if (format && (!json_is_string(format) || strcmp(json_string_value(format), "text")))
-        return serve_fail(error, 400, "\"response_format\" %s is not supported; there is text",
-                          json_is_string(format) ? json_string_value(format) : "of that kind");
     const json_t *choice = json_object_get(body, "tool_choice");
     bool none = json_is_string(choice) && !strcmp(json_string_value(choice), "none");
     if (is_set(json_object_get(body, "tools")) && !none)
@@ -268,10 +265,10 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
     out->sampling.struct_size = sizeof out->sampling;
     snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)serve_random(),
              (unsigned)serve_random());
-    bool good = refuse_constraints(body, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
+    bool good = refuse_others(body, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
                 read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
                 read_stops(body, out, error) && read_biases(server, body, out, error) && read_fields(body, out, error) &&
-                ban_ends(server, body, out, error);
+                ban_ends(server, body, out, error) && (format == SERVE_EMBED || serve_read_grammar(server, body, out, error));
     out->sampling.biases = out->biases;
     return good;
 }

@@ -46,6 +46,12 @@ static smt_status open_stream(const serve_server *server, serve_slot *slot, cons
     return smt_text_stream_set_stops(slot->stream, (const char *const *)params->stops, params->n_stops, err);
 }
 
+static smt_status open_grammar(const serve_server *server, serve_slot *slot, smt_grammar *grammar, smt_error *err) {
+    if (!grammar) return SMT_OK;
+    slot->mask = calloc(server->model.n_vocab / 32 + 1, sizeof *slot->mask);
+    return slot->mask ? smt_grammar_state_create(grammar, &slot->grammar, err) : SMT_MEMORY;
+}
+
 static smt_status open_embedding(const serve_server *server, serve_slot *slot) {
     size_t width = server->model.n_embd;
     slot->job->embedding = calloc(width, sizeof(float));
@@ -69,6 +75,7 @@ void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
     } else if (status == SMT_OK) {
         status = smt_sampler_create(&sampling, &slot->sampler, &err);
         if (status == SMT_OK) status = open_stream(server, slot, params, &err);
+        if (status == SMT_OK) status = open_grammar(server, slot, params->grammar, &err);
     }
     if (status == SMT_OK) return;
     serve_error error;
@@ -78,7 +85,7 @@ void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
 
 /* ---- drawing ---- */
 
-/* The one place where the next token of an answer is chosen: what constrains answers sets its smt_draw.mask here. */
+/* The one place where the next token of an answer is chosen; the grammar follows it. */
 static smt_status draw(const serve_server *server, serve_slot *slot, int32_t *token, float *logprob) {
     const serve_params *params = &slot->job->request->params;
     smt_draw options = {.struct_size = sizeof options,
@@ -89,8 +96,13 @@ static smt_status draw(const serve_server *server, serve_slot *slot, int32_t *to
                         .position = slot->n_tokens,
                         .logprob = params->logprobs ? logprob : NULL,
                         .n_top = params->logprobs ? params->n_top : 0,
-                        .top = slot->top};
-    return smt_sampler_draw(slot->sampler, &options, token, &slot->error);
+                        .top = slot->top,
+                        .mask = slot->mask};
+    smt_status status = SMT_OK;
+    if (slot->grammar) status = smt_grammar_mask(slot->grammar, slot->mask, server->model.n_vocab, &slot->error);
+    if (status == SMT_OK) status = smt_sampler_draw(slot->sampler, &options, token, &slot->error);
+    if (status == SMT_OK && slot->grammar) status = smt_grammar_accept(slot->grammar, *token, &slot->error);
+    return status;
 }
 
 static bool is_end(const serve_server *server, const serve_params *params, int32_t token) {
@@ -131,6 +143,7 @@ static serve_end end_of(const serve_server *server, serve_slot *slot) {
     serve_result *result = &slot->job->result;
     result->stop = smt_text_stream_stop(slot->stream);
     if (result->stop >= 0) return SERVE_END_WORD;
+    if (slot->grammar && smt_grammar_must_end(slot->grammar)) return SERVE_END_EOS; /* all that could follow */
     bool enough = params->n_predict >= 0 && result->n_predicted >= (uint64_t)params->n_predict;
     bool late = params->predict_s > 0 && slot->line && serve_seconds() - slot->first_s > params->predict_s;
     return enough || late || slot->n_tokens > server->n_ctx ? SERVE_END_LENGTH : SERVE_END_NONE;
@@ -176,6 +189,10 @@ static serve_job *let_go(serve_slot *slot) {
     smt_text_stream_free(slot->stream);
     slot->sampler = NULL;
     slot->stream = NULL;
+    smt_grammar_state_free(slot->grammar);
+    free(slot->mask);
+    slot->grammar = NULL;
+    slot->mask = NULL;
     free(slot->hidden);
     slot->hidden = NULL;
     slot->job = NULL;
