@@ -20,6 +20,7 @@ static smt_status read_placement(const smt_engine *engine, uint32_t index, const
     const smt_caps **caps = smt_alloc(n_caps, sizeof *caps);
     if (!caps) return SMT_FAIL(err, SMT_MEMORY, "out of memory listing %u devices", n_caps);
     for (uint32_t i = 0; i < n_caps; i++) caps[i] = smt_vk_caps(engine->vk, i);
+    caps[index] = smt_vk_device_caps(engine->device); /* the family of kernels that was asked for */
     smt_status status = smt_api_placement_request(given, engine->file->model, caps, n_caps, index, out, err);
     smt_free(caps);
     return status;
