@@ -322,6 +322,49 @@ class Formats(Shared):
                      {"prompt": "x", "response_format": {"type": "json_object", "schema": {"type": "array", "unevaluatedItems": False}}})
 
 
+class Page(Shared):
+    def test_the_page(self):
+        answer = self.get("/")
+        self.assertEqual(answer.headers["Content-Type"], "text/html; charset=utf-8")
+        self.assertIn(b"/experts", answer.body)
+        self.assertIn(b"</html>", answer.body)
+
+    def test_experts_of_an_answer(self):
+        """What /experts says of the tokens of an answer is what `eval --routing` says of them."""
+        connection = self.server.raw(b"GET /experts HTTP/1.1\r\nHost: x\r\n\r\n")
+        with connection, connection.makefile("rb") as stream:
+            while stream.readline().strip():
+                pass  # headers
+            events = self.events(stream)
+            about = next(events)
+            self.assertEqual((about["layers"], about["n_experts"], about["n_used"]), ([1, 2, 3, 4], 32, 6))
+            prompt = list(range(300, 311))
+            answer = self.post("/completion", {"prompt": prompt, "n_predict": 4, "temperature": 0, "return_tokens": True, "cache_prompt": False})
+            tokens = prompt + answer["tokens"][:-1]
+            seen = [next(events) for _ in tokens]
+        self.assertEqual([(e["index"], e["token"]) for e in seen], list(enumerate(tokens)))
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "routing.json")
+            cli.call("eval", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-ctk", "f16", "--routing", path)
+            with open(path) as f:
+                routing = json.load(f)
+        for row, layer in enumerate(routing):
+            self.assertEqual([e["experts"][row] for e in seen], layer["experts"])
+            for event, weights in zip(seen, layer["weights"]):
+                for a, b in zip(event["weights"][row], weights):
+                    self.assertAlmostEqual(a, b, delta=1e-3)
+
+    @staticmethod
+    def events(stream):
+        """Of a chunked response that does not end."""
+        rest = b""
+        while True:
+            size = int(stream.readline(), 16)
+            rest += stream.read(size + 2)[:size]
+            *blocks, rest = rest.split(b"\n\n")
+            yield from (json.loads(b[6:]) for b in blocks if b.startswith(b"data: "))
+
+
 class Editors(Shared):
     BEFORE, AFTER = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
 

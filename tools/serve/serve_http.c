@@ -108,7 +108,7 @@ static enum MHD_Result send_text(serve_call *call, json_t *document) {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(json_string_length(document), (void *)json_string_value(document), MHD_RESPMEM_MUST_COPY);
     json_decref(document);
-    return queue(call, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", response);
+    return queue(call, MHD_HTTP_OK, call->route->type, response);
 }
 
 static enum MHD_Result send_stream(serve_call *call, struct MHD_Response *response) {
@@ -185,7 +185,7 @@ static enum MHD_Result answer(serve_call *call) {
     if (call->permission) return send_permission(call);
     if (call->error.code == 0) document = run_route(call, &stream);
     if (stream) return send_stream(call, stream);
-    if (document && call->route->plain) return send_text(call, document);
+    if (document && call->route->type) return send_text(call, document);
     if (document) return send_json(call, MHD_HTTP_OK, document);
     if (call->error.code == 0) return MHD_NO; /* the client is gone */
     return send_json(call, call->error.code, serve_error_json(&call->error));

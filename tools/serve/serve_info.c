@@ -1,4 +1,4 @@
-/* serve_info.c: what the server says of itself: health, model, settings, slots, counters. */
+/* serve_info.c: what the server says of itself: health, model, settings, slots, counters; and the page at /. */
 #include "serve_internal.h"
 
 #include <stdarg.h>
@@ -13,6 +13,17 @@ json_t *serve_health(serve_call *call, const json_t *body, struct MHD_Response *
     if (state == SERVE_READY) return json_pack("{s:s}", "status", "ok");
     serve_fail(error, 503, state == SERVE_LOADING ? "Loading model" : "the server is ending");
     return NULL;
+}
+
+extern const unsigned char serve_page_html[]; /* page.html */
+extern const size_t serve_page_html_bytes;
+
+json_t *serve_page(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    (void)call;
+    (void)body;
+    (void)out_stream;
+    (void)error;
+    return json_stringn((const char *)serve_page_html, serve_page_html_bytes);
 }
 
 json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {

@@ -14,6 +14,7 @@
  *   serve_stream.c   pieces to events
  *   serve_infill.c   gaps in files to fill
  *   serve_embed.c    vectors of texts: the request, and a slot's part
+ *   serve_experts.c  which experts the tokens go to, for the page at / (page.html)
  *
  * A request that generates is cut into jobs, one for each text asked for (n choices, a list of prompts). Jobs wait in one queue;
  * the engine thread gives them slots (sessions), advances all of them in rounds, and hands back pieces: tokens with the text that
@@ -195,6 +196,8 @@ typedef struct serve_slot {
     serve_view view;
 } serve_slot;
 
+typedef struct serve_watcher serve_watcher; /* serve_experts.c */
+
 typedef enum serve_state { SERVE_LOADING, SERVE_READY, SERVE_ENDING } serve_state;
 
 typedef struct serve_counters {
@@ -222,6 +225,7 @@ struct serve_server {
     uint32_t n_waiting;
     uint64_t n_jobs;
     serve_connection *connections;
+    serve_watcher *watchers;
     serve_counters counters;
     /* Set by serve_attach: */
     smt_engine *engine;
@@ -235,7 +239,9 @@ struct serve_server {
     time_t loaded;
     serve_slot *slots; /* owned, [n_slots] */
     uint32_t n_slots;
-    uint64_t round; /* engine thread */
+    /* The engine thread's: */
+    uint64_t round;
+    smt_observer *observer; /* owned; NULL while nobody watches */
 };
 
 double serve_seconds(void); /* monotonic */
@@ -324,8 +330,8 @@ typedef json_t *(*serve_route_fn)(serve_call *call, const json_t *body, struct M
 typedef struct serve_route {
     const char *method, *path;
     serve_route_fn run;
-    bool open;  /* needs neither key nor model */
-    bool plain; /* the document is a JSON string that goes out as text */
+    bool open;        /* needs neither key nor model */
+    const char *type; /* the document is a JSON string that goes out as text of this type; NULL: it goes out as it is */
 } serve_route;
 
 /* One HTTP request, from its headers to its answer. */
@@ -349,6 +355,8 @@ json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response *
 json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 json_t *serve_metrics(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_page(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_experts(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 
 /* ---- the engine thread (serve_pick.c, serve_slots.c, serve_step.c) ---- */
 
@@ -370,6 +378,8 @@ void serve_slots_free(serve_server *server);
 void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job);
 /* A slot that embeds: after an evaluation (serve_embed.c). */
 void serve_slot_embed(serve_server *server, serve_slot *slot);
+/* Between rounds: hands what the observer has to those who watch (serve_experts.c). */
+void serve_experts_look(serve_server *server);
 /* After an evaluation: draws a token, if the prompt is whole, and ends the job where it is time. */
 void serve_slot_advance(serve_server *server, serve_slot *slot);
 void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const serve_error *error);

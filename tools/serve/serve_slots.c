@@ -43,6 +43,8 @@ bool serve_slots_create(serve_server *server, smt_error *err) {
 }
 
 void serve_slots_free(serve_server *server) {
+    smt_observer_free(server->observer);
+    server->observer = NULL;
     for (uint32_t i = 0; i < server->n_slots; i++) {
         serve_slot *slot = &server->slots[i];
         smt_session_free(slot->session);
@@ -250,6 +252,7 @@ static smt_status run_round(serve_server *server, serve_batch *batch, uint32_t *
         advance(server);
     else if (status != SMT_CANCELLED)
         fail_all(server, status, err);
+    serve_experts_look(server);
     publish(server, *n_busy);
     return status == SMT_DEVICE_LOST ? status : SMT_OK;
 }
