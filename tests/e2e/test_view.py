@@ -92,6 +92,14 @@ class Picture(view.Case):
             self.assertTrue(all(len(colours) == 1 for colours in idle.values()), idle)
             self.assertEqual(len(set.union(*idle.values())), len(idle), theme)
 
+    def test_phases_have_colours(self):
+        path, _ = self.trace("v2-lite", 40)
+        for theme in ([], ["--light"], ["--safe-colours"], ["--light", "--safe-colours"]):
+            shot = self.shot("--replay", path, "--at", 39, "--frames", 1, *SMALL, *theme)
+            x, y, w, h = shot.where["regions"]["side"]
+            chips = {shot.at(x + 20, v) for v in range(y + 56, y + 122)} - {shot.at(x + 2, y + 2)}
+            self.assertEqual(len(chips), 4, theme)
+
     def test_dense_layers_are_marked(self):
         path, trace = self.trace("v3", 24)
         shot = self.shot("--replay", path, "--frames", 1, "--window", "1280x800")
