@@ -46,6 +46,15 @@ class Live(view.Case):
             self.assertEqual([shot.cell(layer["layer"], e) for e in range(trace["n_experts"])],
                              [again.cell(layer["layer"], e) for e in range(trace["n_experts"])])
 
+    def test_heaps_are_the_plans(self):
+        shot = self.shot("-p", PROMPT, "-n", 1, "-c", 512)
+        plan = json.loads(seamount("plan", "-c", 512, "--json"))
+        planned = [heap["planned"] for device in plan["devices"] for heap in device["heaps"]]
+        self.assertTrue(shot.where["heaps"])
+        for heap, (bytes_, budget) in zip(planned, shot.where["heaps"]):
+            self.assertEqual(bytes_, heap)
+            self.assertTrue(0 < bytes_ < budget)
+
     def test_frames_end_the_run(self):
         shot = self.shot("-p", PROMPT, "-n", -1, "-s", 1, "--frames", 20)
         self.assertEqual(shot.where["token"], 19)

@@ -19,7 +19,7 @@
 
 typedef struct view_heap {
     char name[64];
-    uint64_t bytes, budget;
+    uint64_t planned, budget; /* what the model and its buffers take, of what the driver allows */
 } view_heap;
 
 typedef struct view_source {
@@ -29,7 +29,7 @@ typedef struct view_source {
     char status[160]; /* one line: "loading", "generating", what went wrong */
     bool failed;
     bool wrong;          /* what failed is the user's choice of a device */
-    view_heap heaps[16]; /* of the device, live only */
+    view_heap heaps[17]; /* of the device, and the host's memory; live only */
     uint32_t n_heaps;
     void *own; /* the source's own state */
 } view_source;
@@ -124,9 +124,11 @@ void view_paint_grid(view_app *app);                          /* view_grid.c */
 void view_paint_gauges(view_app *app, const view_pane *pane); /* view_gauges.c */
 void view_paint_text(view_app *app);                          /* view_stream.c */
 uint32_t view_token_at(const view_app *app, int x, int y);    /* the token of the text at a point */
-void view_paint_side(view_app *app);                          /* view_panels.c */
-void view_paint_card(view_app *app, view_rect rect);          /* view_card.c */
-void view_paint_header(view_app *app);                        /* view_bars.c, as the next three */
+/* Where the card of what is selected lies over the text, in windows too narrow for a side; else w 0. */
+view_rect view_card_over_text(const view_app *app);
+void view_paint_side(view_app *app);                 /* view_panels.c */
+void view_paint_card(view_app *app, view_rect rect); /* view_card.c */
+void view_paint_header(view_app *app);               /* view_bars.c, as the next three */
 void view_paint_timeline(view_app *app);
 void view_paint_status(view_app *app);
 void view_paint_help(view_app *app);

@@ -96,9 +96,13 @@ bool view_export_regions(const view_app *app, const char *path, char *message, s
             view_current(app), app->model.n_tokens);
     for (int i = 0; i < REGION_COUNT; i++) write_rect(file, names[i], app->layout.regions[i], ", ");
     write_rect(file, "track", app->layout.track, "},\n");
-    fprintf(file, "  \"ramp\": [\"%06x\", \"%06x\"], \"accent\": \"%06x\",\n  \"panes\": [\n",
-            app->palette.ramps[0][0] & 0xffffff, app->palette.ramps[0][VIEW_LEVELS - 1] & 0xffffff,
-            app->palette.accent & 0xffffff);
+    fprintf(file, "  \"ramp\": [\"%06x\", \"%06x\"], \"accent\": \"%06x\",\n", app->palette.ramps[0][0] & 0xffffff,
+            app->palette.ramps[0][VIEW_LEVELS - 1] & 0xffffff, app->palette.accent & 0xffffff);
+    fputs("  \"heaps\": [", file); /* planned, budget */
+    for (uint32_t i = 0; i < app->source.n_heaps; i++)
+        fprintf(file, "%s[%llu, %llu]", i ? ", " : "", (unsigned long long)app->source.heaps[i].planned,
+                (unsigned long long)app->source.heaps[i].budget);
+    fputs("],\n  \"panes\": [\n", file);
     for (uint32_t i = 0; i < app->layout.n_panes; i++)
         write_pane(file, &app->layout.panes[i], i + 1 < app->layout.n_panes ? "," : "");
     fputs("  ]}\n", file);

@@ -67,19 +67,40 @@ static smt_status open_observer(live *l, smt_error *err) {
     return status;
 }
 
-/* The heaps of the device that computes, as they are now that the model is loaded. Not having them is no failure. */
-static void list_heaps(view_source *source, const smt_device_options *device) {
+static void add_heap(view_source *source, const char *name, uint32_t index, uint64_t planned, uint64_t budget) {
+    if (source->n_heaps == sizeof source->heaps / sizeof *source->heaps) return;
+    view_heap *heap = &source->heaps[source->n_heaps++];
+    snprintf(heap->name, sizeof heap->name, "%s, heap %u", name, index);
+    heap->planned = planned, heap->budget = budget;
+}
+
+/* What the plan that the engine followed lays into each heap. */
+static void list_planned(view_source *source, const live *l, const smt_device_info *info) {
+    smt_machine_device machine = {.info = *info};
+    smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = (uint32_t)l->options->ctx_size};
+    smt_placement_options placing = {.struct_size = sizeof placing, .runner = &runner};
+    smt_plan_options options = {
+        .struct_size = sizeof options, .machine = &machine, .n_machine = 1, .devices = info->id, .placement = &placing};
+    smt_placement *placement;
+    smt_placement_device device, host;
+    if (smt_placement_create(smt_engine_file(l->engine), &options, &placement, NULL) != SMT_OK) return;
+    if (smt_placement_device_get(placement, 0, &device) == SMT_OK && smt_placement_device_get(placement, 1, &host) == SMT_OK) {
+        for (uint32_t i = 0; i < device.n_heaps && i < info->n_heaps; i++)
+            add_heap(source, info->heaps[i].device_local ? "device-local" : "host-visible", i, device.heaps[i].planned,
+                     info->heaps[i].budget);
+        if (host.heaps[0].planned) add_heap(source, "host memory", 0, host.heaps[0].planned, host.heaps[0].budget);
+    }
+    smt_placement_free(placement);
+}
+
+/* The heaps of the device that computes, with the budgets of now, when the model is loaded. Not having them is no failure. */
+static void list_heaps(view_source *source, const live *l, const smt_device_options *device) {
     smt_device_list *list;
     smt_device_info info;
     uint32_t chosen;
     if (smt_device_list_create(device, &list, NULL) != SMT_OK) return;
     if (smt_device_list_chosen(list, &chosen, NULL) == SMT_OK && smt_device_list_get(list, chosen, &info) == SMT_OK)
-        for (uint32_t i = 0; i < info.n_heaps && i < 16; i++) {
-            view_heap *heap = &source->heaps[source->n_heaps++];
-            snprintf(heap->name, sizeof heap->name, "heap %u, %s", i, info.heaps[i].device_local ? "device-local" : "host");
-            heap->bytes = info.heaps[i].bytes;
-            heap->budget = info.heaps[i].budget;
-        }
+        list_planned(source, l, &info);
     smt_device_list_free(list);
 }
 
@@ -101,7 +122,7 @@ bool view_live_open(view_source *source, const view_options *options, view_model
     source->wrong = options->device && !l->engine && (status == SMT_NOT_FOUND || status == SMT_INVALID);
     if (status != SMT_OK) return false;
     source->shape = smt_observer_model(l->observer);
-    list_heaps(source, &device);
+    list_heaps(source, l, &device);
     if (!view_model_init(model, source->shape)) return false;
     l->talk = view_talk_start(options, l->engine, l->runner, l->tokenizer, l->chat, l->sampler, l->session);
     return l->talk != NULL;

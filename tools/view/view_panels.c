@@ -157,7 +157,7 @@ static double place_bytes(const smt_trace_model *shape, uint32_t place) {
 static void memory_panel(column *c) {
     view_app *app = c->app;
     const smt_trace_model *shape = app->model.shape;
-    char words[160], figure[80], bytes[32], of[32];
+    char words[160], figure[80];
     double all = 0, here;
     if (shape->n_moe == 0) return;
     heading(c, "Where the experts lie");
@@ -165,17 +165,29 @@ static void memory_panel(column *c) {
     for (uint32_t p = 0; p < shape->n_places && p < VIEW_MAX_PLACES; p++) {
         if ((here = place_bytes(shape, p)) <= 0) continue;
         view_write_bytes(figure, sizeof figure, here);
-        snprintf(words, sizeof words, "%s memory, %s", shape->places[p].tier, shape->devices[shape->places[p].device]);
+        snprintf(words, sizeof words, shape->n_devices > 1 ? "%s memory, %s" : "%s memory", shape->places[p].tier,
+                 shape->devices[shape->places[p].device]);
         pair(c, app->palette.places[p], words, figure);
         bar(c, here / all, app->palette.places[p]);
     }
+    space(c, 12);
+}
+
+/* Live: what the plan takes of each heap's budget; beyond nine tenths in the colour of a warning. */
+static void heap_panel(column *c) {
+    view_app *app = c->app;
+    char figure[80], planned[32], budget[32];
+    if (app->source.n_heaps == 0) return;
+    heading(c, "Planned, of the budget");
     for (uint32_t i = 0; i < app->source.n_heaps; i++) {
         const view_heap *heap = &app->source.heaps[i];
-        view_write_bytes(bytes, sizeof bytes, (double)heap->bytes);
-        view_write_bytes(of, sizeof of, (double)heap->budget);
-        snprintf(figure, sizeof figure, "%s free of %s", of, bytes);
-        pair(c, app->palette.faint, heap->name, figure);
-        bar(c, heap->bytes ? 1 - (double)heap->budget / (double)heap->bytes : 0, app->palette.faint);
+        double share = heap->budget ? (double)heap->planned / (double)heap->budget : 1;
+        uint32_t colour = share > 0.9 ? app->palette.more : app->palette.dim;
+        view_write_bytes(planned, sizeof planned, (double)heap->planned);
+        view_write_bytes(budget, sizeof budget, (double)heap->budget);
+        snprintf(figure, sizeof figure, "%s of %s", planned, budget);
+        pair(c, 0, heap->name, figure);
+        bar(c, share, colour);
     }
     space(c, 12);
 }
@@ -261,6 +273,7 @@ void view_paint_side(view_app *app) {
         speed_panel(&c, view_shown(app));
         if (!chosen || r.h > view_px(&app->layout, 700)) device_panel(&c, view_shown(app));
         if (!chosen) memory_panel(&c);
+        if (!chosen) heap_panel(&c);
         if (!chosen) cache_panel(&c, view_shown(app));
         if (!chosen) balance_panel(&c);
     }
