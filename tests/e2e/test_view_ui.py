@@ -87,6 +87,35 @@ class Ui(view_window.Case):
         window.key("Escape")
         self.assertSamePicture(window.shot(), before)
 
+    def test_card_in_a_narrow_window(self):
+        path, _ = self.trace("v2-lite", 40)
+        window, still = self.window("--window", "700x500", "--replay", path, "--paused"), self.shot(
+            "--replay", path, "--frames", 1, "--window", "700x500")
+        self.assertEqual(still.where["regions"]["side"][2], 0)
+        before = window.shot(still.where)
+        window.click(*self.middle(still, 5, 20))
+        window.move(2, 2)
+        chosen = window.shot(still.where)
+        x, y, w, h = still.where["regions"]["text"]
+        self.assertEqual(len({chosen.at(x + w - 1, v) for v in range(y, y + h)}), 1)  # the card's border
+        self.assertNotEqual(chosen.at(x + w - 1, y + h // 2), before.at(x + w - 1, y + h // 2))
+        window.click(x + w - 40, y + 34)  # no token is behind it
+        window.move(2, 2)
+        self.assertSamePicture(window.shot(), chosen, slice(60, 440))
+        window.key("Escape")
+        self.assertSamePicture(window.shot(), before, slice(60, 440))
+
+    def test_hover_over_a_gauge(self):
+        path, _ = self.trace("v2-lite", 40)
+        window, still = self.open("--replay", path, "--paused"), self.still(path, 0)
+        before = window.shot(still.where)
+        x, y, w, h = still.where["panes"][0]["gauges"]
+        window.move(x + 5, still.rect(5, 0)[1] + 1)
+        over = window.shot(still.where)
+        self.assertFalse(over.rows[y:y + h] == before.rows[y:y + h])
+        window.move(2, 2)
+        self.assertSamePicture(window.shot(), before)
+
     def test_hover(self):
         path, _ = self.trace("v2-lite", 40)
         window, still = self.open("--replay", path, "--paused"), self.still(path, 0)

@@ -185,7 +185,7 @@ static void legend(writer *w) {
         line(w, FACE_SMALL, app->palette.dim, text, NULL);
     }
     if (shape->n_groups > 1) {
-        snprintf(text, sizeof text, "Frames: the %u of %u groups it chose among.", shape->n_groups_used, shape->n_groups);
+        snprintf(text, sizeof text, "Frames: its experts' groups, at most %u of %u.", shape->n_groups_used, shape->n_groups);
         line(w, FACE_SMALL, app->palette.dim, text, NULL);
     }
     if (shape->n_shared && shape->n_moe)

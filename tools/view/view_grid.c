@@ -302,14 +302,36 @@ static void bubble_lines(const painter *p, uint32_t layer, uint32_t expert, char
     if (*n < 4) snprintf(lines[(*n)++], 160, "%s, %s memory", shape->devices[place->device], place->tier);
 }
 
+/* What the bars beside a layer say, in numbers. */
+static void gauge_lines(const view_app *app, uint32_t layer, char lines[4][160], int *n) {
+    const smt_trace_model *shape = app->model.shape;
+    const smt_routing_layer *row = view_counts_layer(&app->counts, (uint32_t)app->model.moe_of_layer[layer]);
+    *n = 3;
+    snprintf(lines[0], 160, "layer %u, so far", layer);
+    snprintf(lines[1], 160, "entropy of the choices: %.2f of %.2f bits", row->entropy, log2(shape->n_experts));
+    snprintf(lines[2], 160, "busiest expert: %.1f\u00d7 the mean; %u never chosen", row->busiest, row->n_unused);
+}
+
+static bool over_gauge(const view_app *app, uint32_t *layer) {
+    const view_pane *pane = &app->layout.panes[0];
+    if (app->dragging || !view_inside(pane->gauges, app->mouse_x, app->mouse_y) || app->mouse_y < pane->cells.y) return false;
+    *layer = (uint32_t)((app->mouse_y - pane->cells.y + pane->off_y) / pane->pitch_y);
+    return *layer < pane->n_layers && app->model.moe_of_layer[*layer] >= 0;
+}
+
 static void paint_bubble(view_app *app) {
     const view_pane *pane;
     uint32_t layer, expert;
-    if (!view_hovered(app, &pane, &layer, &expert)) return;
-    painter p = painter_of(app, (uint32_t)(pane - app->layout.panes));
     char lines[4][160];
-    int n, w = 0, height = view_line_height(&app->font, FACE_SMALL) + view_px(&app->layout, 2), pad = view_px(&app->layout, 8);
-    bubble_lines(&p, layer, expert, lines, &n);
+    int n;
+    if (view_hovered(app, &pane, &layer, &expert)) {
+        painter p = painter_of(app, (uint32_t)(pane - app->layout.panes));
+        bubble_lines(&p, layer, expert, lines, &n);
+    } else if (over_gauge(app, &layer))
+        gauge_lines(app, layer, lines, &n);
+    else
+        return;
+    int w = 0, height = view_line_height(&app->font, FACE_SMALL) + view_px(&app->layout, 2), pad = view_px(&app->layout, 8);
     for (int i = 0; i < n; i++) {
         int width = view_text_width(&app->font, FACE_SMALL, lines[i]);
         if (width > w) w = width;
