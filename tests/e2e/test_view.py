@@ -30,6 +30,14 @@ class Picture(view.Case):
             for x, y, w, h in rects:
                 self.assertTrue(0 <= x and 0 <= y and x + w <= width and y + h <= height, (size, x, y, w, h))
 
+    def test_large_windows_have_large_cells(self):
+        path, _ = self.trace("tiny", 12)
+        small, large = (self.shot("--replay", path, "--frames", 1, "--window", size).where for size in ("960x600", "2560x1440"))
+        self.assertGreater(large["panes"][0]["pitch"][0], 34)
+        for where in (small, large):
+            (x, y, w, h), text = where["regions"]["grid"], where["regions"]["text"]
+            self.assertLessEqual(w * h, 2 * text[2] * text[3])  # but the text keeps its room
+
     def test_scale_doubles_everything(self):
         path, _ = self.trace("tiny", 12)
         one = self.shot("--replay", path, "--frames", 1, *SMALL).where["regions"]

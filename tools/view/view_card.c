@@ -142,6 +142,11 @@ static void token_card(writer *w) {
         text[0] = 0;
         for (uint32_t k = 0; k < shape->n_used && used < sizeof text - 8; k++)
             used += (size_t)snprintf(text + used, sizeof text - used, k ? " %u" : "%u", experts[k]);
+        if (l + 1 < shape->n_moe && w->rect.h < 2 * line_height(w)) {
+            snprintf(text, sizeof text, "%u more layers: see the line in the grid", shape->n_moe - l);
+            line(w, FACE_SMALL, app->palette.faint, text, NULL);
+            break;
+        }
         snprintf(words, sizeof words, "%u:  ", shape->layers[l].layer);
         snprintf(right, sizeof right, "%.2f", shape->n_used ? (double)weights[0] : 0);
         char both[sizeof text + sizeof words];

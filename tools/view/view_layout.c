@@ -19,9 +19,9 @@ enum {
     GAUGES_MOST = 330, /* of what the cells leave */
     CELL_SMALL = 8,
     TEXT_LEAST = 132,
-    CELL_MOST_W = 34,
+    CELL_MOST_W = 60,
     CELL_MOST_H = 40,
-    ZOOM_MOST = 60 /* width of a cell at the largest zoom */
+    ZOOM_MOST = 90 /* width of a cell at the largest zoom */
 };
 
 static int least(int a, int b) { return a < b ? a : b; }

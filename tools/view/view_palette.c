@@ -62,5 +62,5 @@ void view_palette_make(view_palette *palette, const smt_trace_model *shape, bool
     palette->phases[SMT_PHASE_BETWEEN] = palette->faint;
     palette->phases[SMT_PHASE_PREPARE] = palette->more;
     palette->phases[SMT_PHASE_DEVICE] = first;
-    palette->phases[SMT_PHASE_READ] = safe ? 0xffcc79a7 : palette->less; /* `less` is a device's hue among the safe ones */
+    palette->phases[SMT_PHASE_READ] = safe ? 0xffcc79a7 : palette->less; /* there, `less` is the device's hue */
 }
