@@ -146,7 +146,7 @@ static bool fill_over(const splitter *s, const uint32_t *facts, uint32_t n, keep
 }
 
 static void consider_spilling(splitter *s, const uint32_t *facts, uint32_t n, keep_level keep) {
-    double shares[SMT_PLAN_MOST_DEVICES];
+    double shares[SMT_PLAN_MOST_DEVICES] = {0};
     smt_plan_split split;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t room = capacity(s, facts, n, i), work = s->costs[facts[i]].work;
