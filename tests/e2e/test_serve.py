@@ -120,7 +120,7 @@ class Info(Shared):
             self.assertRegex(line, r"^(# (HELP|TYPE) seamount:\w+ .+|seamount:\w+ [-+.e0-9]+)$")
 
     def test_paths_and_methods(self):
-        for method, path, code in [("GET", "/nothing", 404), ("GET", "/", 404), ("POST", "/health", 405), ("GET", "/v1/completions", 405),
+        for method, path, code in [("GET", "/nothing", 404), ("GET", "/%00", 404), ("POST", "/", 405), ("POST", "/health", 405), ("GET", "/v1/completions", 405),
                                    ("DELETE", "/slots", 405), ("OPTIONS", "/v1/models", 405)]:
             answer = self.server.call(method, path)
             self.assertEqual((answer.code, answer.json()["error"]["code"]), (code, code), (method, path))
