@@ -15,7 +15,7 @@ list(LENGTH SMT_DRIVERS SMT_DRIVER_COUNT)
 message(STATUS "Vulkan drivers for tests: ${SMT_DRIVERS}")
 
 # Programs that compile the same kernels several times, which SwiftShader takes half a second for each of: full tier only there.
-set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_files test_host_device test_load test_plan_load test_session)
+set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_files test_host_device test_load test_plan_load test_session test_types)
 
 function(smt_add_driver_tests program labels)
   set(name ${program})
@@ -45,16 +45,12 @@ function(smt_add_driver_tests program labels)
     if(driver STREQUAL "lavapipe-new" AND name STREQUAL "test_logits_wave")
       continue()
     endif()
-    # There the short form would only repeat a part of the full one, of the same tier.
-    if(driver STREQUAL "swiftshader" AND name STREQUAL "test_types")
-      continue()
-    endif()
     # Fast precision on one driver: its kernels are compared everywhere.
     if(driver STREQUAL "swiftshader" AND name MATCHES "_fast$")
       continue()
     endif()
-    # Bit equality in full compiles kernels by the dozen: SwiftShader runs the first, representative case of it.
-    if(driver STREQUAL "swiftshader" AND name MATCHES "^test_contract.*_full$")
+    # Bit equality and types in full compile kernels by the dozen: SwiftShader runs the first, representative cases of them.
+    if(driver STREQUAL "swiftshader" AND name MATCHES "^test_(contract.*|types)_full$")
       continue()
     endif()
     if(driver STREQUAL "lavapipe-new" OR (driver STREQUAL "swiftshader" AND (program IN_LIST SMT_SLOW_ON_SWIFTSHADER OR name MATCHES "_wave$")))
