@@ -97,8 +97,8 @@ class Page(cli.Case):
 
     def watch(self, browser, url):
         browser.open(url)
-        browser.until(30, "document.querySelector('#model')?.textContent === 'seamount-coder'")
-        browser.until(30, "canvas.width === 32 && canvas.height === 4")
+        browser.until(90, "document.querySelector('#model')?.textContent === 'seamount-coder'")
+        browser.until(90, "canvas.width === 32 && canvas.height === 4")
         dark = browser.run("[...canvas.getContext('2d').getImageData(0, 0, 32, 4).data].join()")
         browser.run("form.chat.checked = false, form.text.value = 'def add(a, b):', form.requestSubmit()")
         browser.until(90, "!running && heat.tokens > 20 && talk.textContent.length > 60")

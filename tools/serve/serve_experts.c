@@ -3,12 +3,13 @@
  *   engine thread: observer -> one line of JSON a token -> the queue of each watcher -> HTTP thread of the watcher
  *
  * The first event describes the layers, each further one is a token that some slot evaluated. Without watchers there is no observer, and
- * nothing is copied. A watcher that reads too slowly loses tokens, never the engine time: its queue is bounded, and `dropped` in the next
- * event counts them.
+ * nothing is copied. A watcher that reads too slowly loses tokens and never holds the engine up: its queue is bounded, and an event with
+ * `dropped` alone counts them.
  *
  * Locking: watchers and queues under the server's lock; the observer is the engine thread's, which makes and frees it between rounds. */
 #include "serve_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,42 +56,58 @@ static json_t *token_event(const smt_trace_model *model, const smt_trace_token *
                      (int)token->id, "experts", rows(model, token->experts, NULL), "weights", rows(model, NULL, token->weights));
 }
 
-/* Under the lock. Takes the reference. */
-static void push(serve_watcher *w, json_t *event) {
-    if (w->n == QUEUE) {
+/* Under the lock. */
+static void push_text(serve_watcher *w, const char *text) {
+    char *event = strdup(text);
+    if (!event) {
         w->dropped++;
-    } else if (event) {
-        if (w->dropped) json_object_set_new(event, "dropped", json_integer(w->dropped));
-        char *text = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(4));
-        if (w->dropped) json_object_del(event, "dropped");
-        if (text) w->events[(w->first + w->n++) % QUEUE] = text;
-        w->dropped = 0;
-        pthread_cond_signal(&w->news);
+        return;
     }
-    json_decref(event);
+    w->events[(w->first + w->n++) % QUEUE] = event;
+    pthread_cond_signal(&w->news);
 }
 
-static void hand_out(serve_server *server) {
+/* Under the lock. What was dropped is told as soon as there is room for that and for an event. */
+static void push(serve_watcher *w, const char *text) {
+    char lost[40];
+    if (w->n + 2 > QUEUE) {
+        w->dropped++;
+        return;
+    }
+    if (w->dropped) {
+        snprintf(lost, sizeof lost, "{\"dropped\":%u}", w->dropped);
+        w->dropped = 0;
+        push_text(w, lost);
+    }
+    push_text(w, text);
+}
+
+/* Takes the reference. The text is made once, and not under the lock. To those who were told of the layers, or to the others, who then are. */
+static void push_all(serve_server *server, json_t *event, bool told) {
+    char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(4)) : NULL;
+    json_decref(event);
+    if (!text) return;
+    pthread_mutex_lock(&server->lock);
+    for (serve_watcher *w = server->watchers; w; w = w->next)
+        if (w->told == told) {
+            push(w, text);
+            w->told = true;
+        }
+    pthread_mutex_unlock(&server->lock);
+    free(text);
+}
+
+static void hand_out(serve_server *server, bool newcomers) {
     const smt_trace_model *model = smt_observer_model(server->observer);
     const smt_trace_token *token;
-    pthread_mutex_lock(&server->lock);
-    for (serve_watcher *w = server->watchers; w; w = w->next) {
-        if (!w->told) push(w, describe(model));
-        w->told = true;
-    }
-    pthread_mutex_unlock(&server->lock);
-    while ((token = smt_observer_next(server->observer))) {
-        json_t *event = token_event(model, token);
-        pthread_mutex_lock(&server->lock);
-        for (serve_watcher *w = server->watchers; w; w = w->next) push(w, json_incref(event));
-        pthread_mutex_unlock(&server->lock);
-        json_decref(event);
-    }
+    if (newcomers) push_all(server, describe(model), false);
+    while ((token = smt_observer_next(server->observer))) push_all(server, token_event(model, token), true);
 }
 
 void serve_experts_look(serve_server *server) {
     pthread_mutex_lock(&server->lock);
-    bool watched = server->watchers != NULL;
+    bool watched = server->watchers != NULL, newcomers = false;
+    for (const serve_watcher *w = server->watchers; w; w = w->next) newcomers |= !w->told;
     pthread_mutex_unlock(&server->lock);
     if (!watched) {
         smt_observer_free(server->observer);
@@ -99,7 +116,7 @@ void serve_experts_look(serve_server *server) {
     }
     const smt_observer_options options = {.struct_size = sizeof options};
     if (!server->observer && smt_observer_create(server->runner, &options, &server->observer, NULL) != SMT_OK) return;
-    hand_out(server);
+    hand_out(server, newcomers);
 }
 
 /* ---- the watcher's side ---- */
