@@ -94,6 +94,11 @@ class Embedded(cli.Case):
         self.assertNotEqual(fast["ppl"], exact["ppl"])
         self.assertLess(abs(fast["ppl"] / exact["ppl"] - 1), 0.005)
 
+    def test_bench_says_which_precision(self):
+        for precision in ("exact", "fast"):
+            rows = self.good("bench", "-p", 0, "-n", 2, "-r", 1, "--precision", precision, "-o", "json").json()
+            self.assertEqual([row["precision"] for row in rows], [precision])
+
     def test_every_expert_is_used(self):
         with open(SAMPLE) as f:
             text = json.dumps(f.read()).encode()
