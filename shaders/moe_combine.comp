@@ -11,22 +11,12 @@ layout(std430, binding = 5) readonly buffer Ids { uint ids[]; };
 layout(std430, binding = 6) readonly buffer Weights { float weights[]; };
 #define STEP_BINDING 7
 #include "lib/step.glsl"
-
-shared uint order[SMT_MAX_USED];   // slots in ascending expert id
-shared uint range_of[SMT_MAX_USED];
-shared float factor[SMT_MAX_USED];
+#include "lib/moe_order.glsl"
 
 void main() {
     uint row = gl_WorkGroupID.y, lane = gl_LocalInvocationID.x;
     if (row >= step_rows()) return;
-    if (lane < p.n_used) {
-        uint mine = ids[row * p.n_used + lane], rank = 0u;
-        for (uint s = 0; s < p.n_used; s++) rank += uint(ids[row * p.n_used + s] < mine);
-        order[rank] = lane;
-        range_of[rank] = mine / ((p.n_experts + p.n_ranges - 1u) / p.n_ranges);
-        factor[rank] = weights[row * p.n_used + lane];
-    }
-    barrier();
+    order_experts(row, p.n_used, (p.n_experts + p.n_ranges - 1u) / p.n_ranges);
     uint d = gl_WorkGroupID.x * SMT_GROUP_X + lane;
     if (d >= p.n_embd) return;
     precise float total = 0.0, part = 0.0;

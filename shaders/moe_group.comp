@@ -1,6 +1,7 @@
 // moe_group.comp: turns "row -> experts" round into "expert -> entries" and cuts the entries into tiles of SMT columns for the expert
 // kernels. One workgroup, no atomics: each invocation owns experts and walks all choices in order, so the list is the same every time.
-// An entry is row * n_used + slot. The layout of the work list is in shared/params.h. Defines: SMT_EXPERTS.
+// An entry is row * n_used + slot; entries of experts outside of [first_expert, end_expert), which other devices have, are left out.
+// The layout of the work list is in shared/params.h. Defines: SMT_EXPERTS.
 #include "lib/prelude.glsl"
 
 layout(push_constant) uniform Push { group_params p; };
@@ -25,7 +26,7 @@ uint stage(uint from, uint n) {
 // Where each expert's entries and tiles begin, and how many there are.
 void scan() {
     uint entries = 0u, tiles = 0u;
-    for (uint e = 0; e < p.n_experts; e++) {
+    for (uint e = p.first_expert; e < p.end_expert; e++) {
         entry_at[e] = entries;
         tile_at[e] = tiles;
         entries += count[e];
@@ -42,10 +43,10 @@ void scan() {
 
 void main() {
     uint lane = gl_LocalInvocationID.x, n = step_rows() * p.n_used;
-    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) count[e] = 0u;
+    for (uint e = p.first_expert + lane; e < p.end_expert; e += SMT_GROUP_X) count[e] = 0u;
     for (uint from = 0u; from < n; from += STAGED) {
         uint taken = stage(from, n);
-        for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X) {
+        for (uint e = p.first_expert + lane; e < p.end_expert; e += SMT_GROUP_X) {
             uint mine = 0u;
             for (uint i = 0; i < taken; i++) mine += uint(staged[i] == e);
             count[e] += mine;
@@ -54,7 +55,7 @@ void main() {
     barrier();
     if (lane == 0u) scan();
     barrier();
-    for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X)
+    for (uint e = p.first_expert + lane; e < p.end_expert; e += SMT_GROUP_X)
         for (uint t = 0; t * p.columns < count[e]; t++) {
             uint tile = WORK_HEAD + (tile_at[e] + t) * WORK_TILE_WORDS;
             work[tile] = e;
@@ -63,7 +64,7 @@ void main() {
         }
     for (uint from = 0u; from < n; from += STAGED) {
         uint taken = stage(from, n);
-        for (uint e = lane; e < p.n_experts; e += SMT_GROUP_X)
+        for (uint e = p.first_expert + lane; e < p.end_expert; e += SMT_GROUP_X)
             for (uint i = 0; i < taken; i++)
                 if (staged[i] == e && entry_at[e] < p.max_entries) work[p.entries_word + entry_at[e]++] = from + i;
     }

@@ -142,7 +142,8 @@ struct route_params {
 };
 
 struct group_params {
-    u32 n_experts, n_used, columns; /* columns: of the expert kernels' tiles */
+    u32 first_expert, end_expert;   /* [first, end): those that this device has; entries of others are left out */
+    u32 n_used, columns;            /* columns: of the expert kernels' tiles */
     u32 up_blocks, down_blocks;     /* row blocks of the two grids */
     u32 entries_word, max_entries;
 };
@@ -150,6 +151,14 @@ struct group_params {
 struct combine_params {
     u32 n_embd, n_used, n_experts, n_ranges;
     u32 y_stride, shared_stride, res_stride, out_stride;
+    u32 has_shared;
+};
+
+/* moe_parts, moe_join: the sum of experts that several devices share. parts: [range][part_rows][part_stride] floats; moe_parts writes from the
+ * first of the ranges that its device owns on, moe_join reads all n_ranges. */
+struct parts_params {
+    u32 n_embd, n_used, n_ranges, range_size, first_range;
+    u32 y_stride, part_rows, part_stride, shared_stride, res_stride, out_stride;
     u32 has_shared;
 };
 
@@ -175,6 +184,7 @@ SMT_CHECK_PUSH(attend_params);
 SMT_CHECK_PUSH(route_params);
 SMT_CHECK_PUSH(group_params);
 SMT_CHECK_PUSH(combine_params);
+SMT_CHECK_PUSH(parts_params);
 SMT_CHECK_PUSH(swiglu_params);
 SMT_CHECK_PUSH(sample_params);
 #endif

@@ -111,7 +111,7 @@ static void build_lists(smt_builder *b, const expert_work *w) {
                                   .buffers = {w->ids, w->list, b->step},
                                   .n_buffers = 3,
                                   .writes = 1 << 1,
-                                  .push.group = {.n_experts = m->n_experts,
+                                  .push.group = {.end_expert = m->n_experts,
                                                  .n_used = m->n_used,
                                                  .columns = w->columns,
                                                  .up_blocks = w->up_blocks,

@@ -21,6 +21,8 @@
     X(ROUTE, "moe_route.comp", route_params)            \
     X(GROUP, "moe_group.comp", group_params)            \
     X(COMBINE, "moe_combine.comp", combine_params)      \
+    X(PARTS, "moe_parts.comp", parts_params)            \
+    X(JOIN, "moe_join.comp", parts_params)              \
     X(MOE_DOWN, "moe_down.comp", matmul_params)         \
     X(SWIGLU, "swiglu.comp", swiglu_params)             \
     X(SAMPLE_TOP, "sample_top.comp", sample_params)     \

@@ -228,6 +228,8 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 256, .sigmoid = 1, .top2 = 1, .list = 1},
     {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 256},
     {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
+    {.kernel = SMT_KERNEL_PARTS, .windows = 1},
+    {.kernel = SMT_KERNEL_JOIN, .windows = 1},
     {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
     {.kernel = SMT_KERNEL_SAMPLE_TOP, .windows = 1},
     {.kernel = SMT_KERNEL_SAMPLE_DRAW, .windows = 1},

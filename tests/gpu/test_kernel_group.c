@@ -1,13 +1,16 @@
 /* test_kernel_group.c: the expert work list against the same list made in plain C, word for word: experts without entries, tiles
- * that are full, one short of full and one over; rows of the bucket that are idle. */
+ * that are full, one short of full and one over; rows of the bucket that are idle; a device that has some of the experts, or none. */
 #include "kernel_support.h"
 
-static void check_group(smt_lab *lab, uint32_t n_rows, uint32_t n_used, uint32_t n_experts, uint32_t columns) {
+/* Of experts [first, end). */
+static void check_share(smt_lab *lab, uint32_t n_rows, uint32_t n_used, uint32_t n_experts, uint32_t columns, uint32_t first,
+                        uint32_t end) {
     char label[100];
-    snprintf(label, sizeof label, "group %u rows, %u of %u, x%u", n_rows, n_used, n_experts, columns);
+    snprintf(label, sizeof label, "group %u rows, %u of %u, x%u, from %u to %u", n_rows, n_used, n_experts, columns, first, end);
     uint32_t max_rows = n_rows + 3, max_entries = max_rows * n_used, ids[2048], experts = 64;
     while (experts < n_experts) experts *= 2;
-    const struct group_params p = {.n_experts = n_experts,
+    const struct group_params p = {.first_expert = first,
+                                   .end_expert = end,
                                    .n_used = n_used,
                                    .columns = columns,
                                    .up_blocks = 22,
@@ -27,6 +30,10 @@ static void check_group(smt_lab *lab, uint32_t n_rows, uint32_t n_used, uint32_t
     smt_free(expected);
 }
 
+static void check_group(smt_lab *lab, uint32_t n_rows, uint32_t n_used, uint32_t n_experts, uint32_t columns) {
+    check_share(lab, n_rows, n_used, n_experts, columns, 0, n_experts);
+}
+
 static void test_group(void **state) {
     check_group(*state, 1, 2, 8, 1);
     check_group(*state, 1, 6, 64, 2);
@@ -38,7 +45,16 @@ static void test_group(void **state) {
     check_group(*state, 300, 4, 32, 8); /* more choices than are staged at a time */
 }
 
+static void test_shares(void **state) {
+    check_share(*state, 40, 6, 64, 8, 0, 24);
+    check_share(*state, 40, 6, 64, 8, 24, 64);
+    check_share(*state, 300, 4, 32, 2, 31, 32);
+    check_share(*state, 7, 6, 160, 8, 80, 80); /* no expert at all */
+    check_share(*state, 1, 2, 8, 1, 0, 2);     /* none of a single row's but one */
+    check_share(*state, 1, 2, 8, 1, 1, 2);     /* none of those chosen: no tile */
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_group)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_group), cmocka_unit_test(test_shares)};
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

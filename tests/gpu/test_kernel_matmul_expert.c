@@ -64,7 +64,7 @@ static void check_precise(smt_lab *lab, smt_lab_mode mode, const grouped *g, boo
     bool down = g->table_word == EXPERT_DOWN;
     uint32_t entries = g->n_rows * g->n_used, x_rows = down ? entries : g->n_rows;
     const struct group_params list = {
-        .n_experts = g->n_experts, .columns = g->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries + 3};
+        .end_expert = g->n_experts, .columns = g->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries + 3};
     const struct matmul_params p = {.row_bytes = set.parts[0][0].row_bytes,
                                     .k = g->k,
                                     .rows = g->rows,
@@ -127,7 +127,7 @@ static void check_down(smt_lab *lab, smt_lab_mode mode, const grouped *g, uint32
     for (uint32_t e = 0; e < g->n_experts; e++)
         for (uint32_t j = 0; j < 3; j++) set.parts[e][j] = smt_lab_matrix_make(&random, g->type, g->rows, g->k);
     const struct group_params list = {
-        .n_experts = g->n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * g->n_used + 3};
+        .end_expert = g->n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * g->n_used + 3};
     const struct matmul_params p = {.row_bytes = set.parts[0][0].row_bytes,
                                     .k = g->k,
                                     .rows = g->rows,

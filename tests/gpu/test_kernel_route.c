@@ -90,7 +90,7 @@ static void check_list(smt_lab *lab, smt_lab_mode mode, uint32_t n_experts, uint
                                    .logit_stride = n_experts,
                                    .weight_scale = 1,
                                    .entries_word = WORK_HEAD + WORK_TILE_WORDS * n_used + 2};
-    const struct group_params list = {.n_experts = n_experts, .columns = 1, .entries_word = p.entries_word};
+    const struct group_params list = {.end_expert = n_experts, .columns = 1, .entries_word = p.entries_word};
     smt_test_random random = {.state = n_experts};
     uint32_t words = p.entries_word + n_used + 1;
     smt_lab_begin(lab, mode, &(smt_kernel_key){.kernel = SMT_KERNEL_ROUTE, .windows = 1, .list = 1, .experts = experts});
