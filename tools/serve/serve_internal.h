@@ -92,7 +92,7 @@ typedef struct serve_params {
     smt_logit_bias *biases; /* owned, [sampling.n_biases] */
     char **stops;           /* owned, [n_stops] */
     uint32_t n_stops;
-    smt_grammar *grammar; /* owned, the engine thread's once the request is submitted; NULL: answers are free */
+    smt_grammar *grammar;       /* owned, the engine thread's once the request is submitted; NULL: answers are free */
     const serve_dialect *calls; /* how calls of functions are spelled in the answers; NULL: answers are texts */
     json_t *fields;             /* owned: what of a native document is wanted; NULL: all */
     char id[40];
