@@ -204,8 +204,8 @@ static void choices(void **state) {
 
 /* What the grammar of the body's answers says of a text: 0 refused, 1 a beginning, 2 may end there. */
 static int judge(const serve_dialect *d, const char *members, const char *answer_rules, const char *text) {
-    char body_text[2000], *grammar_text;
-    size_t bytes;
+    char body_text[2000], *grammar_text = NULL;
+    size_t bytes = 0;
     serve_error error = {0};
     smt_error err = {0};
     serve_tools tools;
