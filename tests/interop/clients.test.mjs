@@ -6,7 +6,7 @@ import test from "node:test";
 import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
 import { ChatOpenAI, OpenAI as OpenAIText, OpenAIEmbeddings } from "@langchain/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { embed, generateText, streamText } from "ai";
+import { embed, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
 
 const root = process.env.SEAMOUNT_URL;
 const apiKey = process.env.SEAMOUNT_KEY;
@@ -173,6 +173,97 @@ test("ai sdk: completion and embedding models", async () => {
     assert.equal(typeof whole.text, "string");
     const { embedding } = await embed({ model: sdk.textEmbeddingModel(model), value: "def f():", maxRetries: 0 });
     assert.equal(embedding.length, 256);
+});
+
+// Functions: the model is small, but it can only write calls that the schema allows.
+const weather = {
+    type: "object", properties: { city: { enum: ["Rome", "Oslo"] }, days: { type: "integer", minimum: 1, maximum: 9 } },
+    required: ["city", "days"], additionalProperties: false,
+};
+const tools = [{ type: "function", function: { name: "weather", description: "The weather of a city", parameters: weather } }];
+const oneCall = { ...greedy, max_tokens: 80, tools, tool_choice: "required", parallel_tool_calls: false };
+
+function checkWeather({ city, days, ...rest }) {
+    assert.ok(["Rome", "Oslo"].includes(city));
+    assert.ok(days >= 1 && days <= 9);
+    assert.deepEqual(rest, {});
+}
+
+test("openai: a call, its result, and the same in a stream", async () => {
+    const { choices } = await openai.chat.completions.create(oneCall);
+    const { message, finish_reason } = choices[0];
+    const [call] = message.tool_calls;
+    assert.equal(finish_reason, "tool_calls");
+    assert.equal(call.function.name, "weather");
+    checkWeather(JSON.parse(call.function.arguments));
+    const next = [...messages, message, { role: "tool", tool_call_id: call.id, content: "rain" }];
+    const answer = await openai.chat.completions.create({ ...greedy, messages: next, tools, tool_choice: "none" });
+    assert.equal(answer.choices[0].message.tool_calls, undefined);
+    const names = [];
+    const stream = openai.chat.completions.stream(oneCall);
+    stream.on("tool_calls.function.arguments.done", (event) => names.push([event.index, event.name, event.arguments]));
+    const streamed = await stream.finalChatCompletion();
+    assert.deepEqual(names, [[0, "weather", call.function.arguments]]);
+    assert.equal(streamed.choices[0].message.tool_calls[0].function.arguments, call.function.arguments);
+    assert.equal(streamed.choices[0].finish_reason, "tool_calls");
+});
+
+test("openai: helpers that parse and run", async () => {
+    const strict = [{ type: "function", function: { ...tools[0].function, strict: true } }];
+    const parsed = await openai.chat.completions.parse({ ...oneCall, tools: strict });
+    checkWeather(parsed.choices[0].message.tool_calls[0].function.parsed_arguments);
+    for (const stream of [false, true]) {
+        const asked = [];
+        const run = { type: "function", function: { ...tools[0].function, parse: JSON.parse, function: (given) => asked.push(given) && "rain" } };
+        const runner = openai.chat.completions.runTools({ ...oneCall, tools: [run], stream }, { maxChatCompletions: 2 });
+        await runner.done();
+        assert.equal(asked.length, 2);
+        asked.forEach(checkWeather);
+        assert.equal(runner.messages.filter((m) => m.role === "tool").length, 2);
+    }
+});
+
+test("openai: a schema beyond grammars is refused by its place", async () => {
+    const odd = { type: "function", function: { name: "odd", parameters: { type: "object", properties: { x: { unevaluatedItems: false } } } } };
+    await assert.rejects(openai.chat.completions.create({ ...oneCall, tools: [odd] }), (error) => {
+        assert.match(error.message, /"odd".*#\/properties\/x/);
+        return error instanceof BadRequestError;
+    });
+});
+
+test("langchain: tools, whole and streamed, and structured output", async () => {
+    const chat = new ChatOpenAI({ ...langchain, maxTokens: 80 });
+    const bound = chat.bindTools(tools, { tool_choice: "any", parallel_tool_calls: false });
+    const answer = await bound.invoke(conversation);
+    assert.equal(answer.tool_calls.length, 1);
+    assert.equal(answer.tool_calls[0].name, "weather");
+    checkWeather(answer.tool_calls[0].args);
+    let whole = null;
+    for await (const chunk of await bound.stream(conversation)) whole = whole ? whole.concat(chunk) : chunk;
+    assert.deepEqual(whole.tool_calls.map(({ name, args }) => [name, args]), answer.tool_calls.map(({ name, args }) => [name, args]));
+    const result = { role: "tool", tool_call_id: answer.tool_calls[0].id, content: "rain" };
+    const next = await bound.invoke([...messages, answer, result]);
+    checkWeather(next.tool_calls[0].args);
+    for (const method of ["functionCalling", "jsonSchema"])
+        checkWeather(await chat.withStructuredOutput({ title: "weather", ...weather }, { method }).invoke(conversation));
+});
+
+test("ai sdk: tools in steps, whole and streamed", async () => {
+    const asked = [];
+    const request = {
+        model: sdk(model), temperature: 0, maxOutputTokens: 80, maxRetries: 0, prompt: "The weather?", toolChoice: "required",
+        providerOptions: { seamount: { parallel_tool_calls: false } }, stopWhen: stepCountIs(2),
+        tools: { weather: tool({ description: "The weather", inputSchema: jsonSchema(weather), execute: (given) => asked.push(given) && "rain" }) },
+    };
+    const whole = await generateText(request);
+    assert.equal(whole.steps.length, 2);
+    assert.equal(whole.finishReason, "tool-calls");
+    const calls = whole.steps.map((step) => step.toolCalls.map((call) => [call.toolName, call.input]));
+    const stream = streamText(request);
+    for await (const part of stream.fullStream) assert.notEqual(part.type, "error", String(part.error));
+    assert.deepEqual((await stream.steps).map((step) => step.toolCalls.map((call) => [call.toolName, call.input])), calls);
+    assert.equal(asked.length, 4);
+    asked.forEach(checkWeather);
 });
 
 test("an editor's infill: warm up, then fill", async () => {

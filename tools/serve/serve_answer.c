@@ -1,7 +1,7 @@
 /* serve_answer.c: pieces to one document, and the parts that documents and events share.
  *
  * The forms are those that clients of OpenAI's interface and of llama.cpp's server read: a field that may be null is there. */
-#include "serve_internal.h"
+#include "serve_tools.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +20,20 @@ json_t *serve_head(const serve_request *request, const char *object) {
                      fingerprint);
 }
 
-static const char *finish_reason(const serve_job *job) { return job->result.end == SERVE_END_LENGTH ? "length" : "stop"; }
+const char *serve_finish_reason(const serve_job *job, bool calls) {
+    return job->result.end == SERVE_END_LENGTH ? "length" : calls ? "tool_calls" : "stop";
+}
 
-json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, bool last) {
-    return json_pack("{s:i, s:o, s:o, s:o}", "index", (int)job->index, key, content, "logprobs",
-                     logprobs ? logprobs : json_null(), "finish_reason", last ? json_string(finish_reason(job)) : json_null());
+json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, const char *reason) {
+    return json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)job->index, key, content, "logprobs",
+                     logprobs ? logprobs : json_null(), "finish_reason", reason);
+}
+
+json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments) {
+    char id[40];
+    snprintf(id, sizeof id, "call_%016llx%08x", (unsigned long long)serve_random(), (unsigned)serve_random());
+    return json_pack("{s:s, s:s, s:{s:o, s:o}}", "id", id, "type", "function", "function", "name", json_stringn(name, bytes),
+                     "arguments", arguments);
 }
 
 /* A prompt counts once, however many answers there are to it. */
@@ -127,8 +136,9 @@ json_t *serve_logprobs(serve_format format, json_t *list) {
 
 /* What the pieces of a job add up to. */
 typedef struct gathered {
-    serve_text text;
-    json_t *tokens, *logprobs; /* owned */
+    serve_reader reader;
+    serve_text text, arguments;        /* owned; arguments: of the last call */
+    json_t *tokens, *logprobs, *calls; /* owned */
 } gathered;
 
 /* What the pieces of all jobs of a request add up to. */
@@ -137,10 +147,29 @@ typedef struct gathering {
     gathered *parts; /* owned, [n_jobs] */
 } gathering;
 
+/* The last call is whole, or as whole as it will be. */
+static bool close_call(gathered *g) {
+    size_t n = json_array_size(g->calls);
+    if (n == 0) return true;
+    json_t *function = json_object_get(json_array_get(g->calls, n - 1), "function");
+    json_t *arguments = json_stringn(g->arguments.bytes ? g->arguments.at : "", g->arguments.bytes);
+    g->arguments.bytes = 0;
+    return json_object_set_new(function, "arguments", arguments) == 0;
+}
+
+static bool hear(void *user, const serve_heard *heard) {
+    gathered *g = user;
+    if (heard->kind == SERVE_HEARD_TEXT) return serve_append(&g->text, heard->bytes, heard->count);
+    if (heard->kind == SERVE_HEARD_ARGUMENTS) return serve_append(&g->arguments, heard->bytes, heard->count);
+    return close_call(g) && json_array_append_new(g->calls, serve_call_json(heard->bytes, heard->count, json_string(""))) == 0;
+}
+
 static bool gather(void *user, const serve_piece *piece, serve_error *error) {
     gathering *g = user;
     gathered *to = &g->parts[piece->job];
-    if (!serve_append(&to->text, piece->text, piece->bytes)) return serve_fail_memory(error);
+    bool heard = serve_reader_feed(&to->reader, piece->text, piece->bytes, hear, to);
+    if (heard && piece->last) heard = serve_reader_end(&to->reader, hear, to) && close_call(to);
+    if (!heard) return serve_fail_memory(error);
     if (piece->token < 0) return true;
     if (g->request->params.logprobs) json_array_append_new(to->logprobs, serve_logprob(g->request->server, piece));
     return json_array_append_new(to->tokens, json_integer(piece->token)) == 0 || serve_fail_memory(error);
@@ -176,9 +205,13 @@ static json_t *open_choice(const serve_job *job, gathered *g) {
     const serve_params *params = &job->request->params;
     json_t *text = json_stringn(g->text.at, g->text.bytes);
     json_t *logprobs = params->logprobs ? serve_logprobs(params->format, json_incref(g->logprobs)) : NULL;
-    if (params->format == SERVE_COMPLETION) return serve_choice(job, "text", text, logprobs, true);
+    bool calls = json_array_size(g->calls) > 0;
+    const char *reason = serve_finish_reason(job, calls);
+    if (params->format == SERVE_COMPLETION) return serve_choice(job, "text", text, logprobs, reason);
     json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text);
-    return serve_choice(job, "message", message, logprobs, true);
+    if (calls && g->text.bytes == 0) json_object_set_new(message, "content", json_null());
+    if (calls) json_object_set(message, "tool_calls", g->calls);
+    return serve_choice(job, "message", message, logprobs, reason);
 }
 
 static json_t *document_of(const serve_request *request, gathered *parts) {
@@ -226,14 +259,19 @@ static bool open_gathering(const serve_request *request, gathering *g) {
     for (uint32_t i = 0; good && i < request->n_jobs; i++) {
         g->parts[i].tokens = json_array();
         g->parts[i].logprobs = json_array();
-        good = serve_append(&g->parts[i].text, "", 0) && g->parts[i].tokens && g->parts[i].logprobs;
+        g->parts[i].calls = json_array();
+        g->parts[i].reader.dialect = request->params.calls;
+        good = serve_append(&g->parts[i].text, "", 0) && g->parts[i].tokens && g->parts[i].logprobs && g->parts[i].calls;
     }
     return good;
 }
 
 static void end_gathering(gathering *g) {
     for (uint32_t i = 0; g->parts && i < g->request->n_jobs; i++) {
+        serve_reader_free(&g->parts[i].reader);
         free(g->parts[i].text.at);
+        free(g->parts[i].arguments.at);
+        json_decref(g->parts[i].calls);
         json_decref(g->parts[i].tokens);
         json_decref(g->parts[i].logprobs);
     }

@@ -10,6 +10,7 @@
  *   serve_prompt.c   bodies to prompts                          both
  *   serve_params.c   how to answer                    ------------------------------------
  *   serve_grammar.c  what an answer has to look like
+ *   serve_tools.h    functions that a model may call, and files of its own
  *   serve_answer.c   pieces to documents              serve_request.c requests, jobs, pieces
  *   serve_stream.c   pieces to events
  *   serve_infill.c   gaps in files to fill
@@ -76,6 +77,8 @@ typedef enum serve_format {
     SERVE_EMBED,      /* /v1/embeddings: prompts without answers */
 } serve_format;
 
+typedef struct serve_dialect serve_dialect; /* serve_tools.h */
+
 /* How to answer: the same for all jobs of a request. */
 typedef struct serve_params {
     serve_format format;
@@ -89,8 +92,9 @@ typedef struct serve_params {
     smt_logit_bias *biases; /* owned, [sampling.n_biases] */
     char **stops;           /* owned, [n_stops] */
     uint32_t n_stops;
-    smt_grammar *grammar; /* owned, the engine thread's once the request is submitted; NULL: answers are free */
-    json_t *fields;       /* owned: what of a native document is wanted; NULL: all */
+    smt_grammar *grammar;       /* owned, the engine thread's once the request is submitted; NULL: answers are free */
+    const serve_dialect *calls; /* how calls of functions are spelled in the answers; NULL: answers are texts */
+    json_t *fields;             /* owned: what of a native document is wanted; NULL: all */
     char id[40];
     time_t created;
 } serve_params;
@@ -205,6 +209,14 @@ typedef struct serve_counters {
     double prompt_s, predict_s;
 } serve_counters;
 
+/* What the model's chat template does with calls of functions (serve_dialect.c). */
+typedef struct serve_habits {
+    const serve_dialect *dialect; /* its own, or the plain one */
+    bool writes_calls;            /* and results; else they have to become texts */
+    bool lists_tools;
+    bool wants_objects; /* arguments of calls as objects, not as JSON text */
+} serve_habits;
+
 /* A connection, from its beginning to its end. */
 typedef struct serve_connection {
     struct serve_connection *next, **link;
@@ -233,6 +245,7 @@ struct serve_server {
     smt_tokenizer *tokenizer;
     smt_chat_template *chat; /* NULL: chat_error says why */
     smt_error chat_error;
+    serve_habits habits;
     smt_model_info model;
     uint32_t n_ctx, n_batch;
     int32_t bos; /* -1: texts begin without one */
@@ -314,7 +327,11 @@ struct MHD_Response *serve_stream(serve_request *request, int client, serve_erro
 json_t *serve_head(const serve_request *request, const char *object); /* id, object, created, model, system_fingerprint */
 json_t *serve_native_head(const serve_job *job, uint32_t slot, size_t n_predicted, json_t *content, json_t *tokens);
 void serve_native_end(const serve_job *job, json_t *document); /* what the last native event and the document hold besides */
-json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, bool last);
+/* reason: NULL in all events but a choice's last. */
+json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, const char *reason);
+const char *serve_finish_reason(const serve_job *job, bool calls); /* calls: the answer has some */
+/* A call in an answer; the caller adds arguments. */
+json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments);
 json_t *serve_usage(const serve_request *request);
 json_t *serve_timings(const serve_job *job);
 /* Of one token; a list of them as a format shows it (takes the reference). */

@@ -1,5 +1,5 @@
 /* serve_listen.c: the server's life: a listening socket, libmicrohttpd with a thread for each connection, a model, the end. */
-#include "serve_internal.h"
+#include "serve_tools.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -131,6 +131,7 @@ smt_status serve_attach(serve_server *server, smt_engine *engine, smt_runner *ru
         *err = server->chat_error;
         return status;
     }
+    serve_learn_habits(server->chat, &server->habits);
     pthread_mutex_lock(&server->lock);
     server->state = SERVE_READY;
     pthread_mutex_unlock(&server->lock);

@@ -1,5 +1,5 @@
 /* serve_params.c: how to answer: sampling, lengths, stop strings, what the answer shall tell. Names are those of OpenAI's interface and of
- * llama.cpp's server; what a request leaves out is as the command line has it. What is known but not there (other samplers, tools) is
+ * llama.cpp's server; what a request leaves out is as the command line has it. What is known but not there (other samplers, functions in their old form) is
  * refused by its name, since an answer without it would not be what was asked for. */
 #include "serve_internal.h"
 
@@ -50,14 +50,16 @@ static bool is_set(const json_t *value) {
     return value && !json_is_null(value) && !json_is_false(value);
 }
 
-static bool refuse_others(const json_t *body, serve_error *error) {
-    static const char *const names[] = {"functions", "echo", "lora", "audio"};
+static bool refuse_others(const json_t *body, serve_format format, serve_error *error) {
+    static const char *const names[] = {"echo", "lora", "audio"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_set(json_object_get(body, names[i]))) return serve_fail(error, 400, "\"%s\" is not supported", names[i]);
-    const json_t *choice = json_object_get(body, "tool_choice");
-    bool none = json_is_string(choice) && !strcmp(json_string_value(choice), "none");
-    if (is_set(json_object_get(body, "tools")) && !none)
-        return serve_fail(error, 400, "\"tools\" are not supported, but with \"tool_choice\": \"none\"");
+    if (is_set(json_object_get(body, "functions")) || is_set(json_object_get(body, "function_call")))
+        return serve_fail(error, 400,
+                          "\"functions\" and \"function_call\" are not supported; their successors are \"tools\" and "
+                          "\"tool_choice\"");
+    if (format != SERVE_CHAT && is_set(json_object_get(body, "tools")))
+        return serve_fail(error, 400, "\"tools\" are for conversations (/v1/chat/completions)");
     return true;
 }
 
@@ -265,7 +267,7 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
     out->sampling.struct_size = sizeof out->sampling;
     snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)serve_random(),
              (unsigned)serve_random());
-    bool good = refuse_others(body, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
+    bool good = refuse_others(body, format, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
                 read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
                 read_stops(body, out, error) && read_biases(server, body, out, error) && read_fields(body, out, error) &&
                 ban_ends(server, body, out, error) && (format == SERVE_EMBED || serve_read_grammar(server, body, out, error));

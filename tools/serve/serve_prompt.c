@@ -2,8 +2,7 @@
  *
  * A prompt in plain text is the client's own template, so special tokens in it count; messages of a conversation and the sides of a
  * gap are texts of users, in which nothing is special. */
-#include "serve_internal.h"
-#include "serve_messages.h"
+#include "serve_tools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -172,7 +171,8 @@ serve_request *serve_read_completion(serve_server *server, const json_t *body, s
 /* A body's conversation, as the template takes it. */
 typedef struct conversation {
     serve_messages messages;
-    char *variables; /* owned; NULL: none */
+    char *variables; /* owned, as is the next; NULL: none */
+    char *tools;
     smt_chat_request request;
 } conversation;
 
@@ -184,6 +184,11 @@ static bool read_conversation(const serve_server *server, const json_t *body, co
         return serve_fail(error, 400, "%s", message);
     const json_t *variables = json_object_get(body, "chat_template_kwargs");
     bool generates = true;
+    serve_tools tools;
+    if (!serve_tools_read(body, &tools, error) || !serve_tools_retell(&tools, &server->habits, &out->messages, error))
+        return false;
+    if (tools.list && server->habits.lists_tools && !(out->tools = json_dumps(tools.list, JSON_COMPACT)))
+        return serve_fail_memory(error);
     if (!serve_get_bool(body, "add_generation_prompt", &generates, error)) return false;
     if (variables && !json_is_null(variables) && !json_is_object(variables))
         return serve_fail(error, 400, "\"chat_template_kwargs\" is not an object");
@@ -193,6 +198,7 @@ static bool read_conversation(const serve_server *server, const json_t *body, co
                                       .messages = out->messages.items,
                                       .n_messages = out->messages.count,
                                       .no_generation_prompt = !generates,
+                                      .tools = out->tools,
                                       .variables = out->variables};
     return true;
 }
@@ -200,6 +206,7 @@ static bool read_conversation(const serve_server *server, const json_t *body, co
 static void end_conversation(conversation *c) {
     serve_messages_free(&c->messages);
     free(c->variables);
+    free(c->tools);
 }
 
 bool serve_render(serve_server *server, const json_t *body, char **out_text, size_t *out_bytes, serve_error *error) {

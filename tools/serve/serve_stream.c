@@ -2,21 +2,29 @@
  *
  *   data: {...}\n\n ... data: [DONE]\n\n      (native routes end without the last)
  *
- * In a chat the first event of a choice names the role, and every event but its last says "finish_reason": null. With
+ * In a chat the first event of a choice names the role, and every event but its last says "finish_reason": null. A call of a function
+ * begins with an event that has its index, id and name; the following ones have its index and a part of its arguments. With
  * stream_options.include_usage one more event without choices has the usage. While nothing happens (a queue, a long prompt) a comment
  * goes out now and then, so that nobody in between closes the connection, and a client that left is noticed. A failure after the
  * stream has begun is an event with "error", the last one. */
-#include "serve_internal.h"
+#include "serve_tools.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* A choice. */
+typedef struct voice {
+    bool begun; /* the role was named */
+    serve_reader reader;
+} voice;
+
 typedef struct stream {
     serve_request *request; /* owned */
+    uint32_t n_jobs;
     serve_text out;
-    size_t taken; /* of out, by libmicrohttpd */
-    bool *begun;  /* owned, [n_jobs]: the role was named */
-    bool ended;   /* nothing follows what is in out */
+    size_t taken;  /* of out, by libmicrohttpd */
+    voice *voices; /* owned, [n_jobs] */
+    bool ended;    /* nothing follows what is in out */
 } stream;
 
 /* ---- events ---- */
@@ -41,10 +49,11 @@ static json_t *chunk(const serve_request *request, json_t *choice) {
     return event;
 }
 
-static bool write_choice(stream *s, const serve_job *job, json_t *content, json_t *logprobs, bool last) {
+/* reason: NULL in all events but a choice's last. */
+static bool write_choice(stream *s, const serve_job *job, json_t *content, json_t *logprobs, const char *reason) {
     bool chat = s->request->params.format == SERVE_CHAT;
-    json_t *event = chunk(s->request, serve_choice(job, chat ? "delta" : "text", content, logprobs, last));
-    if (last && s->request->n_jobs == 1) json_object_set_new(event, "timings", serve_timings(job));
+    json_t *event = chunk(s->request, serve_choice(job, chat ? "delta" : "text", content, logprobs, reason));
+    if (reason && s->request->n_jobs == 1) json_object_set_new(event, "timings", serve_timings(job));
     return write_event(s, event);
 }
 
@@ -53,19 +62,53 @@ static json_t *content_of(const stream *s, const char *text, size_t bytes) {
     return s->request->params.format == SERVE_CHAT ? json_pack("{s:o}", "content", content) : content;
 }
 
+/* A piece on its way out. */
+typedef struct telling {
+    stream *stream;
+    const serve_job *job;
+    json_t *logprobs; /* owned: those of the piece, which go with its first event */
+} telling;
+
+static json_t *delta_of(const stream *s, const serve_heard *heard) {
+    if (heard->kind == SERVE_HEARD_TEXT) return content_of(s, heard->bytes, heard->count);
+    json_t *part, *arguments = json_stringn(heard->bytes, heard->kind == SERVE_HEARD_NAME ? 0 : heard->count);
+    if (heard->kind == SERVE_HEARD_NAME)
+        part = serve_call_json(heard->bytes, heard->count, arguments);
+    else
+        part = json_pack("{s:{s:o}}", "function", "arguments", arguments);
+    json_object_set_new(part, "index", json_integer(heard->call));
+    return json_pack("{s:[o]}", "tool_calls", part);
+}
+
+static bool tell(void *user, const serve_heard *heard) {
+    telling *t = user;
+    json_t *logprobs = t->logprobs;
+    t->logprobs = NULL;
+    return write_choice(t->stream, t->job, delta_of(t->stream, heard), logprobs, NULL);
+}
+
+static bool write_role(stream *s, const serve_job *job) {
+    const char *nothing = s->request->params.calls ? NULL : "";
+    return write_choice(s, job, json_pack("{s:s, s:s?}", "role", "assistant", "content", nothing), NULL, NULL);
+}
+
 static bool write_open_piece(stream *s, const serve_piece *piece) {
     const serve_params *params = &s->request->params;
     const serve_job *job = &s->request->jobs[piece->job];
-    bool chat = params->format == SERVE_CHAT, good = true, tells = params->logprobs && piece->token >= 0;
-    if (chat && !s->begun[piece->job])
-        good = write_choice(s, job, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL, false);
-    s->begun[piece->job] = true;
-    if (good && (piece->bytes || tells)) {
-        json_t *logprobs =
-            tells ? serve_logprobs(params->format, json_pack("[o]", serve_logprob(s->request->server, piece))) : NULL;
-        good = write_choice(s, job, content_of(s, piece->text, piece->bytes), logprobs, false);
-    }
-    if (good && piece->last) good = write_choice(s, job, chat ? json_object() : json_string(""), NULL, true);
+    voice *v = &s->voices[piece->job];
+    telling t = {s, job, NULL};
+    bool chat = params->format == SERVE_CHAT, good = !chat || v->begun || write_role(s, job);
+    v->begun = true;
+    if (params->logprobs && piece->token >= 0)
+        t.logprobs = serve_logprobs(params->format, json_pack("[o]", serve_logprob(s->request->server, piece)));
+    good = good && serve_reader_feed(&v->reader, piece->text, piece->bytes, tell, &t);
+    if (good && piece->last) good = serve_reader_end(&v->reader, tell, &t);
+    if (good && t.logprobs)
+        good = tell(&t, &(serve_heard){.kind = SERVE_HEARD_TEXT, .bytes = ""});
+    else
+        json_decref(t.logprobs);
+    if (good && piece->last)
+        good = write_choice(s, job, chat ? json_object() : json_string(""), NULL, serve_finish_reason(job, v->reader.n_calls > 0));
     return good;
 }
 
@@ -127,8 +170,9 @@ static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t r
 static void end_stream(void *user) {
     stream *s = user;
     if (s->request) serve_request_leave(s->request);
+    for (uint32_t i = 0; s->voices && i < s->n_jobs; i++) serve_reader_free(&s->voices[i].reader);
     free(s->out.at);
-    free(s->begun);
+    free(s->voices);
     free(s);
 }
 
@@ -137,8 +181,10 @@ static void end_stream(void *user) {
 struct MHD_Response *serve_stream(serve_request *request, int client, serve_error *error) {
     stream *s = calloc(1, sizeof *s);
     struct MHD_Response *response = NULL;
-    if (s) s->begun = calloc(request->n_jobs, sizeof *s->begun);
-    if (s && s->begun) response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, s, end_stream);
+    if (s) s->voices = calloc(request->n_jobs, sizeof *s->voices);
+    if (s && s->voices) s->n_jobs = request->n_jobs;
+    for (uint32_t i = 0; s && i < s->n_jobs; i++) s->voices[i].reader.dialect = request->params.calls;
+    if (s && s->voices) response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, s, end_stream);
     if (!response) {
         if (s) end_stream(s);
         serve_fail_memory(error);

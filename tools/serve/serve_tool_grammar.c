@@ -1,0 +1,151 @@
+/* serve_tool_grammar.c: the grammar of an answer that may or must call functions.
+ *
+ *   args-I    a JSON object that the parameters of function I allow
+ *   named     one function's name with its arguments, as the dialect puts them together
+ *   calls     all that follows a trigger: one or more of them
+ *   text-K    what may follow where K characters of a trigger were just written: a text that holds no trigger, or, behind the last
+ *             character, calls. This is the automaton that looks for a word, written down as rules; as the word's first character is
+ *             nowhere else in it, a character that does not go on with the word leads to the beginning, or one behind it.
+ *
+ * A model is so free to write whatever it wants, and held to well-formed calls from the moment it begins one. */
+#include "serve_tools.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void put_literal(FILE *out, const char *text) {
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (*text == '"' || *text == '\\') fputc('\\', out);
+        fputc(*text, out);
+    }
+    fputs("\" ", out);
+}
+
+/* ---- arguments ---- */
+
+/* The parameters as a schema of objects: an empty list of properties means none, as it does for those who call without arguments. A new
+ * reference; NULL with an error. */
+static json_t *schema_of(const json_t *function, serve_error *error) {
+    const json_t *given = json_object_get(function, "parameters"), *type = json_object_get(given, "type");
+    const char *name = json_string_value(json_object_get(function, "name"));
+    if (type && !(json_is_string(type) && !strcmp(json_string_value(type), "object"))) {
+        serve_fail(error, 400, "\"tools\": \"%s\": parameters are an object, and this schema's type is another", name);
+        return NULL;
+    }
+    json_t *schema = json_is_object(given) ? json_copy((json_t *)given) : json_pack("{s:{}}", "properties");
+    const json_t *properties = json_object_get(schema, "properties");
+    bool none =
+        json_is_object(properties) && json_object_size(properties) == 0 && !json_object_get(schema, "additionalProperties");
+    bool good = schema && (type || !json_object_set_new(schema, "type", json_string("object"))) &&
+                (!none || !json_object_set_new(schema, "additionalProperties", json_false()));
+    if (good) return schema;
+    json_decref(schema);
+    serve_fail_memory(error);
+    return NULL;
+}
+
+static smt_status put_schema(FILE *out, const json_t *schema, size_t index, smt_error *err) {
+    char root[32], *rules, *text = json_dumps(schema, JSON_COMPACT);
+    size_t bytes;
+    if (!text) return SMT_MEMORY;
+    snprintf(root, sizeof root, "args-%zu", index);
+    smt_status status = smt_schema_to_grammar(text, strlen(text), root, &rules, &bytes, err);
+    free(text);
+    if (status == SMT_OK) fwrite(rules, 1, bytes, out);
+    smt_free(rules);
+    return status;
+}
+
+/* Functions that say "strict": false get any object where their schema is beyond grammars. */
+static bool put_arguments(FILE *out, const json_t *function, size_t index, serve_error *error) {
+    json_t *schema = schema_of(function, error);
+    if (!schema) return false;
+    smt_error err = {0};
+    smt_status status = put_schema(out, schema, index, &err);
+    json_decref(schema);
+    if (status == SMT_UNSUPPORTED && json_is_false(json_object_get(function, "strict"))) {
+        json_t *any = json_pack("{s:s}", "type", "object");
+        status = any ? put_schema(out, any, index, &err) : SMT_MEMORY;
+        json_decref(any);
+    }
+    if (status == SMT_OK) return true;
+    serve_fail_library(error, status, &err);
+    return serve_fail(error, error->code, "\"tools\": \"%s\": %.400s%s", json_string_value(json_object_get(function, "name")),
+                      err.message, status == SMT_UNSUPPORTED ? "; with \"strict\": false any object would do" : "");
+}
+
+/* ---- calls and texts ---- */
+
+static bool put_calls(FILE *out, const serve_tools *tools, const serve_dialect *d, serve_error *error) {
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(tools->list); i++) {
+        const json_t *function = serve_tool_function(json_array_get(tools->list, i)), *name = json_object_get(function, "name");
+        if (tools->only && !json_equal(tools->only, name)) continue;
+        if (!put_arguments(out, function, i, error)) return false;
+        fprintf(out, "named-%zu ::= ", i);
+        put_literal(out, json_string_value(name));
+        put_literal(out, d->middle);
+        fprintf(out, "args-%zu\n", i);
+    }
+    fputs("named ::= ", out);
+    for (size_t i = 0; i < json_array_size(tools->list); i++) {
+        const json_t *name = json_object_get(serve_tool_function(json_array_get(tools->list, i)), "name");
+        if (!tools->only || json_equal(tools->only, name)) fprintf(out, "%snamed-%zu", n++ ? " | " : "", i);
+    }
+    fputs("\ncalls ::= ", out);
+    put_literal(out, d->open);
+    fputs("named ", out);
+    if (tools->parallel) {
+        fputs("(", out);
+        put_literal(out, d->between);
+        fprintf(out, "named){0,%d} ", SERVE_MAX_CALLS - 1);
+    }
+    put_literal(out, d->end);
+    fputc('\n', out);
+    return true;
+}
+
+/* Bytes of the character at the start of a dialect's text, which is whole UTF-8. */
+static int width(const char *text) {
+    int n = 1;
+    while (((unsigned char)text[n] & 0xC0) == 0x80) n++;
+    return n;
+}
+
+static void put_texts(FILE *out, const char *trigger) {
+    int first = width(trigger), at = 0;
+    unsigned k = 0;
+    for (; trigger[at]; k++) {
+        int bytes = width(trigger + at);
+        if (k == 0)
+            fprintf(out, "text-0 ::= ([^%.*s] text-0 | \"%.*s\" text-1)?\n", first, trigger, first, trigger);
+        else
+            fprintf(out, "text-%u ::= ([^%.*s%.*s] text-0 | \"%.*s\" text-1 | \"%.*s\" text-%u)?\n", k, first, trigger, bytes,
+                    trigger + at, first, trigger, bytes, trigger + at, k + 1);
+        at += bytes;
+    }
+    fprintf(out, "text-%u ::= calls\n", k);
+}
+
+bool serve_tools_grammar(const serve_tools *tools, const serve_dialect *dialect, const char *answer, char **out_text,
+                         size_t *out_bytes, serve_error *error) {
+    *out_text = NULL;
+    FILE *out = open_memstream(out_text, out_bytes);
+    if (!out) return serve_fail_memory(error);
+    bool good = put_calls(out, tools, dialect, error), text = tools->choice == SERVE_TOOLS_AUTO;
+    if (text && !answer) {
+        put_texts(out, dialect->trigger);
+        fputs("root ::= text-0\n", out);
+    } else {
+        if (text) fputs(answer, out);
+        fputs(text ? "root ::= answer | \" \"? " : "root ::= \" \"? ", out);
+        put_literal(out, dialect->trigger);
+        fputs("calls\n", out);
+    }
+    return serve_close_text(out, good, out_text, error);
+}
