@@ -174,6 +174,16 @@ struct sample_params {
     u32 n_vocab, per_group, n_groups;
 };
 
+/* repack: n_vectors 16-byte vectors of device rows from file rows that begin at byte 0. A row is the parts' planes, one after another, of
+ * `vectors` each: of every block of the file its bytes [from, from + bytes), at multiples of `stride`, then zeros. A stride of 0: no such part. */
+#define REPACK_PARTS 3
+struct repack_params {
+    u32 n_vectors, row_vectors;
+    u32 file_row_bytes, block_bytes, blocks; /* blocks: of a row */
+    u32 src_words, dst_off16;
+    u32 from[REPACK_PARTS], bytes[REPACK_PARTS], stride[REPACK_PARTS], vectors[REPACK_PARTS];
+};
+
 #ifndef VULKAN
 #define SMT_CHECK_PUSH(name) _Static_assert(sizeof(struct name) <= 128, #name " exceeds the push constants every device has")
 SMT_CHECK_PUSH(embed_params);
@@ -187,6 +197,7 @@ SMT_CHECK_PUSH(combine_params);
 SMT_CHECK_PUSH(parts_params);
 SMT_CHECK_PUSH(swiglu_params);
 SMT_CHECK_PUSH(sample_params);
+SMT_CHECK_PUSH(repack_params);
 #endif
 
 #endif

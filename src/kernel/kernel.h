@@ -26,7 +26,8 @@
     X(MOE_DOWN, "moe_down.comp", matmul_params)         \
     X(SWIGLU, "swiglu.comp", swiglu_params)             \
     X(SAMPLE_TOP, "sample_top.comp", sample_params)     \
-    X(SAMPLE_DRAW, "sample_draw.comp", sample_params)
+    X(SAMPLE_DRAW, "sample_draw.comp", sample_params)   \
+    X(REPACK, "repack.comp", repack_params)
 
 typedef enum smt_kernel_id {
 #define X(name, source, params) SMT_KERNEL_##name,

@@ -233,6 +233,7 @@ static const smt_kernel_key singles[] = {
     {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
     {.kernel = SMT_KERNEL_SAMPLE_TOP, .windows = 1},
     {.kernel = SMT_KERNEL_SAMPLE_DRAW, .windows = 1},
+    {.kernel = SMT_KERNEL_REPACK, .windows = 1},
     {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 8}, /* with a bias */
     {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 1, .norm = 1},
     {.kernel = SMT_KERNEL_MOE_DOWN, .windows = 1, .type = SMT_DTYPE_F16, .columns = 1, .expert = 1}, /* no norm follows */

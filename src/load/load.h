@@ -1,5 +1,11 @@
-/* load.h: executes a weight plan: allocates its buffers, then streams file rows into device layout, straight into mapped memory where the
- * device's memory is host-visible, else through a staging ring. Host memory in use: at most one chunk beside the ring. */
+/* load.h: executes a weight plan: allocates its buffers, then streams file rows into device layout. Where the device's memory is mapped,
+ * several threads read and repack straight to its place; else file rows pass through a ring of staging halves, the host filling one while
+ * the device copies or repacks the other.
+ *
+ *   load.c         buffers, expert tables, codebooks        load_list.c    the plan as jobs of at most a chunk
+ *   load_work.c    threads and progress                     load_rows.c    one job        load_upload.c  the ring
+ *
+ * Host memory in use, whatever the size of the model: the ring, a list of jobs, and a piece for each thread. */
 #ifndef SMT_LOAD_H
 #define SMT_LOAD_H
 
@@ -16,10 +22,13 @@ typedef struct smt_load_args {
     const smt_model *model;
     const smt_items *items;
     const smt_plan_weights *plan;
-    bool force_staging; /* tests: use the ring even where memory is mapped */
+    bool force_staging;          /* tests: use the ring even where memory is mapped */
+    const smt_vk_kernel *repack; /* the catalogue's REPACK; NULL: smt_load_repacks is false */
     smt_callbacks callbacks;
 } smt_load_args;
 
+/* Whether some rows that pass through the ring change their layout, for which the load needs a kernel. */
+bool smt_load_repacks(const smt_load_args *args);
 /* On failure nothing stays allocated. SMT_CANCELLED when the progress callback says so. */
 smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_error *err);
 void smt_weights_free(smt_vk_device *device, smt_weights *weights);

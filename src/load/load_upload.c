@@ -1,10 +1,10 @@
 /* load_upload.c: mapped memory is written in place; everything else passes through two halves of a staging buffer, so that the host fills
- * one while the device copies the other. */
+ * one while the device copies the other, or repacks the file rows in it. */
 #include "load/load_upload.h"
 
 #define WAIT_NS ((uint64_t)60 * 1000000000)
 
-static bool direct(const smt_upload *upload, const smt_vk_buffer *buffer) {
+bool smt_upload_is_direct(const smt_upload *upload, const smt_vk_buffer *buffer) {
     return !upload->force_staging && smt_vk_buffer_map(buffer);
 }
 
@@ -30,7 +30,7 @@ smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t 
     *out = NULL;
     if (bytes > SMT_UPLOAD_CHUNK)
         return SMT_FAIL(err, SMT_INTERNAL, "an upload of %llu bytes in one chunk", (unsigned long long)bytes);
-    if (direct(upload, buffer)) {
+    if (smt_upload_is_direct(upload, buffer)) {
         *out = (uint8_t *)smt_vk_buffer_map(buffer) + offset;
         return SMT_OK;
     }
@@ -41,22 +41,61 @@ smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t 
     return SMT_OK;
 }
 
-smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err) {
-    if (direct(upload, buffer)) return smt_vk_buffer_flush(upload->device, buffer, offset, bytes, err);
-    uint64_t from = upload->half * SMT_UPLOAD_CHUNK;
-    SMT_TRY(smt_vk_buffer_flush(upload->device, upload->ring, from, bytes, err));
+/* What the device does with a half. */
+typedef struct move {
+    smt_vk_range from, to;
+    bool repack;
+    struct repack_params push;
+} move;
+
+static smt_status record_repack(const smt_upload *upload, smt_vk_recording *recording, const move *m, smt_error *err) {
+    uint64_t before = m->to.offset % smt_vk_device_caps(upload->device)->storage_align; /* descriptors begin at aligned offsets */
+    struct repack_params push = m->push;
+    push.dst_off16 = (uint32_t)(before / 16);
+    const smt_vk_range bindings[] = {m->from, {m->to.buffer, m->to.offset - before, m->to.bytes + before}};
+    return smt_vk_record_dispatch(recording,
+                                  &(smt_vk_dispatch){.kernel = upload->repack,
+                                                     .buffers = bindings,
+                                                     .n_buffers = SMT_COUNT(bindings),
+                                                     .push = &push,
+                                                     .push_bytes = sizeof push,
+                                                     .groups = {smt_div_up(push.n_vectors, 64), 1, 1}},
+                                  err);
+}
+
+/* Flushes what the host wrote, and submits what becomes of it. */
+static smt_status submit_half(smt_upload *upload, const move *m, smt_error *err) {
     smt_vk_recording *recording;
+    smt_status status = SMT_OK;
+    SMT_TRY(smt_vk_buffer_flush(upload->device, upload->ring, m->from.offset, m->from.bytes, err));
     SMT_TRY(smt_vk_recording_begin(upload->device, "upload", &recording, err));
-    smt_vk_record_copy(recording, &(smt_vk_range){.buffer = upload->ring, .offset = from, .bytes = bytes},
-                       &(smt_vk_range){.buffer = buffer, .offset = offset, .bytes = bytes});
+    if (m->repack)
+        status = record_repack(upload, recording, m, err);
+    else
+        smt_vk_record_copy(recording, &m->from, &m->to);
     smt_vk_record_barrier(recording);
-    smt_status status = smt_vk_recording_end(recording, err);
+    if (status == SMT_OK) status = smt_vk_recording_end(recording, err);
     if (status == SMT_OK) status = smt_vk_submit(upload->device, recording, &upload->halves[upload->half].value, err);
     if (status != SMT_OK)
         smt_vk_recording_destroy(upload->device, recording);
     else
         upload->halves[upload->half].recording = recording;
     return status;
+}
+
+smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err) {
+    if (smt_upload_is_direct(upload, buffer)) return smt_vk_buffer_flush(upload->device, buffer, offset, bytes, err);
+    const move m = {.from = {upload->ring, upload->half * SMT_UPLOAD_CHUNK, bytes}, .to = {buffer, offset, bytes}};
+    return submit_half(upload, &m, err);
+}
+
+smt_status smt_upload_commit_rows(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, smt_dtype type, uint32_t rows,
+                                  uint32_t n, smt_error *err) {
+    const move m = {.from = {upload->ring, upload->half * SMT_UPLOAD_CHUNK, smt_align_up(rows * smt_dtype_row_bytes(type, n), 4)},
+                    .to = {buffer, offset, rows * smt_quant_device_row_bytes(type, n)},
+                    .repack = true,
+                    .push = smt_quant_repack(type, rows, n)};
+    return submit_half(upload, &m, err);
 }
 
 smt_status smt_upload_finish(smt_upload *upload, smt_error *err) {

@@ -30,6 +30,8 @@ uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n);
 bool smt_quant_same_bytes(smt_dtype type, uint64_t n);
 /* File rows to device rows: `rows` rows of n elements. dst holds rows * smt_quant_device_row_bytes(type, n). */
 void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n);
+/* The same as push constants of the repack kernel, for a target that begins at its binding's. The device bytes must be below 2^32. */
+struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n);
 
 /* n elements (a multiple of the block) to float32. False for a type without a C decoder. src need not be aligned. */
 bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n);

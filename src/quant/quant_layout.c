@@ -19,7 +19,7 @@ typedef struct part {
     uint8_t from, bytes, stride;
 } part;
 typedef struct planes {
-    part bulk, small[2];
+    part bulk, small[REPACK_PARTS - 1];
 } planes;
 
 static const planes table[SMT_DTYPE_LIMIT] = {
@@ -114,4 +114,27 @@ void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t ro
             memset(row + file_bytes, 0, device_bytes - file_bytes);
         }
     }
+}
+
+struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n) {
+    static const planes unchanged = {.bulk = {0, VECTOR, VECTOR}}; /* and zeros behind the row */
+    const planes *p = find(type);
+    uint64_t file_bytes = smt_dtype_row_bytes(type, n), row_bytes = smt_quant_device_row_bytes(type, n);
+    const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
+    uint64_t blocks = p ? n / info->elems : row_bytes / VECTOR;
+    struct repack_params out = {.n_vectors = (uint32_t)(rows * row_bytes / VECTOR),
+                                .row_vectors = (uint32_t)(row_bytes / VECTOR),
+                                .file_row_bytes = (uint32_t)file_bytes,
+                                .block_bytes = p ? info->bytes : VECTOR,
+                                .blocks = (uint32_t)blocks,
+                                .src_words = (uint32_t)(smt_align_up(rows * file_bytes, 4) / 4)};
+    if (!p) p = &unchanged;
+    for (int i = 0; i < REPACK_PARTS; i++) {
+        const part *one = i == 0 ? &p->bulk : &p->small[i - 1];
+        out.from[i] = one->from;
+        out.bytes[i] = one->bytes;
+        out.stride[i] = one->stride;
+        out.vectors[i] = (uint32_t)(smt_align_up(blocks * one->stride, VECTOR) / VECTOR);
+    }
+    return out;
 }

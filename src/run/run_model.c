@@ -29,6 +29,25 @@ static smt_status make_plan(smt_run_model *m, const smt_caps *caps, const smt_ru
     return status;
 }
 
+static smt_status load(smt_run_model *m, const smt_run_model_options *options, smt_error *err) {
+    smt_load_args args = {.device = m->device,
+                          .model = m->model,
+                          .items = &m->items,
+                          .plan = &m->plan,
+                          .force_staging = options->force_staging,
+                          .callbacks = options->callbacks};
+    smt_vk_kernel *repack = NULL;
+    if (smt_load_repacks(&args)) {
+        smt_kernel_spec spec;
+        smt_kernel_describe(smt_vk_device_caps(m->device), &(smt_kernel_key){.kernel = SMT_KERNEL_REPACK, .windows = 1}, &spec);
+        SMT_TRY(smt_run_kernel_compile(m->device, &spec, false, &repack, err));
+    }
+    args.repack = repack;
+    smt_status status = smt_load_weights(&args, &m->weights, err);
+    smt_vk_kernel_destroy(m->device, repack);
+    return status;
+}
+
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
                                 smt_run_model **out, smt_error *err) {
     *out = NULL;
@@ -40,14 +59,7 @@ smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, c
     if (status == SMT_OK) status = make_plan(m, caps, options, err);
     smt_run_compile *kernels = NULL;
     if (status == SMT_OK && options->expected) status = smt_run_compile_expected(m, options->expected, &kernels, err);
-    if (status == SMT_OK)
-        status = smt_load_weights(&(smt_load_args){.device = device,
-                                                   .model = model,
-                                                   .items = &m->items,
-                                                   .plan = &m->plan,
-                                                   .force_staging = options->force_staging,
-                                                   .callbacks = options->callbacks},
-                                  &m->weights, err);
+    if (status == SMT_OK) status = load(m, options, err);
     smt_status compiled = smt_run_compile_finish(kernels, status == SMT_OK, status == SMT_OK ? err : NULL);
     if (status == SMT_OK) status = compiled;
     if (status != SMT_OK)

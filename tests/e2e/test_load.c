@@ -1,6 +1,6 @@
 /* test_load.c: the way of weights through the staging ring, which devices without mapped memory take, forced here on drivers
- * whose memory is all mapped: the same bytes, and the same logits; and either way the same little host memory. Below the public interface,
- * because nobody outside may choose the way. */
+ * whose memory is all mapped: the same bytes, repacked by the device or by the host, and the same logits; and either way the same little
+ * host memory. Below the public interface, because nobody outside may choose the way. */
 #include "big_model.h"
 #include "load/load_upload.h"
 #include "run/run.h"
@@ -55,6 +55,68 @@ static void test_same_logits(void **state) {
     assert_memory_equal(direct, staged, N_TOKENS * model->n_vocab * sizeof(float));
     smt_model_free(model);
     smt_gguf_free(file);
+}
+
+/* ---- the same bytes ---- */
+
+static const uint8_t *map_of(const smt_run_model *loaded, const smt_plan_place *place) {
+    return (const uint8_t *)smt_vk_buffer_map(loaded->weights.buffers[place->buffer]) + place->offset;
+}
+
+/* Rows of one plane, here and there. */
+static uint64_t compare_rows(const smt_matrix *m, const uint8_t *a, const uint8_t *b, uint32_t rows) {
+    uint64_t bytes = rows * smt_quant_device_row_bytes(smt_matrix_dtype(m), m->k);
+    if (memcmp(a, b, bytes) != 0) fail_msg("%s differs", m->tensor->name);
+    return bytes;
+}
+
+/* All that kernels read; returns its bytes. */
+static uint64_t compare_models(const smt_run_model *a, const smt_run_model *b) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < a->items.n_items; i++) {
+        const smt_item *item = &a->items.items[i];
+        const uint8_t *x = map_of(a, &a->plan.items[i]), *y = map_of(b, &b->plan.items[i]);
+        if (item->matrix) {
+            bytes += compare_rows(item->matrix, x, y, item->rows);
+            continue;
+        }
+        const smt_model_layer *layer = &a->model->layers[item->layer];
+        const smt_expert_layout *layout = &a->items.layers[item->layer];
+        bytes += compare_rows(&layer->gate_exps, x + layout->gate, y + layout->gate, layer->gate_exps.rows);
+        bytes += compare_rows(&layer->up_exps, x + layout->up, y + layout->up, layer->up_exps.rows);
+        bytes += compare_rows(&layer->down_exps, x + layout->down, y + layout->down, layer->down_exps.rows);
+    }
+    return bytes;
+}
+
+/* Rows of experts are 96 long, so that no row of the first three types has whole vectors of scales; a mix holds several types. */
+static void test_same_bytes(void **state) {
+    static const smt_tiny_options models[] = {{.type = SMT_DTYPE_Q8_0, .old_layout = true},
+                                              {.type = SMT_DTYPE_Q5_0, .fused = true},
+                                              {.type = SMT_DTYPE_MXFP4},
+                                              {.type = SMT_DTYPE_Q6_K, .wide = true},
+                                              {.type = SMT_DTYPE_BF16}};
+    const smt_vk_fixture *fixture = *state;
+    char path[1024];
+    smt_error err;
+    snprintf(path, sizeof path, "%s/test_load-%ld.gguf", SMT_TEST_WORK, (long)getpid());
+    for (size_t i = 0; i < SMT_COUNT(models); i++) {
+        smt_gguf *file;
+        smt_model *model;
+        smt_run_model *loaded[2];
+        SMT_ASSERT_OK(smt_tiny_deepseek2(path, &models[i], &err), &err);
+        SMT_ASSERT_OK(smt_gguf_open(path, &file, &err), &err);
+        remove(path);
+        SMT_ASSERT_OK(smt_model_create(file, &model, &err), &err);
+        for (int staged = 0; staged < 2; staged++)
+            SMT_ASSERT_OK(smt_run_model_create(fixture->device, model, &(smt_run_model_options){.force_staging = staged},
+                                               &loaded[staged], &err),
+                          &err);
+        assert_true(compare_models(loaded[0], loaded[1]) > 100000);
+        for (int staged = 0; staged < 2; staged++) smt_run_model_free(loaded[staged]);
+        smt_model_free(model);
+        smt_gguf_free(file);
+    }
 }
 
 /* A number of /proc/self/status in bytes; 0 where there is none. */
@@ -185,8 +247,8 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_logits), cmocka_unit_test(test_peak_memory),
-                                       cmocka_unit_test(test_ring), cmocka_unit_test(test_bytes),
-                                       cmocka_unit_test(test_no_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes),  cmocka_unit_test(test_same_logits),
+                                       cmocka_unit_test(test_peak_memory), cmocka_unit_test(test_ring),
+                                       cmocka_unit_test(test_bytes),       cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, smt_vk_test_setup, smt_vk_test_teardown);
 }
