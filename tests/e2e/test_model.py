@@ -256,7 +256,8 @@ class Run(cli.Case):
 
 
 class Bench(cli.Case):
-    NUMBERS = ("tok_s", "tok_s_spread", "bytes_per_token", "gb_s", "bandwidth_share", "dispatches_per_token", "warmup_s", "load_s")
+    NUMBERS = ("tok_s", "tok_s_spread", "bytes_per_token", "gb_s", "bandwidth_share", "dispatches_per_token", "submissions_per_token",
+               "warmup_s", "load_s")
 
     def test_document(self):
         """Every prompt length and every -n at every depth; the figures hang together."""
@@ -275,7 +276,11 @@ class Bench(cli.Case):
             self.assertEqual((t["precision"], t["cache_type"]), ("exact", "f16"))
             self.assertTrue(t["driver"] and t["model"] and t["device"])
             self.assertEqual(len(t["profile"]["layer_ms"]), model["n_layers"])
-        self.assertEqual(tests[2]["dispatches_per_token"], tests[2]["profile"]["dispatches"])
+        # a token is drawn on the device, by two kernels behind those of the step
+        self.assertEqual(tests[2]["dispatches_per_token"], tests[2]["profile"]["dispatches"] + 2)
+        (host,) = self.good("bench", "-m", MOE, "-p", "0", "-n", "3", "-r", "1", "--draw-on-host", "--json").json()
+        self.assertEqual(host["dispatches_per_token"], host["profile"]["dispatches"])
+        self.assertGreaterEqual(host["submissions_per_token"], 1)
         self.assertGreater(tests[5]["bytes_per_token"], tests[2]["bytes_per_token"])  # the cache is read
         self.assertLess(tests[1]["bytes_per_token"], tests[2]["bytes_per_token"])  # tokens of a prompt share weights
 

@@ -69,6 +69,8 @@ static const option_row options[] = {
     [OPT_N_DEPTH] = {"-d", "n-depth", TEXT, 0, 0, 0, BENCH, "LIST",
                      "tokens that the context holds before; every test is made at each; default: 0"},
     [OPT_REPETITIONS] = {"-r", "repetitions", INTEGER, 1, 1000, 3, BENCH, "N", "of each test"},
+    [OPT_DRAW_ON_HOST] = {NULL, "draw-on-host", FLAG, 0, 0, 0, RUN | CHAT | BENCH, NULL,
+                          "choose tokens on the host, step by step, and not on the device: for comparisons"},
     [OPT_OUTPUT] = {"-o", "output", TEXT, 0, 0, 0, BENCH, "FORMAT", "md (default), csv or json"},
     [OPT_SEED] = {"-s", "seed", SEED, 0, 0, -1, TALKS, "N", "of the random choice; -1: a new one each time (-v prints it)"},
     [OPT_TEMP] = {NULL, "temp", REAL, 0, 1e6, 0.8, SAMPLES, "T", "temperature; 0: always the likeliest token"},

@@ -49,6 +49,7 @@ typedef enum cli_option {
     OPT_N_GEN,
     OPT_N_DEPTH,
     OPT_REPETITIONS,
+    OPT_DRAW_ON_HOST,
     OPT_OUTPUT,
     OPT_SEED,
     OPT_TEMP,

@@ -1,6 +1,6 @@
 /* bench.h: what cmd_bench.c measures and bench_report.c writes.
  *
- * A test is named as llama-bench names it: pp512 evaluates 512 tokens in an empty context, tg32 one token after another 32 times, and
+ * A test is named as llama-bench names it: pp512 evaluates 512 tokens in an empty context, tg32 draws an answer of 32 tokens, and
  * "@ d2048" says that the context held 2048 tokens before. */
 #ifndef CLI_BENCH_H
 #define CLI_BENCH_H
@@ -20,6 +20,7 @@ typedef struct bench_test {
     uint32_t n_prompt, n_gen, depth; /* n_prompt or n_gen is 0 */
     double *samples;                 /* owned, [repetitions]: tokens a second */
     double median, spread;           /* of the samples; spread: the greatest less the least */
+    double dispatches, submissions; /* a token, of the repetitions */
     double warmup_s;      /* the first evaluation of this kind, which is not among the samples: kernels compile in it */
     uint32_t step_tokens; /* that one step took: what the profile counts for */
     smt_profile profile;  /* layer_s is owned, [n_layers] */

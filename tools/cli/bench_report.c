@@ -10,8 +10,7 @@
 /* The figures of one test that follow from others. */
 typedef struct figures {
     double bytes, gb_s, share; /* share: negative where the bandwidth is not known */
-    double dispatches;
-    double dense_ms, moe_ms; /* mean of the layers without and with experts; negative: there are none */
+    double dense_ms, moe_ms;   /* mean of the layers without and with experts; negative: there are none */
 } figures;
 
 static double mean_ms(const double *seconds, uint32_t first, uint32_t last) {
@@ -23,7 +22,6 @@ static double mean_ms(const double *seconds, uint32_t first, uint32_t last) {
 static figures derive(const bench_setup *setup, const bench_test *t) {
     const smt_profile *p = &t->profile;
     figures f = {.bytes = (p->weight_bytes + p->cache_bytes) / t->step_tokens,
-                 .dispatches = (double)p->n_dispatches / t->step_tokens,
                  .dense_ms = mean_ms(p->layer_s, 0, setup->n_dense_layers),
                  .moe_ms = mean_ms(p->layer_s, setup->n_dense_layers, setup->n_layers)};
     f.gb_s = f.bytes * t->median / 1e9;
@@ -56,11 +54,12 @@ static json_t *test_json(const bench_setup *setup, const bench_test *t) {
     json_t *object =
         json_pack("{s:s, s:f, s:f, s:f, s:f, s:o, s:f, s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:o, s:f, s:f, s:o}", "test",
                   t->name, "tok_s", t->median, "tok_s_spread", t->spread, "bytes_per_token", f.bytes, "gb_s", f.gb_s,
-                  "bandwidth_share", known(f.share), "dispatches_per_token", f.dispatches, "precision", setup->precision,
+                  "bandwidth_share", known(f.share), "dispatches_per_token", t->dispatches, "precision", setup->precision,
                   "driver", setup->driver, "model", cli_json_text(setup->model), "device", cli_json_text(setup->device),
                   "cache_type", setup->cache_type, "n_prompt", (json_int_t)t->n_prompt, "n_gen", (json_int_t)t->n_gen, "n_depth",
                   (json_int_t)t->depth, "samples", numbers(t->samples, setup->repetitions, 1), "warmup_s", t->warmup_s, "load_s",
                   setup->load_s, "read_gb_s", known(setup->read_bytes_s > 0 ? setup->read_bytes_s / 1e9 : -1));
+    json_object_set_new(object, "submissions_per_token", json_real(t->submissions));
     json_object_set_new(object, "profile", profile_json(setup, t, &f));
     return object;
 }
@@ -95,7 +94,7 @@ static void print_csv(const bench_setup *setup, const bench_test *t) {
     figures f = derive(setup, t);
     cli_print("%s,%.3f,%.3f,%.0f,%.3f", t->name, t->median, t->spread, f.bytes, f.gb_s);
     print_known(f.share);
-    cli_print(",%.3f,%s,", f.dispatches, setup->precision);
+    cli_print(",%.3f,%s,", t->dispatches, setup->precision);
     print_quoted(setup->driver);
     cli_print(",");
     print_quoted(setup->model);
@@ -129,7 +128,7 @@ static void print_speed(const bench_setup *setup, const bench_test *t) {
     figures f = derive(setup, t);
     cli_print("| %s | %.2f | %.2f | %.1f | %.2f |", t->name, t->median, t->spread, f.bytes / 1e6, f.gb_s);
     print_cell(f.share < 0 ? -1 : f.share * 100, 1, " %");
-    cli_print(" %.2f | %.3f |\n", f.dispatches, t->warmup_s);
+    cli_print(" %.2f | %.3f |\n", t->dispatches, t->warmup_s);
 }
 
 static void print_profile(const bench_setup *setup, const bench_test *t) {

@@ -1,9 +1,9 @@
 /* cmd_bench.c: `bench`: how fast a model runs here, as medians of repetitions, beside what the device could do at best.
  *
  * Each prompt length and each number of generated tokens is a test of its own, made at each depth. A test runs once untimed (what it
- * compiles is its warm-up time), then the repetitions, then once more layer by layer for the profile. The tokens are the same arbitrary
- * ids every time, never the model's own answer, so that every engine and every change of this one computes on the same input; each step
- * ends with the logits of its last token in host memory. */
+ * compiles is its warm-up time), then the repetitions, then once more layer by layer for the profile. The tokens of a prompt are the same
+ * arbitrary ids every time, and its logits end in host memory. An answer is drawn greedily, as `run --temp 0` draws it, from such a token on:
+ * on the device with steps running ahead, unless --draw-on-host. Nothing ends it early, so it is the same in every repetition. */
 #include "bench.h"
 
 #include <errno.h>
@@ -30,6 +30,7 @@ typedef struct bench {
     int32_t *tokens; /* [n_tokens]: what stands at each place of the context */
     uint32_t n_tokens;
     float *logits; /* [n_vocab] */
+    smt_sampler *greedy;
     bench_test *tests;
     size_t n_tests, tests_capacity;
 } bench;
@@ -138,6 +139,10 @@ static int load(bench *b, uint32_t n_ctx) {
     b->tokens = malloc(n_ctx * sizeof *b->tokens);
     b->logits = malloc(b->model.n_vocab * sizeof *b->logits);
     if (!b->tokens || !b->logits) return cli_no_memory();
+    smt_error err = {0};
+    const smt_sampler_options greedy = {.struct_size = sizeof greedy};
+    smt_status made = smt_sampler_create(&greedy, &b->greedy, &err);
+    if (made != SMT_OK) return cli_fail_library(made, &err);
     uint64_t random = 1;
     for (uint32_t i = 0; i < n_ctx; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
@@ -148,30 +153,43 @@ static int load(bench *b, uint32_t n_ctx) {
 
 /* ---- measuring ---- */
 
-/* n tokens, `step` at a time, from where the session is. */
-static smt_status evaluate(bench *b, uint32_t n, uint32_t step, smt_error *err) {
-    for (uint32_t done = 0; done < n; done += step) {
-        smt_eval eval = {.struct_size = sizeof eval,
-                         .tokens = b->tokens + smt_session_length(b->engine.session),
-                         .n_tokens = n - done < step ? n - done : step,
-                         .logits = b->logits};
-        smt_status status = smt_session_eval(b->engine.session, &eval, err);
-        if (status != SMT_OK) return status;
-    }
-    return SMT_OK;
+/* A prompt of n tokens, from where the session is. */
+static smt_status evaluate(bench *b, uint32_t n, smt_error *err) {
+    const smt_eval eval = {.struct_size = sizeof eval,
+                           .tokens = b->tokens + smt_session_length(b->engine.session),
+                           .n_tokens = n,
+                           .logits = b->logits};
+    return smt_session_eval(b->engine.session, &eval, err);
+}
+
+static bool go_on(void *user, const smt_generated *token) {
+    (void)user;
+    (void)token;
+    return true;
+}
+
+/* An answer of n tokens: as many steps of one token. */
+static smt_status answer(bench *b, uint32_t n, smt_error *err) {
+    const smt_generate request = {.struct_size = sizeof request,
+                                  .tokens = b->tokens + smt_session_length(b->engine.session),
+                                  .n_tokens = 1,
+                                  .max_tokens = n,
+                                  .on_token = go_on,
+                                  .draw_on_host = cli_flag(b->args, OPT_DRAW_ON_HOST)};
+    smt_end end;
+    return smt_session_generate(b->engine.session, b->greedy, &request, &end, err);
 }
 
 static smt_status timed(bench *b, const bench_test *t, double *out_s, smt_error *err) {
     double start = cli_seconds();
-    smt_status status = t->n_prompt ? evaluate(b, t->n_prompt, t->n_prompt, err) : evaluate(b, t->n_gen, 1, err);
+    smt_status status = t->n_prompt ? evaluate(b, t->n_prompt, err) : answer(b, t->n_gen, err);
     *out_s = cli_seconds() - start;
     return status == SMT_OK ? smt_session_rewind(b->engine.session, t->depth, err) : status;
 }
 
 static smt_status warm_up(bench *b, bench_test *t, smt_error *err) {
     double start = cli_seconds();
-    uint32_t n = t->n_prompt ? t->n_prompt : 1;
-    smt_status status = evaluate(b, n, n, err);
+    smt_status status = t->n_prompt ? evaluate(b, t->n_prompt, err) : answer(b, 1, err);
     t->warmup_s = cli_seconds() - start;
     return status == SMT_OK ? smt_session_rewind(b->engine.session, t->depth, err) : status;
 }
@@ -198,13 +216,19 @@ static void summarise(bench_test *t, uint32_t n, double *sorted) {
 static smt_status run_test(bench *b, bench_test *t, smt_error *err) {
     uint32_t n = b->setup.repetitions;
     double sorted[1000], seconds; /* -r is at most that */
+    smt_runner_stats before, after;
     cli_progress_note("%s: warming up", t->name);
     smt_status status = warm_up(b, t, err);
+    smt_runner_get_stats(b->engine.runner, &before);
     for (uint32_t i = 0; i < n && status == SMT_OK; i++) {
         cli_progress_note("%s: %u of %u", t->name, i + 1, n);
         status = timed(b, t, &seconds, err);
         t->samples[i] = (t->n_prompt ? t->n_prompt : t->n_gen) / seconds;
     }
+    smt_runner_get_stats(b->engine.runner, &after);
+    double tokens = (double)n * (t->n_prompt ? t->n_prompt : t->n_gen);
+    t->dispatches = (double)(after.n_dispatches - before.n_dispatches) / tokens;
+    t->submissions = (double)(after.n_submissions - before.n_submissions) / tokens;
     if (status == SMT_OK) status = profile(b, t, err);
     if (status == SMT_OK) summarise(t, n, sorted);
     return status;
@@ -229,7 +253,7 @@ static int measure_at(bench *b, uint32_t depth) {
     smt_error err = {0};
     smt_status status = smt_session_rewind(b->engine.session, 0, &err);
     cli_progress_note("filling the context with %u tokens", depth);
-    if (status == SMT_OK && depth) status = evaluate(b, depth, depth, &err);
+    if (status == SMT_OK && depth) status = evaluate(b, depth, &err);
     if (status != SMT_OK) return cli_fail_library(status, &err);
     int result = CLI_DONE;
     for (uint32_t i = 0; i < b->prompts.n && result == CLI_DONE; i++)
@@ -247,6 +271,7 @@ static void close_bench(bench *b) {
     free(b->tests);
     free(b->tokens);
     free(b->logits);
+    smt_sampler_free(b->greedy);
     cli_engine_close(&b->engine);
 }
 

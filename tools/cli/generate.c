@@ -219,6 +219,7 @@ static int generate(cli_generator *g, smt_text_stream *stream, uint32_t most) {
                                   .logprobs = cli_given(g->args, OPT_LOGPROBS),
                                   .n_top = cli_given(g->args, OPT_LOGPROBS) ? (uint32_t)cli_int(g->args, OPT_LOGPROBS) : 0,
                                   .experts = cli_flag(g->args, OPT_EXPERT_USE),
+                                  .draw_on_host = cli_flag(g->args, OPT_DRAW_ON_HOST),
                                   .grammar = g->grammar.state};
     smt_end end;
     smt_error err = {0};
