@@ -146,8 +146,7 @@ smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, c
     uint32_t indices[16], count;
     *out_index = 0;
     SMT_TRY(smt_api_choose_devices(caps, n_caps, wanted, indices, SMT_COUNT(indices), &count, err));
-    if (count != 1)
-        return SMT_FAIL(err, SMT_UNSUPPORTED, "\"%.64s\" names %u devices, one is wanted here", wanted, count);
+    if (count != 1) return SMT_FAIL(err, SMT_UNSUPPORTED, "\"%.64s\" names %u devices, one is wanted here", wanted, count);
     *out_index = indices[0];
     return SMT_OK;
 }

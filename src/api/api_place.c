@@ -8,10 +8,10 @@
 /* Everything the request points to. */
 typedef struct call {
     const smt_device_options *device;
-    smt_plan_facts *facts;  /* owned, [n_facts] */
-    const smt_caps **caps;  /* owned, the same devices */
-    uint32_t *index;        /* owned: the same in vk */
-    smt_api_request words;  /* its budgets are owned */
+    smt_plan_facts *facts; /* owned, [n_facts] */
+    const smt_caps **caps; /* owned, the same devices */
+    uint32_t *index;       /* owned: the same in vk */
+    smt_api_request words; /* its budgets are owned */
     uint32_t n_facts, order[SMT_GRAPH_DEVICES], n_order;
 } call;
 

@@ -24,7 +24,8 @@ static void touch(smt_graph *g, uint32_t value, uint32_t node) {
 
 /* Nodes are built without a thought for codebooks: a type that reads them gets their binding here. */
 static void bind_codebooks(const smt_builder *b, smt_node *node) {
-    if (node->copy || node->host || !smt_kernel_decodes(node->key.kernel) || !smt_quant_has_codebook((smt_dtype)node->key.type)) return;
+    if (node->copy || node->host || !smt_kernel_decodes(node->key.kernel) || !smt_quant_has_codebook((smt_dtype)node->key.type))
+        return;
     while (node->n_buffers < CODEBOOK_BINDING) node->buffers[node->n_buffers++] = SMT_NO_VALUE;
     node->buffers[CODEBOOK_BINDING - 1] = b->codebooks;
 }

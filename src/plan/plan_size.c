@@ -101,7 +101,7 @@ static smt_status measure_cache(const measure *m, uint32_t device, smt_error *er
     const smt_items *items = m->devices[device].items;
     smt_plan_runner_sizes *out = &m->out[device];
     uint32_t per_window = smt_graph_blocks_per_window(m->model, d->cache_f16, items->window_limit);
-    uint64_t n_blocks = cache_blocks(d), most = (uint64_t)SMT_MAX_WINDOWS * per_window;
+    uint64_t n_blocks = (uint64_t)d->n_sessions * smt_div_up(d->n_ctx, SMT_BLOCK), most = (uint64_t)SMT_MAX_WINDOWS * per_window;
     uint64_t block = smt_graph_block_bytes(m->model, d->cache_f16);
     if (n_blocks > most)
         return SMT_FAIL(err, SMT_UNSUPPORTED, "%u sessions of %u positions need %llu cache blocks, this device binds %llu",

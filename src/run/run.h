@@ -46,8 +46,9 @@ typedef struct smt_run_device {
 } smt_run_device;
 
 typedef struct smt_run_model {
-    const smt_model *model;  /* borrowed */
-    smt_run_device *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last holds the output head */
+    const smt_model *model; /* borrowed */
+    smt_run_device
+        *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last holds the output head */
     uint32_t n_devices;
     smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
     smt_callbacks callbacks;

@@ -17,8 +17,8 @@ static smt_vk_range rows_range(const smt_run *run, const smt_run_part *part, uin
     uint32_t per_window = smt_graph_blocks_per_window(run->model->model, run->options.cache_f16, items->window_limit);
     uint32_t n_windows = smt_div_up(run->kv.n_blocks, per_window);
     const smt_plan_place *place = &part->plan.cache[(layer - items->range.first) * n_windows + block / per_window];
-    return (smt_vk_range){part->buffers[place->buffer],
-                          place->offset + block % per_window * block_bytes + row * row_bytes(run), bytes};
+    return (smt_vk_range){part->buffers[place->buffer], place->offset + block % per_window * block_bytes + row * row_bytes(run),
+                          bytes};
 }
 
 static smt_status submit(const smt_run_part *part, smt_vk_recording *recording, smt_error *err) {
@@ -48,8 +48,7 @@ smt_status smt_run_extend(smt_run *run, uint32_t slot, uint32_t length, uint32_t
     uint32_t from, to;
     SMT_TRY(smt_kv_shared_tail(&run->kv, slot, length, &shared, &from, &to, err));
     if (shared) {
-        for (uint32_t i = 0; i < run->n_parts; i++)
-            SMT_TRY(copy_block(run, &run->parts[i], from, to, length % SMT_BLOCK, err));
+        for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(copy_block(run, &run->parts[i], from, to, length % SMT_BLOCK, err));
         smt_kv_replace_tail(&run->kv, slot, length);
     }
     return smt_kv_resize(&run->kv, slot, length + n, err);

@@ -142,8 +142,7 @@ static smt_status create(smt_run_model *model, smt_run_compile **out, smt_error 
 
 static void destroy(smt_run_compile *job) {
     if (!job) return;
-    for (uint32_t i = 0; i < job->model->n_devices; i++)
-        smt_vk_buffer_destroy(job->model->devices[i].vk, job->bindings[i]);
+    for (uint32_t i = 0; i < job->model->n_devices; i++) smt_vk_buffer_destroy(job->model->devices[i].vk, job->bindings[i]);
     smt_os_mutex_free(job->lock);
     smt_free(job->tasks);
     smt_free(job);

@@ -9,8 +9,8 @@ static smt_status take_plan(smt_run_model *m, smt_vk_device *const *devices, smt
     m->n_devices = placement->n_devices;
     for (uint32_t i = 0; i < m->n_devices; i++) {
         smt_placed_device *placed = &placement->devices[i];
-        m->devices[i] = (smt_run_device){
-            .vk = devices[i], .items = placed->items, .plan = placed->weights, .limits = placed->limits};
+        m->devices[i] =
+            (smt_run_device){.vk = devices[i], .items = placed->items, .plan = placed->weights, .limits = placed->limits};
         placed->items = (smt_items){0};
         placed->weights = (smt_plan_weights){0};
     }
@@ -62,8 +62,7 @@ static smt_status load_weights(smt_run_model *m, bool force_staging, smt_error *
 smt_status smt_run_model_load(smt_vk_device *const *devices, smt_placement *placement, const smt_run_model_options *options,
                               smt_run_model **out, smt_error *err) {
     *out = NULL;
-    if (!placement->fits)
-        return SMT_FAIL(err, placement->n_devices ? SMT_DEVICE_MEMORY : SMT_UNSUPPORTED, "%s", placement->why);
+    if (!placement->fits) return SMT_FAIL(err, placement->n_devices ? SMT_DEVICE_MEMORY : SMT_UNSUPPORTED, "%s", placement->why);
     smt_run_model *m = smt_alloc(1, sizeof *m);
     if (!m) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a model");
     *m = (smt_run_model){.model = placement->model, .callbacks = options->callbacks, .lock = smt_os_mutex_create()};

@@ -197,8 +197,7 @@ static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run
     smt_graph_device devices[SMT_GRAPH_DEVICES];
     smt_run_graph_devices(run->model, devices);
     SMT_TRY(smt_graph_create_split(run->model->model, devices, run->n_parts, shape, &entry->graph, err));
-    for (uint32_t i = 0; i < run->n_parts; i++)
-        SMT_TRY(check_planned(&run->parts[i], &entry->graph->parts[i], shape->rows, err));
+    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(check_planned(&run->parts[i], &entry->graph->parts[i], shape->rows, err));
     SMT_TRY(smt_run_kernels_prepare(run->model, entry->graph, err));
     return record_segments(run, entry, err);
 }

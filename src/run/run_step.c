@@ -82,7 +82,8 @@ static smt_status readback(const smt_run_part *part, const smt_plan_place *place
 }
 
 /* Of one row, out of the mapped captures of its step on each device: of a layer, that of the device that has it. */
-static void copy_capture(const smt_run *run, const smt_run_row *row, uint32_t r, uint32_t bucket, const uint8_t *const *captures) {
+static void copy_capture(const smt_run *run, const smt_run_row *row, uint32_t r, uint32_t bucket,
+                         const uint8_t *const *captures) {
     const smt_model *m = run->model->model;
     const smt_run_capture *c = row->capture;
     size_t embd = m->n_embd, used = m->n_used;

@@ -16,9 +16,8 @@ typedef struct split {
     double shares[3];
     uint32_t n_shares;
 } split;
-static const split splits[] = {{.devices = "vk0,vk0"},
-                               {.devices = "vk0,vk0", .shares = {1, 5}, .n_shares = 2},
-                               {.devices = "vk0,vk0,vk0"}};
+static const split splits[] = {
+    {.devices = "vk0,vk0"}, {.devices = "vk0,vk0", .shares = {1, 5}, .n_shares = 2}, {.devices = "vk0,vk0,vk0"}};
 
 static smt_engine *open_split(const char *model, const split *how) {
     smt_engine_options options = smt_test_engine_options(smt_test_data(model));
@@ -94,8 +93,12 @@ static bool note_token(void *user, const smt_generated *generated) {
 /* The likeliest tokens after the first few. */
 static void generate(fixture *f, smt_session *session) {
     const smt_sampler_options greedy = {.struct_size = sizeof greedy};
-    const smt_generate request = {
-        .struct_size = sizeof request, .tokens = f->tokens, .n_tokens = 5, .max_tokens = ANSWER, .on_token = note_token, .user = f};
+    const smt_generate request = {.struct_size = sizeof request,
+                                  .tokens = f->tokens,
+                                  .n_tokens = 5,
+                                  .max_tokens = ANSWER,
+                                  .on_token = note_token,
+                                  .user = f};
     smt_sampler *sampler;
     smt_end end;
     smt_error err;
@@ -324,7 +327,8 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_equal), cmocka_unit_test(test_cancel), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_equal), cmocka_unit_test(test_cancel),
+                                       cmocka_unit_test(test_refused)};
     const struct CMUnitTest unlike[] = {cmocka_unit_test(test_unlike)};
     bool both = getenv("SMT_TEST_BOTH") != NULL;
     return both ? cmocka_run_group_tests(unlike, smt_engine_test_setup, smt_engine_test_teardown)

@@ -231,8 +231,7 @@ static int load_and_evaluate(const cli_args *args, pass *p) {
     status = cli_engine_load(args, p->n_tokens, &engine);
     if (status == CLI_DONE) {
         smt_engine_model(engine.engine, &p->model);
-        if (cli_flag(args, OPT_VERBOSE))
-            fprintf(stderr, "device: %s\n", cli_device_names(engine.engine, names, sizeof names));
+        if (cli_flag(args, OPT_VERBOSE)) fprintf(stderr, "device: %s\n", cli_device_names(engine.engine, names, sizeof names));
         status = cli_engine_start(args, &engine, n_ctx);
     }
     if (status == CLI_DONE) status = allocate_outputs(args, p) ? evaluate(args, &engine, p) : CLI_FAILED;

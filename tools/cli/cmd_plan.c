@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BAR_WIDTH   32
-#define GIB         1073741824.0
-#define MIB         1048576.0
+#define BAR_WIDTH 32
+#define GIB       1073741824.0
+#define MIB       1048576.0
 
 /* ---- JSON ---- */
 

@@ -111,7 +111,8 @@ static int read_shares(const cli_args *args, cli_placement *out) {
     const uint32_t most = sizeof out->shares / sizeof *out->shares;
     char *end;
     if (!text || !*text) return CLI_DONE;
-    if (!cli_given(args, OPT_DEVICE)) return cli_fail(CLI_WRONG, "-ts \"%s\" is for the devices of -dev, which is not there", text);
+    if (!cli_given(args, OPT_DEVICE))
+        return cli_fail(CLI_WRONG, "-ts \"%s\" is for the devices of -dev, which is not there", text);
     for (const char *at = text;; at = end + 1) {
         if (out->n_shares == most) return cli_fail(CLI_WRONG, "-ts \"%s\": more than %u shares", text, most);
         double share = strtod(at, &end);
