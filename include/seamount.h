@@ -1,8 +1,8 @@
 /* seamount.h: the whole public interface of the seamount inference library.
  *
  * Three handles carry the work:
- *   smt_engine   a loaded model and its device. Shareable between threads.
- *   smt_runner   queue, scratch memory, cache pool and recorded command buffers; advances rows of tokens. One thread at a time.
+ *   smt_engine   a loaded model and its devices. Shareable between threads.
+ *   smt_runner   queues, scratch memory, cache pool and recorded command buffers; advances rows of tokens. One thread at a time.
  *   smt_session  one timeline of tokens, a slot of a runner. One thread at a time, and never at once with its runner's others.
  * Two more need neither tensors nor Vulkan: smt_file (what a GGUF file says) and smt_tokenizer (text <-> ids).
  *
@@ -399,7 +399,9 @@ typedef struct smt_host_device {
 /* What every Vulkan-using call shares. */
 typedef struct smt_device_options {
     size_t struct_size;
-    const char *devices;    /* comma-separated ids, UUID prefixes or parts of names; NULL: automatic choice */
+    /* Comma-separated ids, UUID prefixes or parts of names; NULL: automatic choice. An engine computes on all of them: layers are split
+     * over the devices in this order. One that is named twice is two devices, with half its memory each. */
+    const char *devices;
     const char *cache_dir;  /* SPIR-V and pipeline cache; NULL: none */
     const char *shader_dir; /* read shaders from here instead of the embedded ones; NULL: embedded */
     bool validation;        /* enable the Khronos layer with synchronisation validation where it is installed */
@@ -412,13 +414,16 @@ typedef struct smt_device_options {
     /* Compute on this device and look at no other: `devices` must be NULL then, and validation is the host's business. SMT_INVALID and
      * SMT_UNSUPPORTED name what is wrong with it. NULL: the library makes its own. */
     const smt_host_device *host;
+    /* [n_shares] of the layers, for each of `devices`, which must be given then; NULL: by speed and memory. For engines. */
+    const double *shares;
+    uint32_t n_shares;
 } smt_device_options;
 
 SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);
 SMT_API void smt_device_list_free(smt_device_list *list);
 SMT_API uint32_t smt_device_list_count(const smt_device_list *list);
 SMT_API smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_device_info *out_info);
-/* Where in the list the device stands that an engine made with the list's options runs on. */
+/* Where in the list the device stands that is chosen where nobody names one, and one will do. */
 SMT_API smt_status smt_device_list_chosen(const smt_device_list *list, uint32_t *out_index, smt_error *err);
 /* Measured read bandwidth of device memory in bytes per second: compiles one kernel, takes a fraction of a second. */
 SMT_API smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, double *out_bytes_s, smt_error *err);
@@ -473,7 +478,8 @@ typedef struct smt_plan_options {
 typedef struct smt_placement smt_placement;
 
 /* Decides where every byte of a model would lie: from the header alone, without Vulkan, in well under a second. An engine made with the same
- * options on one device loads exactly that. SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the
+ * options loads exactly that; it measures no speeds, so where several devices share the layers by speed, those have to be left out here
+ * too, or shares be given. SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the
  * placement. SMT_INVALID, SMT_NOT_FOUND: words that name no device, a heap that is not there, shares that do not go with the devices;
  * SMT_UNSUPPORTED, SMT_FORMAT: the file has no model that can run. Thread-safe; the result is read-only: any thread. */
 SMT_API smt_status smt_placement_create(const smt_file *file, const smt_plan_options *options, smt_placement **out_placement,
@@ -580,13 +586,14 @@ typedef struct smt_engine_options {
     smt_device_options device;              /* may grow: stays the last */
 } smt_engine_options;
 
-/* Opens the model, chooses the device, plans, uploads the weights. SMT_DEVICE_MEMORY before anything is allocated when the plan does not
- * fit. Thread-safe. */
+/* Opens the model, chooses the devices (where none are named: the fewest that hold it; software devices only where there is nothing else),
+ * plans, uploads the weights. SMT_DEVICE_MEMORY before anything is allocated when the plan does not fit. Thread-safe. */
 SMT_API smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out_engine, smt_error *err);
 /* Every runner of the engine must be gone. */
 SMT_API void smt_engine_free(smt_engine *engine);
 SMT_API const smt_file *smt_engine_file(const smt_engine *engine);
 SMT_API void smt_engine_model(const smt_engine *engine, smt_model_info *out_info);
+/* The devices that compute, in the order of their layers; a name is NULL beyond the last. */
 SMT_API uint32_t smt_engine_device_count(const smt_engine *engine);
 SMT_API const char *smt_engine_device_name(const smt_engine *engine, uint32_t index);
 
@@ -691,6 +698,7 @@ typedef struct smt_profile {
     double weight_bytes, cache_bytes;
     double embed_s, head_s; /* before the layers: embedding; after them: output head, for the last token alone */
     double longest_submission_s;
+    double hop_s; /* between the devices, by the host's clock: bringing over what one has computed for the next */
 } smt_profile;
 
 /* Appends n_tokens tokens to the session as smt_session_eval does, but layer by layer, each submitted and timed by itself, and for no
@@ -994,7 +1002,7 @@ typedef enum smt_end { SMT_END_CALLBACK, SMT_END_LENGTH, SMT_END_FULL } smt_end;
 
 /* Evaluates the tokens and draws an answer, token by token, each the input of the next step. The position of a token for the sampler is its
  * index in the session. Where the sampler's options are argmax or a top_k of 1 to 256, with any temperature, top_p, min_p and no biases and
- * penalties, and the runner has no observer, tokens are drawn on the device, the same as the host draws, and steps run ahead of the host;
+ * penalties, the engine has one device and the runner no observer, tokens are drawn on the device, the same as the host draws, and steps run ahead of the host;
  * those behind the last token of the answer are dropped.
  *
  * *out_end says what ended the answer: the callback, max_tokens, or the end of the context or of the cache. Afterwards the session holds the

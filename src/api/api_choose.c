@@ -146,9 +146,7 @@ smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, c
     uint32_t indices[16], count;
     *out_index = 0;
     SMT_TRY(smt_api_choose_devices(caps, n_caps, wanted, indices, SMT_COUNT(indices), &count, err));
-    if (count != 1)
-        return SMT_FAIL(err, SMT_UNSUPPORTED, "\"%.64s\" names %u devices; this version computes on one at a time", wanted,
-                        count);
+    if (count != 1) return SMT_FAIL(err, SMT_UNSUPPORTED, "\"%.64s\" names %u devices, one is wanted here", wanted, count);
     *out_index = indices[0];
     return SMT_OK;
 }
@@ -167,6 +165,14 @@ smt_status smt_api_open_vulkan(const smt_device_options *options, smt_vk **out, 
     return smt_vk_open(&vk_options, out, err);
 }
 
+void smt_api_tell_software(const smt_device_options *options, const smt_caps *caps) {
+    char text[400];
+    bool automatic = !options->devices || !*options->devices;
+    if (!automatic || caps->kind != SMT_KIND_CPU || !options->callbacks.log) return;
+    snprintf(text, sizeof text, "no GPU found: computing on the processor through %s, which is slow", caps->name);
+    options->callbacks.log(options->callbacks.user, SMT_LOG_WARN, text);
+}
+
 smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *options, uint32_t *out_index, smt_error *err) {
     *out_index = 0;
     uint32_t n_caps = smt_vk_count(vk);
@@ -174,12 +180,7 @@ smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *optio
     if (!caps) return SMT_FAIL(err, SMT_MEMORY, "out of memory listing %u devices", n_caps);
     for (uint32_t i = 0; i < n_caps; i++) caps[i] = smt_vk_caps(vk, i);
     smt_status status = smt_api_choose_device(caps, n_caps, options->devices, out_index, err);
-    bool automatic = !options->devices || !*options->devices;
-    if (status == SMT_OK && automatic && caps[*out_index]->kind == SMT_KIND_CPU && options->callbacks.log) {
-        char text[400];
-        snprintf(text, sizeof text, "no GPU found: computing on the processor through %s, which is slow", caps[*out_index]->name);
-        options->callbacks.log(options->callbacks.user, SMT_LOG_WARN, text);
-    }
+    if (status == SMT_OK) smt_api_tell_software(options, caps[*out_index]);
     smt_free(caps);
     return status;
 }

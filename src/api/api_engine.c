@@ -1,41 +1,35 @@
-/* api_engine.c: file -> model -> device -> weights. */
+/* api_engine.c: file -> model -> devices -> weights. */
 #include "api/api_engine.h"
 
-static smt_status open_device(smt_engine *engine, const smt_device_options *given, uint32_t *out_index, smt_error *err) {
-    SMT_TRY(smt_api_open_vulkan(given, &engine->vk, err));
-    SMT_TRY(smt_api_pick_device(engine->vk, given, out_index, err));
-    uint32_t index = *out_index;
-    char why[256];
-    if (smt_caps_lacks(smt_vk_caps(engine->vk, index), why, sizeof why))
-        return SMT_FAIL(err, SMT_UNSUPPORTED, "%s cannot run the engine: %s", smt_vk_caps(engine->vk, index)->name, why);
+static smt_status open_devices(smt_engine *engine, const smt_device_options *given, const smt_api_place *place, smt_error *err) {
     const smt_vk_device_options options = {
         .minimum = given->minimum, .kernels = given->kernels, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
-    return smt_vk_device_create(engine->vk, index, &options, &engine->device, err);
+    for (uint32_t i = 0; i < place->placement->n_devices; i++) {
+        SMT_TRY(smt_vk_device_create(engine->vk, place->index[i], &options, &engine->devices[i], err));
+        engine->n_devices++;
+    }
+    return SMT_OK;
 }
 
-/* The budgets of the device that was chosen, among all that the options may name. */
-static smt_status read_placement(const smt_engine *engine, uint32_t index, const smt_placement_options *given,
-                                 smt_api_request *out, smt_error *err) {
-    uint32_t n_caps = smt_vk_count(engine->vk);
-    const smt_caps **caps = smt_alloc(n_caps, sizeof *caps);
-    if (!caps) return SMT_FAIL(err, SMT_MEMORY, "out of memory listing %u devices", n_caps);
-    for (uint32_t i = 0; i < n_caps; i++) caps[i] = smt_vk_caps(engine->vk, i);
-    caps[index] = smt_vk_device_caps(engine->device); /* the family of kernels that was asked for */
-    smt_status status = smt_api_placement_request(given, engine->file->model, caps, n_caps, index, out, err);
-    smt_free(caps);
-    return status;
-}
-
-static smt_status load(smt_engine *engine, uint32_t index, const smt_callbacks *callbacks, const smt_engine_options *o,
+static smt_status load(smt_engine *engine, smt_placement *placement, const smt_callbacks *callbacks, const smt_engine_options *o,
                        smt_error *err) {
     smt_run_options expected = {0};
-    smt_api_request placement;
-    if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, smt_vk_device_caps(engine->device), &expected, err));
-    SMT_TRY(read_placement(engine, index, o->placement, &placement, err));
-    const smt_run_model_options options = {
-        .callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL, .placement = &placement.request};
-    smt_status status = smt_run_model_create(engine->device, engine->file->model, &options, &engine->model, err);
-    smt_free(placement.budgets);
+    const smt_caps *caps[SMT_GRAPH_DEVICES];
+    for (uint32_t i = 0; i < engine->n_devices; i++) caps[i] = smt_vk_device_caps(engine->devices[i]);
+    if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, caps, engine->n_devices, &expected, err));
+    const smt_run_model_options options = {.callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL};
+    return smt_run_model_load(engine->devices, placement, &options, &engine->model, err);
+}
+
+static smt_status place_and_load(smt_engine *engine, const smt_device_options *device, const smt_engine_options *o,
+                                 smt_error *err) {
+    smt_api_place place;
+    SMT_TRY(smt_api_open_vulkan(device, &engine->vk, err));
+    SMT_TRY(smt_api_place_model(engine->vk, engine->file->model, device, o, &place, err));
+    smt_status status = SMT_OK;
+    if (place.placement->fits) status = open_devices(engine, device, &place, err); /* else loading says what does not */
+    if (status == SMT_OK) status = load(engine, place.placement, &device->callbacks, o, err);
+    smt_plan_free(place.placement);
     return status;
 }
 
@@ -56,9 +50,7 @@ smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out
         if (err) *err = engine->file->model_error;
     }
     if (status == SMT_OK) status = smt_model_check_types(engine->file->model, err);
-    uint32_t index = 0;
-    if (status == SMT_OK) status = open_device(engine, &device, &index, err);
-    if (status == SMT_OK) status = load(engine, index, &device.callbacks, &o, err);
+    if (status == SMT_OK) status = place_and_load(engine, &device, &o, err);
     if (status != SMT_OK)
         smt_engine_free(engine);
     else
@@ -69,7 +61,7 @@ smt_status smt_engine_create(const smt_engine_options *options, smt_engine **out
 void smt_engine_free(smt_engine *engine) {
     if (!engine) return;
     smt_run_model_free(engine->model);
-    smt_vk_device_destroy(engine->device);
+    for (uint32_t i = 0; i < engine->n_devices; i++) smt_vk_device_destroy(engine->devices[i]);
     smt_vk_close(engine->vk);
     smt_file_free(engine->file);
     smt_free(engine);
@@ -79,11 +71,8 @@ const smt_file *smt_engine_file(const smt_engine *engine) { return engine->file;
 
 void smt_engine_model(const smt_engine *engine, smt_model_info *out_info) { smt_file_model(engine->file, out_info, NULL); }
 
-uint32_t smt_engine_device_count(const smt_engine *engine) {
-    (void)engine;
-    return 1;
-}
+uint32_t smt_engine_device_count(const smt_engine *engine) { return engine->n_devices; }
 
 const char *smt_engine_device_name(const smt_engine *engine, uint32_t index) {
-    return index == 0 ? smt_vk_device_caps(engine->device)->name : NULL;
+    return index < engine->n_devices ? smt_vk_device_caps(engine->devices[index])->name : NULL;
 }

@@ -7,10 +7,11 @@
 #include "sample/sample.h"
 
 struct smt_engine {
-    smt_file *file;        /* owned */
-    smt_vk *vk;            /* owned */
-    smt_vk_device *device; /* owned */
-    smt_run_model *model;  /* owned; borrows file and device */
+    smt_file *file;                            /* owned */
+    smt_vk *vk;                                /* owned */
+    smt_vk_device *devices[SMT_GRAPH_DEVICES]; /* owned, [n_devices], in the order of their layers */
+    uint32_t n_devices;
+    smt_run_model *model; /* owned; borrows file and devices */
 };
 
 struct smt_runner {
@@ -40,7 +41,16 @@ smt_status smt_api_check_eval(const smt_session *session, const smt_eval *eval, 
 /* What the device has computed becomes the session's; tokens NULL: embeddings (api_eval.c). */
 void smt_api_append(smt_session *session, const int32_t *tokens, uint32_t n_tokens);
 
-/* The options of a runner on the device, checked, in the words of run.h; defaults stay unresolved, but for the precision (api_runner.c). */
-smt_status smt_api_runner_options(const smt_runner_options *options, const smt_caps *caps, smt_run_options *out, smt_error *err);
+/* The options of a runner on the devices, checked, in the words of run.h; defaults stay unresolved, but for the precision (api_runner.c). */
+smt_status smt_api_runner_options(const smt_runner_options *options, const smt_caps *const *caps, uint32_t n_caps,
+                                  smt_run_options *out, smt_error *err);
+
+/* ---- which devices an engine computes on, and what each of them holds (api_place.c) ---- */
+typedef struct smt_api_place {
+    smt_placement *placement;          /* owned */
+    uint32_t index[SMT_GRAPH_DEVICES]; /* [placement->n_devices] in vk */
+} smt_api_place;
+smt_status smt_api_place_model(const smt_vk *vk, const smt_model *model, const smt_device_options *device,
+                               const smt_engine_options *options, smt_api_place *out, smt_error *err);
 
 #endif

@@ -48,24 +48,28 @@ smt_status smt_api_copy_options(void *known, size_t known_bytes, const void *giv
  * `capacity` words. A device that lacks something (smt_caps_lacks) can be chosen: the caller says what it needs. */
 smt_status smt_api_choose_devices(const smt_caps *const *caps, uint32_t n_caps, const char *wanted, uint32_t *out_indices,
                                   uint32_t capacity, uint32_t *out_count, smt_error *err);
-/* The same where exactly one device can be used: SMT_UNSUPPORTED when `wanted` names several. */
+/* The same where one device is wanted: SMT_UNSUPPORTED when `wanted` names several. */
 smt_status smt_api_choose_device(const smt_caps *const *caps, uint32_t n_caps, const char *wanted, uint32_t *out_index,
                                  smt_error *err);
 /* Vulkan as the options want it: an instance of our own, or the host program's device. */
 smt_status smt_api_open_vulkan(const smt_device_options *options, smt_vk **out, smt_error *err);
 /* smt_api_choose_device over the devices of `vk`; an automatic choice of a software device is told to the log. */
 smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *options, uint32_t *out_index, smt_error *err);
+/* Tells the log that this software device was chosen; says nothing of others, or where the user has named devices. */
+void smt_api_tell_software(const smt_device_options *options, const smt_caps *caps);
 
 /* ---- planning (api_plan.c) ---- */
 
-/* The part of a request that smt_placement_options describe, for devices with these snapshots; `only`: the budgets of this one alone, as
- * device 0, or UINT32_MAX. NULL options: defaults, without a demand. SMT_INVALID, SMT_NOT_FOUND. */
+/* The part of a request that smt_placement_options describe, for devices with these snapshots, of which caps[first] is the first to compute.
+ * NULL options: defaults, without a demand. SMT_INVALID, SMT_NOT_FOUND. */
 typedef struct smt_api_request {
     smt_plan_request request; /* points into what follows: do not copy */
     smt_plan_demand demand;
     smt_plan_budget *budgets; /* owned: smt_free */
 } smt_api_request;
 smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
-                                     uint32_t n_caps, uint32_t only, smt_api_request *out, smt_error *err);
+                                     uint32_t n_caps, uint32_t first, smt_api_request *out, smt_error *err);
+/* What such a runner needs becomes part of the request, unless there is a demand. */
+smt_status smt_api_request_runner(const smt_runner_options *runner, const smt_caps *caps, smt_api_request *out, smt_error *err);
 
 #endif

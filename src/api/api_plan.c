@@ -123,34 +123,31 @@ static smt_status check_expert_weights(const smt_placement_options *o, const smt
     return SMT_OK;
 }
 
-static smt_status read_runner(const smt_runner_options *runner, const smt_caps *caps, smt_api_request *out, smt_error *err) {
+smt_status smt_api_request_runner(const smt_runner_options *runner, const smt_caps *caps, smt_api_request *out, smt_error *err) {
     smt_run_options options;
-    if (!runner) return SMT_OK;
-    SMT_TRY(smt_api_runner_options(runner, caps, &options, err));
+    if (!runner || out->request.demand) return SMT_OK;
+    SMT_TRY(smt_api_runner_options(runner, &caps, 1, &options, err));
     out->demand = smt_run_demand(&options);
     out->request.demand = &out->demand;
     return SMT_OK;
 }
 
-static smt_status read_budgets(const smt_placement_options *o, const smt_caps *const *caps, uint32_t n_caps, uint32_t only,
-                               smt_api_request *out, smt_error *err) {
+static smt_status read_budgets(const smt_placement_options *o, const smt_caps *const *caps, uint32_t n_caps, smt_api_request *out,
+                               smt_error *err) {
     out->budgets = smt_alloc(o->n_budgets ? o->n_budgets : 1, sizeof *out->budgets);
     if (!out->budgets) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu budgets", o->n_budgets);
     out->request.budgets = out->budgets;
     for (size_t i = 0; i < o->n_budgets; i++) {
         uint32_t device;
         SMT_TRY(resolve_budget(&o->budgets[i], caps, n_caps, &device, err));
-        if (only != UINT32_MAX && device != only && device != SMT_PLAN_HOST) continue;
         out->budgets[out->request.n_budgets++] =
-            (smt_plan_budget){.device = only == UINT32_MAX || device == SMT_PLAN_HOST ? device : 0,
-                              .heap = o->budgets[i].heap,
-                              .bytes = o->budgets[i].bytes};
+            (smt_plan_budget){.device = device, .heap = o->budgets[i].heap, .bytes = o->budgets[i].bytes};
     }
     return SMT_OK;
 }
 
 smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
-                                     uint32_t n_caps, uint32_t only, smt_api_request *out, smt_error *err) {
+                                     uint32_t n_caps, uint32_t first, smt_api_request *out, smt_error *err) {
     *out = (smt_api_request){0};
     if (!options) return SMT_OK;
     smt_placement_options o;
@@ -160,8 +157,8 @@ smt_status smt_api_placement_request(const smt_placement_options *options, const
                                       .host_layers = o.host_layers,
                                       .host_expert_layers = o.host_expert_layers,
                                       .expert_weights = o.expert_weights};
-    smt_status status = read_runner(o.runner, caps[only == UINT32_MAX ? 0 : only], out, err);
-    if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, only, out, err);
+    smt_status status = smt_api_request_runner(o.runner, caps[first], out, err);
+    if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, out, err);
     if (status == SMT_OK) return SMT_OK;
     smt_free(out->budgets);
     *out = (smt_api_request){0};
@@ -203,7 +200,7 @@ static smt_status plan(call *c, smt_placement **out, smt_error *err) {
     SMT_TRY(read_machine(c, err));
     if (o->devices && *o->devices)
         SMT_TRY(smt_api_choose_devices(c->caps, c->n_facts, o->devices, c->order, SMT_COUNT(c->order), &n_order, err));
-    SMT_TRY(smt_api_placement_request(o->placement, c->model, c->caps, c->n_facts, UINT32_MAX, &c->words, err));
+    SMT_TRY(smt_api_placement_request(o->placement, c->model, c->caps, c->n_facts, n_order ? c->order[0] : 0, &c->words, err));
     request->facts = c->facts;
     request->n_facts = c->n_facts;
     request->order = c->order;

@@ -3,19 +3,27 @@
 
 #include <string.h>
 
-static smt_status choose_precision(smt_precision wanted, const smt_caps *caps, bool *out_fast, smt_error *err) {
-    bool possible = caps->family == SMT_FAMILY_WAVE;
-    *out_fast = wanted == SMT_PRECISION_FAST || (wanted == SMT_PRECISION_AUTO && possible && caps->int_dot_accelerated);
+/* One precision for all devices: a token's arithmetic is the same wherever its layers lie. */
+static smt_status choose_precision(smt_precision wanted, const smt_caps *const *caps, uint32_t n_caps, bool *out_fast,
+                                   smt_error *err) {
+    bool accelerated = true;
+    const smt_caps *unable = NULL;
+    for (uint32_t i = 0; i < n_caps; i++) {
+        if (caps[i]->family != SMT_FAMILY_WAVE) unable = caps[i];
+        accelerated = accelerated && caps[i]->int_dot_accelerated;
+    }
+    *out_fast = wanted == SMT_PRECISION_FAST || (wanted == SMT_PRECISION_AUTO && !unable && accelerated);
     if (wanted != SMT_PRECISION_AUTO && wanted != SMT_PRECISION_EXACT && wanted != SMT_PRECISION_FAST)
         return SMT_FAIL(err, SMT_INVALID, "smt_runner_options.precision %d is unknown", (int)wanted);
-    if (*out_fast && !possible)
+    if (*out_fast && unable)
         return SMT_FAIL(err, SMT_UNSUPPORTED,
                         "fast precision needs the matrix kernels for GPUs (\"wave\"); %s runs those for processors (\"rows\")",
-                        caps->name);
+                        unable->name);
     return SMT_OK;
 }
 
-smt_status smt_api_runner_options(const smt_runner_options *options, const smt_caps *caps, smt_run_options *out, smt_error *err) {
+smt_status smt_api_runner_options(const smt_runner_options *options, const smt_caps *const *caps, uint32_t n_caps,
+                                  smt_run_options *out, smt_error *err) {
     smt_runner_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_runner_options", err));
     if (o.cache_type != SMT_CACHE_F16 && o.cache_type != SMT_CACHE_F32)
@@ -25,13 +33,15 @@ smt_status smt_api_runner_options(const smt_runner_options *options, const smt_c
                              .n_sessions = o.n_sessions,
                              .cache_f16 = o.cache_type == SMT_CACHE_F16,
                              .submission_ms = o.submission_ms};
-    return choose_precision(o.precision, caps, &out->fast, err);
+    return choose_precision(o.precision, caps, n_caps, &out->fast, err);
 }
 
 smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner, smt_error *err) {
     *out_runner = NULL;
     smt_run_options run_options;
-    SMT_TRY(smt_api_runner_options(options, smt_vk_device_caps(engine->device), &run_options, err));
+    const smt_caps *caps[SMT_GRAPH_DEVICES];
+    for (uint32_t i = 0; i < engine->n_devices; i++) caps[i] = smt_vk_device_caps(engine->devices[i]);
+    SMT_TRY(smt_api_runner_options(options, caps, engine->n_devices, &run_options, err));
     smt_runner *runner = smt_alloc(1, sizeof *runner);
     if (!runner) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a runner");
     runner->engine = engine;

@@ -15,16 +15,20 @@ static void describe(const smt_session *session, uint32_t n_tokens, const smt_ru
         layer.stages = smt_max_u32(layer.stages, one.stages);
     }
     out->rows = measured->graph->shape.rows;
-    out->n_submissions = (uint32_t)measured->graph->n_segments;
+    out->n_submissions = 0;
+    for (size_t i = 0; i < measured->graph->n_segments; i++) out->n_submissions += !measured->graph->segments[i].host;
     out->n_dispatches = step.dispatches;
     out->n_stages = step.stages;
     out->layer_dispatches = layer.dispatches;
     out->layer_stages = layer.stages;
-    out->weight_bytes = smt_graph_weight_bytes(model, &run->model->items, n_tokens);
+    out->weight_bytes = 0;
+    for (uint32_t i = 0; i < run->n_parts; i++)
+        out->weight_bytes += smt_graph_weight_bytes(model, &run->parts[i].on->items, n_tokens);
     out->cache_bytes = smt_graph_cache_bytes(model, run->options.cache_f16, session->length, n_tokens);
     out->embed_s = measured->embed_s;
     out->head_s = measured->head_s;
     out->longest_submission_s = measured->longest_s;
+    out->hop_s = measured->hop_s;
 }
 
 /* Room for the call's own arrays: a time for each layer, a row for each token. */
@@ -33,9 +37,17 @@ typedef struct room {
     smt_run_row *rows;
 } room;
 
+/* The clock of a software device is the host's, and some of them stop it at the end of the submission only. */
+static bool have_clocks(const smt_run *run) {
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        const smt_caps *caps = smt_vk_device_caps(run->parts[i].on->vk);
+        if (caps->timestamp_ns <= 0 || caps->kind == SMT_KIND_CPU) return false;
+    }
+    return true;
+}
+
 static smt_status measure(smt_session *session, const smt_eval *eval, const room *own, smt_profile *out, smt_error *err) {
     smt_run *run = session->runner->run;
-    const smt_caps *caps = smt_vk_device_caps(run->model->device);
     uint32_t n = eval->n_tokens;
     for (uint32_t i = 0; i < n; i++)
         own->rows[i] = (smt_run_row){.token = eval->tokens[i],
@@ -44,8 +56,7 @@ static smt_status measure(smt_session *session, const smt_eval *eval, const room
                                      .index = session->length + i,
                                      .out = i + 1 == n};
     smt_run_profile measured = {.layer_s = own->layer_s};
-    /* The clock of a software device is the host's, and some of them stop it at the end of the submission only. */
-    out->device_clock = !out->host_clock && caps->timestamp_ns > 0 && caps->kind != SMT_KIND_CPU;
+    out->device_clock = !out->host_clock && have_clocks(run);
     atomic_store(&run->cancel, false);
     SMT_TRY(smt_run_extend(run, session->slot, session->length, n, err));
     smt_status status = smt_run_profile_step(run, own->rows, n, out->device_clock, &measured, err);

@@ -1,9 +1,11 @@
 /* graph.h: what a step computes, as data: items of weights, values with shapes, nodes with declared reads and writes, segments.
  *
+ * One graph spans all devices that run a model. Each node and each value is of one of them; between two devices stands a node of the host's.
+ *
  *   model + caps + shape --graph_items.c--> items: every piece of weight memory, with its device layout and bytes
  *                        --graph_build.c--> nodes (graph_attention.c, graph_ffn.c, graph_sample.c: its parts)
  *                        --graph_hazard.c--> before which nodes a barrier stands, and the count of dependent stages
- *                        --graph_alloc.c--> an offset in one scratch range for every value, by lifetime
+ *                        --graph_alloc.c--> an offset in the scratch range of its device for every value, by lifetime
  *                        --graph_segment.c--> runs of nodes that one submission carries, bounded by estimated work
  *
  * Everything here is pure: no handle, no device. Barriers are derived from the values that nodes name, never placed by kernels.
@@ -11,7 +13,8 @@
  * Invariants
  *   1. No item is larger than the window limit, so one descriptor always covers it. Tall matrices are cut into parts by rows.
  *   2. Experts lie in windows: experts_per_window consecutive experts each, at equal stride; gate, up and down of one expert together.
- *   3. A node names every value it reads or writes; scratch is reused only between values that no stage has in common. */
+ *   3. A node names every value it reads or writes; scratch is reused only between values that no stage has in common.
+ *   4. A node of a device names values of that device alone. What goes to another one passes through a hop. */
 #ifndef SMT_GRAPH_H
 #define SMT_GRAPH_H
 
@@ -40,7 +43,14 @@ typedef struct smt_expert_layout {
     uint32_t per_window, n_windows; /* a plan that spreads experts over several kinds of memory raises n_windows */
 } smt_expert_layout;
 
+/* What a device has of a model: layers [first, last), the embedding table, the output head. */
+typedef struct smt_items_range {
+    uint32_t first, last;
+    bool embedding, head;
+} smt_items_range;
+
 typedef struct smt_items {
+    smt_items_range range;
     smt_item *items;             /* owned */
     uint32_t n_items, n_experts; /* n_experts: of a layer, one item after another */
     smt_expert_layout *layers;   /* owned, [n_layers]; n_windows 0 for dense layers */
@@ -51,11 +61,7 @@ typedef struct smt_items {
 
 /* SMT_UNSUPPORTED: a type without kernels, or a layer whose experts need more than 16 windows. */
 smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_items *out, smt_error *err);
-/* The same of one device's part: layers [first, last), embedding and output head where they are asked for. */
-typedef struct smt_items_range {
-    uint32_t first, last;
-    bool embedding, head;
-} smt_items_range;
+/* The same of one device's part. */
 smt_status smt_items_create_range(const smt_model *model, const smt_caps *caps, const smt_items_range *range, smt_items *out,
                                   smt_error *err);
 void smt_items_free(smt_items *items);
@@ -90,15 +96,18 @@ typedef enum smt_value_kind {
     SMT_VALUE_WEIGHT,    /* item `layer`, bound as a plain buffer (small vectors) */
     SMT_VALUE_LOGITS,    /* [out_rows, n_vocab] in host-visible memory */
     SMT_VALUE_CAPTURE,   /* hidden states and routing in host-visible memory */
-    SMT_VALUE_RING       /* tokens drawn on the device, in host-visible memory */
+    SMT_VALUE_RING,      /* tokens drawn on the device, in host-visible memory */
+    SMT_VALUE_HOP_OUT,   /* what the host fetches for another device, in host-visible memory */
+    SMT_VALUE_HOP_IN     /* what it brings from one */
 } smt_value_kind;
 
 typedef struct smt_value {
     smt_value_kind kind;
+    uint32_t device;
     uint32_t layer;
     uint64_t bytes;
     uint32_t first_node, last_node; /* scratch: lifetime */
-    uint64_t offset;                /* scratch: bytes from the start of the scratch range */
+    uint64_t offset;                /* scratch, hops: bytes from the start of the device's range of them */
 } smt_value;
 
 #define SMT_NO_VALUE      UINT32_MAX
@@ -106,7 +115,15 @@ typedef struct smt_value {
 
 typedef enum smt_node_windows { SMT_WINDOWS_NONE, SMT_WINDOWS_ITEMS, SMT_WINDOWS_EXPERTS, SMT_WINDOWS_CACHE } smt_node_windows;
 
+/* What the host does between two submissions, when the device that it takes from has finished. Ends the segment before it. */
+typedef enum smt_node_host {
+    SMT_HOST_NONE,
+    SMT_HOST_HOP /* copy_bytes of buffers[0], a SMT_VALUE_HOP_OUT, to buffers[1], a SMT_VALUE_HOP_IN of the node's device */
+} smt_node_host;
+
 typedef struct smt_node {
+    uint32_t device;
+    smt_node_host host;
     bool copy; /* buffers[0] -> buffers[1] at byte copy_to, copy_bytes */
     uint64_t copy_to, copy_bytes;
     smt_kernel_key key;
@@ -137,31 +154,55 @@ typedef struct smt_node {
     const char *label; /* static */
 } smt_node;
 
-/* A run of nodes [first, last); or workgroups [from, to) of a single one along an axis of its grid, where to is not 0. */
+/* A run of nodes [first, last) of one device; or workgroups [from, to) of a single one along an axis of its grid, where to is not 0; or a
+ * single node of the host's. */
 typedef struct smt_segment {
+    uint32_t device;
+    bool host;
     uint32_t first, last;
     uint32_t axis, from, to;
     double work; /* of its nodes */
 } smt_segment;
 
+#define SMT_GRAPH_DEVICES 16 /* that a graph spans at most */
+
+/* What a graph needs on one device. */
+typedef struct smt_graph_part {
+    uint64_t scratch_bytes;     /* of the range that all scratch values share */
+    uint64_t hop_out, hop_in;   /* bytes; 0: nothing comes or goes */
+    uint32_t blocks_per_window; /* of the cache */
+    uint32_t n_cache_windows;
+} smt_graph_part;
+
 typedef struct smt_graph {
     smt_graph_shape shape;
+    smt_graph_part parts[SMT_GRAPH_DEVICES]; /* [n_parts] */
+    uint32_t n_parts;
     smt_node *nodes; /* owned */
     size_t n_nodes, nodes_capacity;
     smt_value *values; /* owned */
     size_t n_values, values_capacity;
     smt_segment *segments; /* owned */
     size_t n_segments, segments_capacity;
-    uint64_t scratch_bytes; /* of the range that all scratch values share */
-    uint32_t cache_row_words, blocks_per_window, n_cache_windows, table_stride, coarse_words, max_chunks;
+    uint32_t cache_row_words, table_stride, coarse_words, max_chunks;
 } smt_graph;
 
-/* caps is the device the graph is for. Scratch is laid out and segments are cut on return. */
+/* A device that the graph is for: the items say which layers it has. */
+typedef struct smt_graph_device {
+    const smt_items *items;
+    const smt_caps *caps;
+} smt_graph_device;
+
+/* Over devices [n_devices] in the order of their layers, of which the first embeds and the last holds the output head. Scratch is laid out
+ * and segments are cut on return. */
+smt_status smt_graph_create_split(const smt_model *model, const smt_graph_device *devices, uint32_t n_devices,
+                                  const smt_graph_shape *shape, smt_graph **out, smt_error *err);
+/* The same of one device that has the whole model. */
 smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
                             smt_graph **out, smt_error *err);
 void smt_graph_free(smt_graph *graph);
-/* Cuts the segments anew: of `most` work at most, where nodes can be divided. Stages and scratch stay as they are. */
-smt_status smt_graph_cut(smt_graph *graph, double most, smt_error *err);
+/* Cuts the segments anew: of most[device] work at most, where nodes can be divided. Stages and scratch stay as they are. */
+smt_status smt_graph_cut(smt_graph *graph, const double *most, smt_error *err);
 /* Work a second that a device of this kind does at least, as long as nothing is measured. */
 double smt_graph_slowest(const smt_caps *caps);
 
@@ -185,8 +226,10 @@ typedef struct smt_graph_effort {
     uint32_t dispatches; /* copies not among them */
     uint32_t stages;     /* runs of nodes with no barrier between them: each waits for the one before */
 } smt_graph_effort;
-/* Of a whole step, and of one layer (UINT32_MAX: embedding and output head). A stage counts where it begins. */
+/* Of a whole step, of the part of one device, and of one layer (UINT32_MAX: embedding and output head). A stage counts where it begins; what
+ * the host does is none. */
 smt_graph_effort smt_graph_stages(const smt_graph *graph);
+smt_graph_effort smt_graph_device_stages(const smt_graph *graph, uint32_t device);
 smt_graph_effort smt_graph_layer_stages(const smt_graph *graph, uint32_t layer);
 
 /* ---- sizes that graph, plan and cache must agree on (graph_sizes.c) ---- */
@@ -204,7 +247,7 @@ uint64_t smt_graph_capture_weights(const smt_model *model, uint32_t rows, uint32
 
 /* ---- bytes that a step reads (graph_bytes.c) ---- */
 
-/* Of the weights, in device layout, each byte once however many rows share it: of the embedding table a row for each token, of the
+/* Of the weights of a device, in its layout, each byte once however many rows share it: of the embedding table a row for each token, of the
  * routed experts those used by one row, or as many different ones as n_rows rows choose on average when every choice is as likely. */
 double smt_graph_weight_bytes(const smt_model *model, const smt_items *items, uint32_t n_rows);
 /* Of the cache over all layers, each byte once: the positions that the last of n_rows rows after `depth` tokens looks at. */

@@ -1,4 +1,4 @@
-/* graph_alloc.c: an offset for every scratch value. Values whose node ranges (whole stages) overlap get disjoint bytes; others share. First
+/* graph_alloc.c: an offset for every scratch value of a device. Values whose node ranges (whole stages) overlap get disjoint bytes; others share. First
  * fit in the order of first use, which is deterministic and near the peak of what lives at once. */
 #include "graph/graph_internal.h"
 
@@ -25,22 +25,24 @@ static uint64_t first_fit(const smt_value *value, const smt_value **placed, size
     return offset;
 }
 
-smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_limit, smt_error *err) {
+smt_status smt_graph_alloc(smt_graph *graph, uint32_t device, uint32_t align, uint64_t window_limit, smt_error *err) {
+    uint64_t *scratch_bytes = &graph->parts[device].scratch_bytes;
     const smt_value **placed = smt_alloc(graph->n_values, sizeof *placed);
     if (!placed) return SMT_FAIL(err, SMT_MEMORY, "out of memory laying out %zu values", graph->n_values);
     size_t n = 0;
     smt_status status = SMT_OK;
     for (size_t i = 0; i < graph->n_values && status == SMT_OK; i++) {
         smt_value *value = &graph->values[i];
-        if (value->kind == SMT_VALUE_SCRATCH && value->bytes > window_limit)
+        if (value->kind != SMT_VALUE_SCRATCH || value->device != device) continue;
+        if (value->bytes > window_limit)
             status = SMT_FAIL(
                 err, SMT_UNSUPPORTED,
                 "%u rows at once need %llu bytes for one activation of layer %u, this device binds %llu: use a smaller batch",
                 graph->shape.rows, (unsigned long long)value->bytes, value->layer, (unsigned long long)window_limit);
-        if (value->kind != SMT_VALUE_SCRATCH || value->first_node == UINT32_MAX) continue;
+        if (value->first_node == UINT32_MAX) continue;
         value->offset = first_fit(value, placed, n, align);
         insert(placed, n++, value);
-        if (value->offset + value->bytes > graph->scratch_bytes) graph->scratch_bytes = value->offset + value->bytes;
+        if (value->offset + value->bytes > *scratch_bytes) *scratch_bytes = value->offset + value->bytes;
     }
     smt_free(placed);
     return status;

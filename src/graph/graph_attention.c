@@ -14,28 +14,29 @@
 static smt_node cache_node(const smt_builder *b, uint32_t kernel) {
     const smt_graph *g = b->graph;
     const smt_model *m = b->model;
-    return (smt_node){
-        .key = {.kernel = kernel, .windows = smt_kernel_windows(g->n_cache_windows), .cache_f16 = g->shape.cache_f16},
-        .windows = SMT_WINDOWS_CACHE,
-        .writes_windows = true,
-        .layer = b->layer,
-        .writes = 1 << 2,
-        .n_buffers = 7,
-        .push.cache = {.n_heads = m->n_heads,
-                       .n_kv_heads = m->n_kv_heads,
-                       .kv_rank = m->kv_rank,
-                       .nope = m->nope_dim,
-                       .rope = m->rope_dim,
-                       .value = m->value_dim,
-                       .row_words = g->cache_row_words,
-                       .blocks_per_window = g->blocks_per_window,
-                       .table_stride = g->table_stride,
-                       .coarse_words = g->coarse_words,
-                       .eps = m->norm_eps,
-                       .magnitude = (float)m->rope_magnitude},
-        .groups = {g->shape.rows, 1, 1},
-        .indirect = SMT_NO_VALUE,
-        .label = "cache"};
+    return (smt_node){.key = {.kernel = kernel,
+                              .windows = smt_kernel_windows(g->parts[b->device].n_cache_windows),
+                              .cache_f16 = g->shape.cache_f16},
+                      .windows = SMT_WINDOWS_CACHE,
+                      .writes_windows = true,
+                      .layer = b->layer,
+                      .writes = 1 << 2,
+                      .n_buffers = 7,
+                      .push.cache = {.n_heads = m->n_heads,
+                                     .n_kv_heads = m->n_kv_heads,
+                                     .kv_rank = m->kv_rank,
+                                     .nope = m->nope_dim,
+                                     .rope = m->rope_dim,
+                                     .value = m->value_dim,
+                                     .row_words = g->cache_row_words,
+                                     .blocks_per_window = g->parts[b->device].blocks_per_window,
+                                     .table_stride = g->table_stride,
+                                     .coarse_words = g->coarse_words,
+                                     .eps = m->norm_eps,
+                                     .magnitude = (float)m->rope_magnitude},
+                      .groups = {g->shape.rows, 1, 1},
+                      .indirect = SMT_NO_VALUE,
+                      .label = "cache"};
 }
 
 smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
@@ -43,7 +44,7 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
     const smt_model *m = b->model;
     uint32_t rows = g->shape.rows;
     smt_kernel_key key = {.kernel = SMT_KERNEL_ATTEND,
-                          .windows = smt_kernel_windows(g->n_cache_windows),
+                          .windows = smt_kernel_windows(g->parts[b->device].n_cache_windows),
                           .cache_f16 = g->shape.cache_f16,
                           .key4 = a->key_dim / 4,
                           .query4 = a->q_dim / 4,
@@ -64,7 +65,7 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *a) {
                                  .key_step = a->key_step,
                                  .value_step = a->value_step,
                                  .row_words = g->cache_row_words,
-                                 .blocks_per_window = g->blocks_per_window,
+                                 .blocks_per_window = g->parts[b->device].blocks_per_window,
                                  .table_stride = g->table_stride,
                                  .max_chunks = g->max_chunks,
                                  .split = g->shape.split,

@@ -6,8 +6,8 @@ uint32_t smt_build_value(smt_builder *b, smt_value_kind kind, uint32_t layer, ui
     if (b->status != SMT_OK) return SMT_NO_VALUE;
     b->status = smt_grow((void **)&g->values, &g->values_capacity, g->n_values + 1, sizeof(smt_value), b->err);
     if (b->status != SMT_OK) return SMT_NO_VALUE;
-    g->values[g->n_values] =
-        (smt_value){.kind = kind, .layer = layer, .bytes = smt_align_up(bytes, 16), .first_node = UINT32_MAX};
+    g->values[g->n_values] = (smt_value){
+        .kind = kind, .device = b->device, .layer = layer, .bytes = smt_align_up(bytes, 16), .first_node = UINT32_MAX};
     return (uint32_t)g->n_values++;
 }
 
@@ -24,7 +24,8 @@ static void touch(smt_graph *g, uint32_t value, uint32_t node) {
 
 /* Nodes are built without a thought for codebooks: a type that reads them gets their binding here. */
 static void bind_codebooks(const smt_builder *b, smt_node *node) {
-    if (node->copy || !smt_kernel_decodes(node->key.kernel) || !smt_quant_has_codebook((smt_dtype)node->key.type)) return;
+    if (node->copy || node->host || !smt_kernel_decodes(node->key.kernel) || !smt_quant_has_codebook((smt_dtype)node->key.type))
+        return;
     while (node->n_buffers < CODEBOOK_BINDING) node->buffers[node->n_buffers++] = SMT_NO_VALUE;
     node->buffers[CODEBOOK_BINDING - 1] = b->codebooks;
 }
@@ -36,21 +37,26 @@ void smt_build_node(smt_builder *b, const smt_node *node) {
     if (b->status != SMT_OK) return;
     uint32_t index = (uint32_t)g->n_nodes++;
     g->nodes[index] = *node;
+    g->nodes[index].device = b->device;
     bind_codebooks(b, &g->nodes[index]);
     for (uint32_t i = 0; i < g->nodes[index].n_buffers; i++) touch(g, g->nodes[index].buffers[i], index);
     touch(g, node->indirect, index);
 }
 
-void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture) {
+void smt_build_copy(smt_builder *b, uint32_t from, uint32_t to, uint64_t at, uint64_t bytes, const char *label) {
     smt_build_node(b, &(smt_node){.copy = true,
-                                  .copy_to = to,
+                                  .copy_to = at,
                                   .copy_bytes = bytes,
-                                  .buffers = {value, capture},
+                                  .buffers = {from, to},
                                   .n_buffers = 2,
                                   .writes = 1 << 1,
                                   .indirect = SMT_NO_VALUE,
                                   .layer = b->layer,
-                                  .label = "capture"});
+                                  .label = label});
+}
+
+void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture) {
+    smt_build_copy(b, value, capture, to, bytes, "capture");
 }
 
 static uint32_t find_item(smt_builder *b, const smt_matrix *matrix) {
@@ -239,39 +245,62 @@ static void build_head(smt_builder *b, smt_stream in) {
     if (shape->sample) smt_build_sample(b, logits);
 }
 
-static void build(smt_builder *b) {
+void smt_build_enter(smt_builder *b, uint32_t device) {
     const smt_model *m = b->model;
     const smt_graph_shape *shape = &b->graph->shape;
-    uint64_t hidden_bytes = (uint64_t)shape->rows * m->n_embd * 4;
-    uint32_t capture = SMT_NO_VALUE;
-    b->layer = UINT32_MAX;
+    b->device = device;
+    b->items = b->devices[device].items;
+    b->caps = b->devices[device].caps;
     b->step = smt_build_value(b, SMT_VALUE_STEP, UINT32_MAX, smt_graph_step_bytes(shape->rows));
     b->rope = smt_build_value(b, SMT_VALUE_ROPE, UINT32_MAX, smt_graph_rope_bytes(m, shape->n_ctx));
     b->blocks = smt_build_value(b, SMT_VALUE_BLOCKS, UINT32_MAX, 4 * (uint64_t)shape->n_blocks);
     b->counter = smt_build_value(b, SMT_VALUE_COUNTER, UINT32_MAX, SMT_COUNTER_BYTES);
-    b->codebooks =
-        b->items->codebooks ? smt_build_value(b, SMT_VALUE_CODEBOOKS, UINT32_MAX, sizeof smt_quant_codebooks) : SMT_NO_VALUE;
+    b->codebooks = b->capture = SMT_NO_VALUE;
+    if (b->items->codebooks) b->codebooks = smt_build_value(b, SMT_VALUE_CODEBOOKS, UINT32_MAX, sizeof smt_quant_codebooks);
     if (shape->keep_hidden || shape->keep_routing || shape->embeddings)
-        capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
+        b->capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
+}
 
-    uint32_t embedded = build_embed(b, shape->embeddings ? capture : SMT_NO_VALUE);
-    smt_stream s = {.x = embedded, .normed = smt_build_norm(b, &m->layers[0].attn_norm, embedded, false, "norm")};
-    if (shape->keep_hidden) smt_build_capture(b, s.x, smt_graph_capture_hidden(m, shape->rows, 0), hidden_bytes, capture);
-    for (uint32_t i = 0; i < m->n_layers && b->status == SMT_OK; i++) {
-        const smt_model_layer *layer = &m->layers[i];
-        /* a step of many rows gives logits for some of them: the head makes the norm of those */
-        const smt_matrix *last = shape->rows == 1 && shape->out_rows ? &m->output_norm : NULL;
-        const smt_matrix *next = i + 1 < m->n_layers ? &m->layers[i + 1].attn_norm : last;
-        b->layer = i;
-        s = m->mla ? smt_build_mla(b, layer, s, &layer->ffn_norm) : smt_build_gqa(b, layer, s, &layer->ffn_norm);
-        s = layer->moe ? smt_build_moe(b, layer, s, next) : smt_build_ffn(b, layer, s, next);
-        if (shape->keep_hidden) smt_build_capture(b, s.x, smt_graph_capture_hidden(m, shape->rows, i + 1), hidden_bytes, capture);
+/* The hidden states of all rows, as slot `slot` of what is captured. */
+static void keep_hidden(smt_builder *b, uint32_t x, uint32_t slot) {
+    const smt_graph_shape *shape = &b->graph->shape;
+    if (!shape->keep_hidden) return;
+    uint64_t bytes = (uint64_t)shape->rows * b->model->n_embd * 4;
+    smt_build_capture(b, x, smt_graph_capture_hidden(b->model, shape->rows, slot), bytes, b->capture);
+}
+
+/* What follows a layer: the norm of the next one, unless another device makes it; of a step of one row the head's. A step of many rows gives
+ * logits for some of them: the head makes the norm of those. */
+static const smt_matrix *next_norm(const smt_builder *b, uint32_t layer) {
+    const smt_model *m = b->model;
+    if (layer + 1 < m->n_layers) return layer + 1 < b->items->range.last ? &m->layers[layer + 1].attn_norm : NULL;
+    return b->graph->shape.rows == 1 && b->graph->shape.out_rows ? &m->output_norm : NULL;
+}
+
+static smt_stream build_layer(smt_builder *b, uint32_t index, smt_stream s) {
+    const smt_model_layer *layer = &b->model->layers[index];
+    b->layer = index;
+    if (index == b->items->range.last && b->device + 1 < b->graph->n_parts) {
+        uint32_t x = smt_build_hop(b, b->device + 1, s.x, b->model->n_embd);
+        s = smt_build_norm_of(b, x, &layer->attn_norm);
     }
+    s = b->model->mla ? smt_build_mla(b, layer, s, &layer->ffn_norm) : smt_build_gqa(b, layer, s, &layer->ffn_norm);
+    s = layer->moe ? smt_build_moe(b, layer, s, next_norm(b, index)) : smt_build_ffn(b, layer, s, next_norm(b, index));
+    keep_hidden(b, s.x, index + 1);
+    return s;
+}
+
+static void build(smt_builder *b) {
+    const smt_model *m = b->model;
+    const smt_graph_shape *shape = &b->graph->shape;
     b->layer = UINT32_MAX;
-    if (shape->keep_hidden) {
-        uint32_t normed = smt_build_norm(b, &m->output_norm, s.x, false, "output norm");
-        smt_build_capture(b, normed, smt_graph_capture_hidden(m, shape->rows, m->n_layers + 1), hidden_bytes, capture);
-    }
+    smt_build_enter(b, 0);
+    uint32_t embedded = build_embed(b, shape->embeddings ? b->capture : SMT_NO_VALUE);
+    smt_stream s = {.x = embedded, .normed = smt_build_norm(b, &m->layers[0].attn_norm, embedded, false, "norm")};
+    keep_hidden(b, s.x, 0);
+    for (uint32_t i = 0; i < m->n_layers && b->status == SMT_OK; i++) s = build_layer(b, i, s);
+    b->layer = UINT32_MAX;
+    if (shape->keep_hidden) keep_hidden(b, smt_build_norm(b, &m->output_norm, s.x, false, "output norm"), m->n_layers + 1);
     if (shape->out_rows) build_head(b, s);
 }
 
@@ -293,33 +322,63 @@ static smt_status check_multiples(const smt_model *m, smt_error *err) {
     return SMT_OK;
 }
 
-smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
-                            smt_graph **out, smt_error *err) {
+/* How each device binds the cache. */
+static smt_status divide_cache(const smt_builder *b, smt_error *err) {
+    smt_graph *g = b->graph;
+    const smt_graph_shape *shape = &g->shape;
+    for (uint32_t i = 0; i < g->n_parts; i++) {
+        uint64_t limit = b->devices[i].items->window_limit;
+        smt_graph_part *part = &g->parts[i];
+        part->blocks_per_window = smt_graph_blocks_per_window(b->model, shape->cache_f16, limit);
+        part->n_cache_windows = smt_div_up(shape->n_blocks, smt_max_u32(part->blocks_per_window, 1));
+        if (part->blocks_per_window == 0 || smt_kernel_windows(part->n_cache_windows) == 0)
+            return SMT_FAIL(err, SMT_UNSUPPORTED, "a cache of %u blocks of %llu bytes a layer exceeds 16 windows of %llu bytes",
+                            shape->n_blocks, (unsigned long long)smt_graph_block_bytes(b->model, shape->cache_f16),
+                            (unsigned long long)limit);
+    }
+    return SMT_OK;
+}
+
+/* What follows from the nodes. */
+static smt_status lay_out(const smt_builder *b, smt_error *err) {
+    double most[SMT_GRAPH_DEVICES];
+    SMT_TRY(smt_graph_find_stages(b->graph, err));
+    for (uint32_t i = 0; i < b->graph->n_parts; i++) {
+        const smt_graph_device *device = &b->devices[i];
+        SMT_TRY(smt_graph_alloc(b->graph, i, smt_max_u32(device->caps->storage_align, 16), device->items->window_limit, err));
+        most[i] = smt_graph_slowest(device->caps) * SEGMENT_SECONDS;
+    }
+    return smt_graph_cut(b->graph, most, err);
+}
+
+smt_status smt_graph_create_split(const smt_model *model, const smt_graph_device *devices, uint32_t n_devices,
+                                  const smt_graph_shape *shape, smt_graph **out, smt_error *err) {
     *out = NULL;
     SMT_TRY(check_multiples(model, err));
+    if (n_devices > SMT_GRAPH_DEVICES)
+        return SMT_FAIL(err, SMT_UNSUPPORTED, "%u devices, a step runs on %d at most", n_devices, SMT_GRAPH_DEVICES);
     smt_graph *g = smt_alloc(1, sizeof *g);
     if (!g) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a graph");
     g->shape = *shape;
+    g->n_parts = n_devices;
     g->cache_row_words = smt_graph_row_words(model, shape->cache_f16);
-    g->blocks_per_window = smt_graph_blocks_per_window(model, shape->cache_f16, items->window_limit);
-    g->n_cache_windows = smt_div_up(shape->n_blocks, smt_max_u32(g->blocks_per_window, 1));
     g->table_stride = smt_div_up(shape->n_ctx, SMT_BLOCK);
     g->coarse_words = smt_graph_coarse_words(model, shape->n_ctx);
     g->max_chunks = g->table_stride;
-    smt_builder b = {.model = model, .items = items, .caps = caps, .graph = g, .err = err};
-    if (g->blocks_per_window == 0 || smt_kernel_windows(g->n_cache_windows) == 0)
-        b.status = SMT_FAIL(err, SMT_UNSUPPORTED, "a cache of %u blocks of %llu bytes a layer exceeds 16 windows of %llu bytes",
-                            shape->n_blocks, (unsigned long long)smt_graph_block_bytes(model, shape->cache_f16),
-                            (unsigned long long)items->window_limit);
+    smt_builder b = {.model = model, .devices = devices, .graph = g, .err = err};
+    b.status = divide_cache(&b, err);
     if (b.status == SMT_OK) build(&b);
-    if (b.status == SMT_OK) b.status = smt_graph_find_stages(g, err);
-    if (b.status == SMT_OK) b.status = smt_graph_alloc(g, smt_max_u32(caps->storage_align, 16), items->window_limit, err);
-    if (b.status == SMT_OK) b.status = smt_graph_cut(g, smt_graph_slowest(caps) * SEGMENT_SECONDS, err);
+    if (b.status == SMT_OK) b.status = lay_out(&b, err);
     if (b.status != SMT_OK)
         smt_graph_free(g);
     else
         *out = g;
     return b.status;
+}
+
+smt_status smt_graph_create(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_graph_shape *shape,
+                            smt_graph **out, smt_error *err) {
+    return smt_graph_create_split(model, &(smt_graph_device){items, caps}, 1, shape, out, err);
 }
 
 void smt_graph_free(smt_graph *graph) {

@@ -23,9 +23,9 @@ double smt_graph_weight_bytes(const smt_model *model, const smt_items *items, ui
         if (!item->matrix) continue; /* an expert */
         bool table = item->matrix == &model->token_embd;
         if (table && i == 0) bytes += (double)n_rows * item->row_bytes;
-        if (!table || tied) bytes += (double)item->rows * item->row_bytes;
+        if (!table || (tied && items->range.head)) bytes += (double)item->rows * item->row_bytes;
     }
-    for (uint32_t i = 0; i < model->n_layers; i++) {
+    for (uint32_t i = items->range.first; i < items->range.last; i++) {
         const smt_model_layer *layer = &model->layers[i];
         if (!layer->moe) continue;
         double expert = matrix_bytes(&layer->gate_exps) + matrix_bytes(&layer->up_exps) + matrix_bytes(&layer->down_exps);

@@ -235,14 +235,12 @@ static smt_stream build_down_summed(smt_builder *b, const smt_model_layer *layer
 
 static void capture_routing(smt_builder *b, const expert_work *w) {
     const smt_model *m = b->model;
-    uint32_t moe_layer = 0, capture = SMT_NO_VALUE, rows = b->graph->shape.rows;
+    uint32_t moe_layer = 0, rows = b->graph->shape.rows;
     if (b->status != SMT_OK) return;
     for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
-    for (uint32_t i = 0; i < b->graph->n_values; i++)
-        if (b->graph->values[i].kind == SMT_VALUE_CAPTURE) capture = i;
     uint64_t bytes = 4ull * rows * m->n_used;
-    smt_build_capture(b, w->ids, smt_graph_capture_ids(m, rows, moe_layer), bytes, capture);
-    smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, capture);
+    smt_build_capture(b, w->ids, smt_graph_capture_ids(m, rows, moe_layer), bytes, b->capture);
+    smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, b->capture);
 }
 
 smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {

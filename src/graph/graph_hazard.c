@@ -73,17 +73,28 @@ smt_status smt_graph_find_stages(smt_graph *graph, smt_error *err) {
     return status;
 }
 
-static smt_graph_effort count(const smt_graph *graph, bool all, uint32_t layer) {
+static void count(const smt_node *node, smt_graph_effort *effort) {
+    if (node->host) return;
+    effort->dispatches += !node->copy;
+    effort->stages += node->begins_stage;
+}
+
+smt_graph_effort smt_graph_stages(const smt_graph *graph) {
     smt_graph_effort effort = {0};
-    for (size_t i = 0; i < graph->n_nodes; i++) {
-        const smt_node *node = &graph->nodes[i];
-        if (!all && node->layer != layer) continue;
-        effort.dispatches += !node->copy;
-        effort.stages += node->begins_stage;
-    }
+    for (size_t i = 0; i < graph->n_nodes; i++) count(&graph->nodes[i], &effort);
     return effort;
 }
 
-smt_graph_effort smt_graph_stages(const smt_graph *graph) { return count(graph, true, 0); }
+smt_graph_effort smt_graph_device_stages(const smt_graph *graph, uint32_t device) {
+    smt_graph_effort effort = {0};
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if (graph->nodes[i].device == device) count(&graph->nodes[i], &effort);
+    return effort;
+}
 
-smt_graph_effort smt_graph_layer_stages(const smt_graph *graph, uint32_t layer) { return count(graph, false, layer); }
+smt_graph_effort smt_graph_layer_stages(const smt_graph *graph, uint32_t layer) {
+    smt_graph_effort effort = {0};
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if (graph->nodes[i].layer == layer) count(&graph->nodes[i], &effort);
+    return effort;
+}

@@ -7,14 +7,18 @@
 
 typedef struct smt_builder {
     const smt_model *model;
-    const smt_items *items;
-    const smt_caps *caps;
+    const smt_graph_device *devices; /* [graph->n_parts] */
     smt_graph *graph;
     smt_error *err;
     smt_status status;
     uint32_t layer;
-    uint32_t step, rope, blocks, counter; /* values every graph has */
+    /* The device that nodes and values are made for (smt_build_enter), and what it has. */
+    uint32_t device;
+    const smt_items *items;
+    const smt_caps *caps;
+    uint32_t step, rope, blocks, counter; /* values every device has */
     uint32_t codebooks;                   /* SMT_NO_VALUE where no type needs them */
+    uint32_t capture;                     /* SMT_NO_VALUE where nothing is captured */
 } smt_builder;
 
 /* Floats from row to row of an activation of n values. */
@@ -91,10 +95,17 @@ smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_strea
 /* Draws the next token from one row of logits. */
 void smt_build_sample(smt_builder *b, uint32_t logits);
 
-/* Copies the first bytes of a value into the capture value, or out of it. */
+/* Copies the first bytes of a value to a place in another one; _capture: into the capture value, or out of it. */
+void smt_build_copy(smt_builder *b, uint32_t from, uint32_t to, uint64_t at, uint64_t bytes, const char *label);
 void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t bytes, uint32_t capture);
 
-smt_status smt_graph_alloc(smt_graph *graph, uint32_t align, uint64_t window_limit, smt_error *err);
+/* What the current device makes next is for another: brings a row-wise activation of n floats there (graph_hop.c). */
+uint32_t smt_build_hop(smt_builder *b, uint32_t device, uint32_t x, uint32_t n);
+/* Turns to a device. */
+void smt_build_enter(smt_builder *b, uint32_t device);
+
+/* Scratch of one device. */
+smt_status smt_graph_alloc(smt_graph *graph, uint32_t device, uint32_t align, uint64_t window_limit, smt_error *err);
 smt_status smt_graph_find_stages(smt_graph *graph, smt_error *err); /* before offsets are given */
 
 #endif

@@ -125,7 +125,8 @@ smt_status smt_items_create_range(const smt_model *model, const smt_caps *caps, 
                                   smt_error *err) {
     uint64_t storage = smt_min_u64(caps->max_storage_range, caps->max_allocation); /* a window lies in one allocation */
     uint64_t texels = smt_caps_texels(caps) ? smt_min_u64(16ull * caps->max_texels, caps->max_allocation) : 0;
-    *out = (smt_items){.n_experts = model->n_experts,
+    *out = (smt_items){.range = *range,
+                       .n_experts = model->n_experts,
                        .window_limit = smt_min_u64(storage, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1),
                        .texel_limit = smt_min_u64(texels, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
     builder b = {.model = model, .out = out, .err = err};

@@ -1,5 +1,6 @@
 /* graph_segment.c: cuts the node list into segments, so that no submission runs longer than desktop watchdogs and a cancelling user like. The
- * bound is work: multiply-adds, which the runner derives from how long submissions took. A node that alone is beyond it is divided along the
+ * bound is work: multiply-adds, which the runner derives from how long submissions took. A segment is of one device, and ends where the host
+ * has something to do. A node that alone is beyond it is divided along the
  * longest axis of its grid: workgroups know nothing of each other, so the bits stay the same.
  *
  * Segments of one step on unlike devices were tried with lavapipe and SwiftShader in one process, 100 hops through host memory, each device
@@ -31,26 +32,34 @@ static smt_status divide(smt_graph *graph, uint32_t i, double most, smt_error *e
     uint32_t n = node->groups[axis], per_part = smt_max_u32((uint32_t)(n * (most / node->work)), 1);
     for (uint32_t from = 0; from < n; from += per_part) {
         uint32_t to = smt_min_u32(from + per_part, n);
-        const smt_segment part = {
-            .first = i, .last = i + 1, .axis = axis, .from = from, .to = to, .work = node->work * (to - from) / n};
+        const smt_segment part = {.device = node->device,
+                                  .first = i,
+                                  .last = i + 1,
+                                  .axis = axis,
+                                  .from = from,
+                                  .to = to,
+                                  .work = node->work * (to - from) / n};
         SMT_TRY(add(graph, &part, err));
     }
     return SMT_OK;
 }
 
-smt_status smt_graph_cut(smt_graph *graph, double most, smt_error *err) {
+smt_status smt_graph_cut(smt_graph *graph, const double *most, smt_error *err) {
     smt_segment open = {0};
     graph->n_segments = 0;
     for (uint32_t i = 0; i < graph->n_nodes; i++) {
         const smt_node *node = &graph->nodes[i];
-        bool divisible = !node->copy && node->work > most;
-        if (open.last > open.first && (divisible || open.work + node_work(node) > most)) {
+        double limit = most[node->device];
+        bool divisible = !node->copy && !node->host && node->work > limit, alone = divisible || node->host;
+        if (open.last > open.first && (alone || node->device != open.device || open.work + node_work(node) > limit)) {
             SMT_TRY(add(graph, &open, err));
-            open = (smt_segment){.first = i, .last = i};
+            open.first = open.last;
         }
+        if (open.first == open.last) open = (smt_segment){.device = node->device, .first = i, .last = i};
         if (divisible) {
-            SMT_TRY(divide(graph, i, most, err));
-            open = (smt_segment){.first = i + 1, .last = i + 1};
+            SMT_TRY(divide(graph, i, limit, err));
+        } else if (node->host) {
+            SMT_TRY(add(graph, &(smt_segment){.device = node->device, .host = true, .first = i, .last = i + 1}, err));
         } else {
             open.last = i + 1;
             open.work += node_work(node);

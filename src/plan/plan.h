@@ -88,18 +88,19 @@ typedef struct smt_plan_runner_sizes {
     uint32_t n_layers, n_cache_windows;
     uint64_t cache_window_bytes, cache_last_bytes; /* all windows of a layer but the last; the last */
     uint64_t rope, blocks, counter, scratch, step, logits, capture, ring;
+    uint64_t hop_out, hop_in; /* activations on their way to another device, from another device; 0: none */
     /* What follows needs no memory: the limits that the sizes were made for. */
     uint32_t n_batch;                  /* rows of a step; less than asked for where one activation would exceed a descriptor */
     uint32_t logits_rows;              /* rows of logits that one step may return */
     uint32_t capture_rows;             /* rows of a step that captures hidden states or routing */
     bool split;                        /* partial results of the split attention fit their scratch */
-    uint32_t stages_one, stages_batch; /* of a step of one row, of n_batch rows */
+    uint32_t stages_one, stages_batch; /* of a step of one row, of n_batch rows: those of this device */
 } smt_plan_runner_sizes;
 
 typedef struct smt_plan_runner {
     smt_plan plan;
     smt_plan_place *cache; /* owned, [n_layers * n_cache_windows] */
-    smt_plan_place rope, blocks, counter, scratch, step, logits, capture, ring;
+    smt_plan_place rope, blocks, counter, scratch, step, logits, capture, ring, hop_out, hop_in;
 } smt_plan_runner;
 
 /* pools: of each item; NULL: all in SMT_POOL_DEVICE. Experts of a layer that lie in several pools lie in windows of each, so the number of
@@ -135,9 +136,9 @@ void smt_plan_resolve(const smt_model *model, smt_plan_demand *demand);
 uint32_t smt_plan_bucket(uint32_t n);
 /* Whether split attention is used: its partial results must fit their scratch. */
 bool smt_plan_splits(const smt_model *model, uint32_t n_ctx);
-/* Sizes of a runner with this demand, defaults resolved, over all layers of the items. SMT_UNSUPPORTED: the device cannot have it. */
-smt_status smt_plan_measure(const smt_model *model, const smt_items *items, const smt_caps *caps, const smt_plan_demand *demand,
-                            smt_plan_runner_sizes *out, smt_error *err);
+/* Sizes of a runner with this demand, defaults resolved, on each of the devices: out [n_devices]. SMT_UNSUPPORTED: a device cannot have it. */
+smt_status smt_plan_measure(const smt_model *model, const smt_graph_device *devices, uint32_t n_devices,
+                            const smt_plan_demand *demand, smt_plan_runner_sizes *out, smt_error *err);
 
 /* ---- devices as the planner sees them (plan_facts.c) ---- */
 

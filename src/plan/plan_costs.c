@@ -61,7 +61,8 @@ static smt_status measure(const smt_model *model, const smt_plan_request *reques
     SMT_TRY(smt_items_create(model, caps, &items, err));
     count_items(model, request, &items, out);
     smt_status status = SMT_OK;
-    if (request->demand) status = smt_plan_measure(model, &items, caps, request->demand, &out->sizes, err);
+    if (request->demand)
+        status = smt_plan_measure(model, &(smt_graph_device){&items, caps}, 1, request->demand, &out->sizes, err);
     if (status == SMT_OK && request->demand) status = count_runner(caps, out, err);
     smt_items_free(&items);
     return status;

@@ -40,8 +40,6 @@ static void name_twin(const planner *p, smt_placed_device *d, uint32_t index) {
 
 static smt_status place_runner(planner *p, smt_placed_device *d) {
     if (!p->request->demand) return SMT_OK;
-    d->sizes = p->costs[d->fact].sizes;
-    d->sizes.n_layers = d->last_layer - d->first_layer;
     SMT_TRY(smt_plan_runner_create(&d->sizes, &d->caps, &d->runner, p->err));
     check(p, d, &d->runner.plan, "cache and working memory");
     smt_plan_count(&d->runner.plan, &d->caps, &d->used);
@@ -63,7 +61,24 @@ static smt_status place_weights(planner *p, smt_placed_device *d) {
     return SMT_OK;
 }
 
-static smt_status place_device(planner *p, uint32_t i) {
+/* What a runner needs on each device. One that has all layers was measured before the layers were split. */
+static smt_status measure_runner(planner *p) {
+    smt_placed_device *devices = p->out->devices;
+    smt_graph_device parts[SMT_PLAN_MOST_DEVICES];
+    smt_plan_runner_sizes sizes[SMT_PLAN_MOST_DEVICES];
+    uint32_t n = p->out->n_devices;
+    if (!p->request->demand) return SMT_OK;
+    if (n == 1) {
+        devices->sizes = p->costs[devices->fact].sizes;
+        return SMT_OK;
+    }
+    for (uint32_t i = 0; i < n; i++) parts[i] = (smt_graph_device){&devices[i].items, &devices[i].caps};
+    SMT_TRY(smt_plan_measure(p->model, parts, n, p->request->demand, sizes, p->err));
+    for (uint32_t i = 0; i < n; i++) devices[i].sizes = sizes[i];
+    return SMT_OK;
+}
+
+static smt_status open_device(planner *p, uint32_t i) {
     smt_placed_device *d = &p->out->devices[i];
     d->fact = p->split.facts[i];
     d->caps = p->request->facts[d->fact].caps;
@@ -75,7 +90,10 @@ static smt_status place_device(planner *p, uint32_t i) {
     d->last = i + 1 == p->split.n;
     d->limits = device_limits(p, d->fact);
     const smt_items_range range = {.first = d->first_layer, .last = d->last_layer, .embedding = d->first, .head = d->last};
-    SMT_TRY(smt_items_create_range(p->model, &d->caps, &range, &d->items, p->err));
+    return smt_items_create_range(p->model, &d->caps, &range, &d->items, p->err);
+}
+
+static smt_status place_device(planner *p, smt_placed_device *d) {
     SMT_TRY(place_runner(p, d));
     SMT_TRY(place_weights(p, d));
     p->out->host_used += d->used.host + d->staging;
@@ -124,7 +142,9 @@ static smt_status place_all(planner *p) {
     if (!p->out->devices) return SMT_FAIL(p->err, SMT_MEMORY, "out of memory for %u devices", p->split.n);
     p->out->n_devices = p->split.n;
     p->out->fits = true;
-    for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(place_device(p, i));
+    for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(open_device(p, i));
+    SMT_TRY(measure_runner(p));
+    for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(place_device(p, &p->out->devices[i]));
     check_host(p->out);
     smt_plan_predict(p->request, p->out);
     return SMT_OK;

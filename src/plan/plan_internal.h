@@ -5,7 +5,7 @@
 #include "plan/plan.h"
 
 /* Devices that one plan uses at most, one device named twice counted twice. */
-#define SMT_PLAN_MOST_DEVICES 16
+#define SMT_PLAN_MOST_DEVICES SMT_GRAPH_DEVICES
 
 /* Layers [first[i], first[i + 1]) on the device with facts[i]. */
 typedef struct smt_plan_split {

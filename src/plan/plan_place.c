@@ -219,9 +219,11 @@ static smt_status place_runner(const smt_plan_runner_sizes *s, const smt_caps *c
         {SMT_POOL_READBACK, s->logits, "logits", &out->logits},
         {SMT_POOL_READBACK, s->capture, "captured states", &out->capture},
         {SMT_POOL_READBACK, s->ring, "the ring of tokens", &out->ring},
+        {SMT_POOL_READBACK, s->hop_out, "outgoing activations", &out->hop_out},
+        {SMT_POOL_UPLOAD, s->hop_in, "incoming activations", &out->hop_in},
     };
     for (size_t i = 0; i < SMT_COUNT(pieces); i++)
-        SMT_TRY(place(plan, caps, pieces[i].pool, pieces[i].bytes, pieces[i].what, pieces[i].to, err));
+        if (pieces[i].bytes) SMT_TRY(place(plan, caps, pieces[i].pool, pieces[i].bytes, pieces[i].what, pieces[i].to, err));
     for (uint32_t l = 0; l < s->n_layers; l++)
         for (uint32_t w = 0; w < s->n_cache_windows; w++)
             SMT_TRY(place(plan, caps, SMT_POOL_DEVICE, w + 1 < s->n_cache_windows ? s->cache_window_bytes : s->cache_last_bytes,

@@ -38,7 +38,8 @@ static double add_item(const predictor *p, const smt_placed_device *d, uint32_t 
         *sum += (double)item->bytes * (p->rows == 1 ? use : 1 - pow(1 - use, p->rows));
         return p->rows * use * (double)(layer->gate_exps.rows + layer->up_exps.rows + layer->down_exps.rows) * layer->gate_exps.k;
     }
-    bool table = item->matrix == &p->model->token_embd, tied = p->model->output.tensor == p->model->token_embd.tensor;
+    bool table = item->matrix == &p->model->token_embd;
+    bool tied = d->last && p->model->output.tensor == p->model->token_embd.tensor;
     if (table && item->part == 0) *sum += (double)p->rows * item->row_bytes;
     if (table && !tied) return 0;
     *sum += (double)item->bytes;
@@ -60,7 +61,7 @@ static step_time device_time(const predictor *p, const smt_placed_device *d) {
               [WAIT_LINK] = bytes[1] / speeds->link_s,
               [WAIT_CACHE] = 4.0 * smt_graph_row_words(m, p->placement->demand.cache_f16) * n_layers * p->depth / speeds->read_s,
               [WAIT_MACS] = macs / speeds->macs_s,
-              [WAIT_STAGES] = stages * n_layers / m->n_layers * speeds->stage_s,
+              [WAIT_STAGES] = stages * speeds->stage_s,
               [WAIT_HOPS] = p->placement->n_devices > 1 ? speeds->hop_s : 0}};
     double reading = time.s[WAIT_READ] + time.s[WAIT_LINK] + time.s[WAIT_CACHE];
     time.total = (reading > time.s[WAIT_MACS] ? reading : time.s[WAIT_MACS]) + time.s[WAIT_STAGES] + time.s[WAIT_HOPS];

@@ -88,9 +88,11 @@ static smt_status add_runner(reporter *r) {
     const struct {
         const char *name;
         const smt_plan_place *place;
-    } pieces[] = {{"rotary tables", &runner->rope},      {"counter", &runner->counter},    {"scratch", &runner->scratch},
-                  {"step buffer", &runner->step},        {"block table", &runner->blocks}, {"logits", &runner->logits},
-                  {"captured states", &runner->capture}, {"ring of tokens", &runner->ring}};
+    } pieces[] = {
+        {"rotary tables", &runner->rope},         {"counter", &runner->counter},     {"scratch", &runner->scratch},
+        {"step buffer", &runner->step},           {"block table", &runner->blocks},  {"logits", &runner->logits},
+        {"captured states", &runner->capture},    {"ring of tokens", &runner->ring}, {"outgoing activations", &runner->hop_out},
+        {"incoming activations", &runner->hop_in}};
     r->plan = &runner->plan;
     for (size_t i = 0; i < SMT_COUNT(pieces); i++)
         SMT_TRY(add_piece(r, SMT_PLAN_WORK, pieces[i].name, UINT32_MAX, pieces[i].place));

@@ -1,11 +1,15 @@
-/* run.h: a model on a device (smt_run_model), and what advances rows of tokens over it (smt_run).
+/* run.h: a model on its devices (smt_run_model), and what advances rows of tokens over it (smt_run).
  *
- *   run_model.c    weights on the device, shared by every runner
+ * Each device has its share of both: weights and kernels of some layers (smt_run_device), and for every runner memory for these, a queue of
+ * submissions and their pace (smt_run_part). Cache blocks are numbered alike on all devices; each holds the blocks of its own layers.
+ *
+ *   run_model.c    weights on the devices, shared by every runner
  *   run_kernels.c  compiled kernels, shared likewise
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_name.c     what a segment is, in words
  *   run_memory.c   a runner's memory, as planned; rotary tables
  *   run_queue.c    submissions under way: how many, how long each took, cancelling
+ *   run_hop.c      what the host does between the submissions of two devices
  *   run_step.c     one step that the host waits for: fill the step buffer, submit the segments, wait, read back
  *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
  *   run_decode.c   steps that follow from each other on the device, several under way
@@ -31,16 +35,23 @@ typedef struct smt_run_kernel {
     smt_vk_kernel *kernel;
 } smt_run_kernel;
 
-typedef struct smt_run_model {
-    smt_vk_device *device;  /* borrowed */
-    const smt_model *model; /* borrowed */
+/* What a device has of the model: that the items' range says. */
+typedef struct smt_run_device {
+    smt_vk_device *vk; /* borrowed */
     smt_items items;
     smt_plan_weights plan;
     smt_plan_bytes limits; /* of the device's heaps, for weights and runners together */
     smt_weights weights;
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
-    smt_os_mutex *lock; /* owned: kernel list and submissions, when runners live on several threads */
+} smt_run_device;
+
+typedef struct smt_run_model {
+    const smt_model *model; /* borrowed */
+    smt_run_device
+        *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last holds the output head */
+    uint32_t n_devices;
+    smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
     smt_callbacks callbacks;
 } smt_run_model;
 
@@ -52,8 +63,13 @@ typedef struct smt_run_model_options {
     const smt_plan_request
         *placement; /* budgets, demand (NULL: that of `expected`), what stays in host memory; its devices are not looked at */
 } smt_run_model_options;
+/* The whole model on one device. */
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
                                 smt_run_model **out, smt_error *err);
+/* As a placement has it, whose n-th device is devices[n]: what it says of weights is taken out of it; options->placement is not looked at.
+ * What does not fit fails before any allocation. */
+smt_status smt_run_model_load(smt_vk_device *const *devices, smt_placement *placement, const smt_run_model_options *options,
+                              smt_run_model **out, smt_error *err);
 void smt_run_model_free(smt_run_model *model);
 
 /* ---- kernels (run_kernels.c) ---- */
@@ -71,7 +87,7 @@ smt_status smt_run_compile_finish(smt_run_compile *job, bool wanted, smt_error *
 /* The shape of a step of `rows` rows in such a runner. */
 smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_options *options, uint32_t rows);
 /* Kernels of the model's own; NULL: not compiled. */
-const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_kernel_key *key);
+const smt_vk_kernel *smt_run_kernel_find(const smt_run_device *device, const smt_kernel_key *key);
 
 /* ---- the runner ---- */
 struct smt_run_options {
@@ -83,9 +99,9 @@ struct smt_run_options {
 
 typedef struct smt_run_plan_entry { /* one recorded shape; stays where it is as long as the runner lives */
     smt_graph *graph;
-    smt_vk_recording **segments; /* owned, [n_segments]: graph->n_segments, where recording did not fail */
+    smt_vk_recording **segments; /* owned, [n_segments]: graph->n_segments, where recording did not fail; NULL: the host's */
     size_t n_segments;
-    double most; /* work of a segment, as they are cut */
+    double most[SMT_GRAPH_DEVICES]; /* work of a segment, as they are cut */
 } smt_run_plan_entry;
 
 typedef struct smt_run_stats {                                /* since the runner was made */
@@ -104,6 +120,7 @@ typedef struct smt_run_flight {
 typedef struct smt_run_queue {
     smt_run_flight flights[SMT_RUN_FLIGHTS]; /* a ring: the oldest at `first` */
     uint32_t first, n;
+    double began;    /* when there came to be some, seconds */
     double finished; /* when the last one that was waited for had finished, seconds */
     bool seen;       /* and whether the host was there to see it */
 } smt_run_queue;
@@ -114,17 +131,32 @@ typedef struct smt_run_pace {
     uint32_t alarm[2]; /* raised by a submission near the cap, sinking with each of the others */
 } smt_run_pace;
 
+/* Where the time of a device went, seconds, since the runner was made. */
+typedef struct smt_run_spent {
+    double busy_s;      /* submissions of this runner's were under way, by the host's clock */
+    double hop_s;       /* the host brought what other devices had computed for it */
+    uint64_t hop_bytes; /* so much */
+} smt_run_spent;
+
+/* A runner's share of a device. */
+typedef struct smt_run_part {
+    smt_run_device *on; /* borrowed from the model */
+    smt_plan_runner plan;
+    smt_vk_buffer **buffers; /* owned */
+    smt_run_queue queue;
+    smt_run_pace pace;
+    smt_run_spent spent;
+} smt_run_part;
+
 typedef struct smt_run_observer smt_run_observer;
 typedef struct smt_run {
     smt_run_model *model; /* borrowed */
     smt_run_options options;
     smt_kv kv;
-    smt_plan_runner plan;
-    smt_vk_buffer **buffers;     /* owned */
+    smt_run_part *parts; /* owned, [n_parts], as the model's devices */
+    uint32_t n_parts;
     smt_run_plan_entry **shapes; /* owned */
     size_t n_shapes, shapes_capacity;
-    smt_run_queue queue;
-    smt_run_pace pace;
     smt_run_stats stats;
     uint32_t logits_rows;  /* rows of logits one step may return */
     uint32_t capture_rows; /* rows of one step that captures hidden states or routing */
@@ -186,16 +218,17 @@ uint64_t smt_run_observer_dropped(const smt_run_observer *observer);
 /* Each step captures its routing for the observer. */
 static inline bool smt_run_is_watched(const smt_run *run) { return run->observer && run->model->model->n_experts; }
 typedef struct smt_run_times {
-    double begin, submit, done; /* of a step, by smt_os_seconds */
+    double begin, submit, done;             /* of a step, by smt_os_seconds */
+    smt_run_spent spent[SMT_GRAPH_DEVICES]; /* in it, by each device */
 } smt_run_times;
-/* The rows of a step that has just been read back, with its captures (NULL for a dense model). */
+/* The rows of a step that has just been read back, with the captures of each device (NULL for a dense model). */
 void smt_run_observe(smt_run_observer *observer, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
-                     const uint8_t *capture);
+                     const uint8_t *const *captures);
 /* What traces say of the model (run_facts.c); arrays lie in the arena, texts are the model's and the device's own. */
 smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err);
 
 /* ---- steps that follow from each other (run_decode.c) ----
- * begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
+ * With one device. begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
 #define SMT_RUN_AHEAD_MOST 8
 typedef struct smt_run_answer {
     const smt_sample_rule *rule;
@@ -223,6 +256,7 @@ smt_status smt_run_decode_end(smt_run_decode *decode, smt_error *err);
 typedef struct smt_run_profile {
     double *layer_s;        /* in: [n_layers], the caller's */
     double embed_s, head_s; /* what stands before the layers and behind them */
+    double hop_s;           /* between the devices, by the host's clock */
     double longest_s;       /* the longest of the submissions that smt_run_step makes of it */
     const smt_graph *graph; /* borrowed from the runner */
 } smt_run_profile;
@@ -236,24 +270,36 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
 #define SMT_RUN_WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */
 /* The recorded shape that the rows run in, its inputs written. */
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err);
+/* Its devices, as a graph wants them: out [n_devices]. */
+void smt_run_graph_devices(const smt_run_model *model, smt_graph_device *out);
+/* Which part has a layer. */
+uint32_t smt_run_part_of(const smt_run *run, uint32_t layer);
+/* Where a value of a graph lies. */
+smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uint32_t id);
+/* Does what a node of the host's says; what it needs has to be finished first, and is waited for. */
+smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err);
 /* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */
 smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, const smt_segment *nodes, smt_vk_recording *recording,
                                 smt_error *err);
 /* What a segment of the graph is, in words (run_name.c). */
 void smt_run_segment_name(const smt_graph *graph, size_t index, char *text, size_t capacity);
-/* Submits the segments of a step, with `most` submissions under way at most; cancellation is looked at before each. *out_value: of the
- * last. */
+/* Submits the segments of a step, with `most` submissions under way at most on each device, and does the host's part between them;
+ * cancellation is looked at before each. *out_value: of the last. */
 smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most, uint64_t *out_value, smt_error *err);
-/* Waits until `value` is reached (UINT64_MAX: everything under way). */
-smt_status smt_run_wait(smt_run *run, uint64_t value, smt_error *err);
+/* Waits until a part's device has reached `value` (UINT64_MAX: everything under way). */
+smt_status smt_run_wait(smt_run *run, smt_run_part *part, uint64_t value, smt_error *err);
+/* Waits for everything under way on all devices. */
+smt_status smt_run_drain(smt_run *run, smt_error *err);
 void smt_run_pace_begin(smt_run_pace *pace, const smt_caps *caps, uint32_t cap_ms);
 /* A submission took so long. */
 void smt_run_pace_learn(smt_run_pace *pace, const smt_run_flight *flight, double seconds);
-/* Whether the segments of a step were cut for a pace that no longer holds: smt_run_shape cuts them anew. */
-bool smt_run_pace_stale(const smt_run_pace *pace, const smt_run_plan_entry *entry);
+/* Whether segments with `most` work, n of them and of many rows or one, were cut for a pace that no longer holds. */
+bool smt_run_pace_stale(const smt_run_pace *pace, double most, size_t n_segments, bool many);
+/* The same of a step, on any device: smt_run_shape cuts it anew. */
+bool smt_run_is_stale(const smt_run *run, const smt_run_plan_entry *entry);
 /* The recorded shape; nothing is under way. */
 smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err);
-/* The sizes of the runner's memory; its options and limits take what they allow. */
+/* The sizes of the runner's memory, [n_parts]; its options and limits take what they allow. */
 smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error *err);
 smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err);
 /* Of a step that draws, and the steps that follow it. */

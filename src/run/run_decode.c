@@ -5,7 +5,9 @@
  *
  * The table of cache blocks grows ahead of the steps: an entry is written before the submission that needs it, while steps that do not read it
  * are running. When an answer ends early, the steps behind it have filled rows of the cache beyond the length that the caller then sets: nobody
- * reads those. */
+ * reads those.
+ *
+ * All of this is for one device. Between several, the host carries activations in each step and could not be ahead. */
 #include "run/run.h"
 
 /* One block more, where the row at `index` begins one. */
@@ -13,12 +15,13 @@ static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error
     uint32_t held = run->kv.held[slot];
     SMT_TRY(smt_kv_resize(&run->kv, slot, index + 1, err));
     if (run->kv.held[slot] == held) return SMT_OK;
-    const smt_plan_place *place = &run->plan.blocks;
-    smt_vk_buffer *buffer = run->buffers[place->buffer];
+    const smt_run_part *part = run->parts;
+    const smt_plan_place *place = &part->plan.blocks;
+    smt_vk_buffer *buffer = part->buffers[place->buffer];
     uint64_t at = (uint64_t)slot * run->kv.per_slot + held;
     uint32_t *table = (uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + place->offset);
     table[at] = run->kv.table[at];
-    return smt_vk_buffer_flush(run->model->device, buffer, place->offset + 4 * at, 4, err);
+    return smt_vk_buffer_flush(part->on->vk, buffer, place->offset + 4 * at, 4, err);
 }
 
 static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, smt_error *err) {
@@ -39,14 +42,14 @@ smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t 
     SMT_TRY(smt_run_shape(run, &next, &out->entry, err));
     SMT_TRY(smt_run_write_inputs(run, rows, n, entry->graph, &(smt_run_follow){answer->rule, out->entry->graph}, err));
     smt_status status = submit(out, entry, err);
-    if (status != SMT_OK) smt_run_wait(run, UINT64_MAX, NULL);
+    if (status != SMT_OK) smt_run_drain(run, NULL);
     return status;
 }
 
 /* Submissions turned out too long, or needlessly short. What is under way has to end first; its tokens stay in the ring. */
 static smt_status cut_anew(smt_run_decode *d, smt_error *err) {
     const smt_graph_shape shape = d->entry->graph->shape;
-    SMT_TRY(smt_run_wait(d->run, UINT64_MAX, err));
+    SMT_TRY(smt_run_drain(d->run, err));
     return smt_run_shape(d->run, &shape, &d->entry, err);
 }
 
@@ -60,7 +63,7 @@ static smt_status fill(smt_run_decode *d, smt_error *err) {
             if (err) *err = full;
             return status;
         }
-        if (smt_run_pace_stale(&d->run->pace, d->entry)) SMT_TRY(cut_anew(d, err));
+        if (smt_run_is_stale(d->run, d->entry)) SMT_TRY(cut_anew(d, err));
         SMT_TRY(submit(d, d->entry, err));
         d->index++;
     }
@@ -72,10 +75,11 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
     *out_token = 0;
     SMT_TRY(fill(d, err));
     if (d->submitted == d->taken) return SMT_OK;
-    SMT_TRY(smt_run_wait(d->run, d->values[d->taken % SMT_RUN_AHEAD_MOST], err));
-    const smt_plan_place *place = &d->run->plan.ring;
-    smt_vk_buffer *buffer = d->run->buffers[place->buffer];
-    SMT_TRY(smt_vk_buffer_invalidate(d->run->model->device, buffer, place->offset, place->bytes, err));
+    SMT_TRY(smt_run_wait(d->run, d->run->parts, d->values[d->taken % SMT_RUN_AHEAD_MOST], err));
+    const smt_run_part *part = d->run->parts;
+    const smt_plan_place *place = &part->plan.ring;
+    smt_vk_buffer *buffer = part->buffers[place->buffer];
+    SMT_TRY(smt_vk_buffer_invalidate(part->on->vk, buffer, place->offset, place->bytes, err));
     const int32_t *ring = (const int32_t *)((const uint8_t *)smt_vk_buffer_map(buffer) + place->offset);
     int32_t token = ring[d->taken++ % SAMPLE_RING];
     uint32_t n_vocab = d->run->model->model->n_vocab;
@@ -87,5 +91,5 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
 
 smt_status smt_run_decode_end(smt_run_decode *d, smt_error *err) {
     d->run->stats.n_dropped += d->submitted - d->taken;
-    return smt_run_wait(d->run, UINT64_MAX, err);
+    return smt_run_drain(d->run, err);
 }

@@ -1,33 +1,39 @@
 /* run_facts.c: what traces say of a model: its shape, and where the plan has put every expert. */
 #include "run/run.h"
 
-/* By smt_plan_tier: the places of the one device that a run has. */
+/* By smt_plan_tier. Places are these of the first device, of the second, ... */
 static const char *const tier_names[SMT_TIER_COUNT] = {"device", "device+host", "host", "file"};
 
 static smt_status list_places(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err) {
-    smt_trace_place *places = smt_arena_alloc(arena, SMT_TIER_COUNT, sizeof *places);
-    const char **devices = smt_arena_alloc(arena, 1, sizeof *devices);
-    if (!places || !devices) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %d places", SMT_TIER_COUNT);
-    for (uint32_t i = 0; i < SMT_TIER_COUNT; i++) places[i] = (smt_trace_place){.tier = tier_names[i]};
-    devices[0] = smt_vk_device_caps(run->model->device)->name;
-    out->n_devices = 1;
+    out->n_devices = run->n_parts;
+    out->n_places = run->n_parts * SMT_TIER_COUNT;
+    smt_trace_place *places = smt_arena_alloc(arena, out->n_places, sizeof *places);
+    const char **devices = smt_arena_alloc(arena, out->n_devices, sizeof *devices);
+    if (!places || !devices) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %u places", out->n_places);
+    for (uint32_t i = 0; i < out->n_places; i++)
+        places[i] = (smt_trace_place){.device = i / SMT_TIER_COUNT, .tier = tier_names[i % SMT_TIER_COUNT]};
+    for (uint32_t i = 0; i < out->n_devices; i++) devices[i] = smt_vk_device_caps(run->parts[i].on->vk)->name;
     out->devices = devices;
-    out->n_places = SMT_TIER_COUNT;
     out->places = places;
     return SMT_OK;
 }
 
-static smt_status describe_layer(const smt_run_model *m, uint32_t index, smt_arena *arena, smt_trace_layer *out, smt_error *err) {
-    const smt_model_layer *layer = &m->model->layers[index];
-    uint32_t first = m->items.layers[index].first_item, n_experts = m->model->n_experts;
+static smt_status describe_layer(const smt_run *run, uint32_t index, smt_arena *arena, smt_trace_layer *out, smt_error *err) {
+    const smt_model *model = run->model->model;
+    const smt_model_layer *layer = &model->layers[index];
+    uint32_t device = smt_run_part_of(run, index), n_experts = model->n_experts;
+    const smt_run_device *on = run->parts[device].on;
+    const smt_caps *caps = smt_vk_device_caps(on->vk);
+    uint32_t first = on->items.layers[index].first_item;
     uint16_t *places = smt_arena_alloc(arena, n_experts, sizeof *places);
     if (!places) return SMT_FAIL(err, SMT_MEMORY, "out of memory for the places of %u experts", n_experts);
-    *out = (smt_trace_layer){.layer = index, .expert_bytes = m->items.items[first].bytes, .places = places};
-    for (uint32_t e = 0; e < n_experts; e++)
-        places[e] =
-            (uint16_t)smt_plan_buffer_tier(&m->plan.plan.buffers[m->plan.items[first + e].buffer], smt_vk_device_caps(m->device));
-    for (uint32_t i = 0; i < m->items.n_items; i++) {
-        const smt_item *item = &m->items.items[i];
+    *out = (smt_trace_layer){.layer = index, .expert_bytes = on->items.items[first].bytes, .places = places};
+    for (uint32_t e = 0; e < n_experts; e++) {
+        const smt_plan_buffer *buffer = &on->plan.plan.buffers[on->plan.items[first + e].buffer];
+        places[e] = (uint16_t)(device * SMT_TIER_COUNT + smt_plan_buffer_tier(buffer, caps));
+    }
+    for (uint32_t i = 0; i < on->items.n_items; i++) {
+        const smt_item *item = &on->items.items[i];
         bool shared =
             item->matrix == &layer->gate_shexp || item->matrix == &layer->up_shexp || item->matrix == &layer->down_shexp;
         if (item->matrix && shared) out->shared_bytes += item->bytes;
@@ -54,7 +60,7 @@ smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *
     smt_trace_layer *layers = smt_arena_alloc(arena, n_moe, sizeof *layers);
     if (!layers) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %u layers with experts", n_moe);
     for (uint32_t i = 0; i < model->n_layers; i++)
-        if (model->layers[i].moe) SMT_TRY(describe_layer(run->model, i, arena, &layers[at++], err));
+        if (model->layers[i].moe) SMT_TRY(describe_layer(run, i, arena, &layers[at++], err));
     out->layers = layers;
     return smt_trace_model_check(out, err);
 }

@@ -1,4 +1,4 @@
-/* run_kernels.c: the kernels of a model on a device, compiled side by side on several threads and kept in the model.
+/* run_kernels.c: the kernels of a model on its devices, compiled side by side on several threads and kept in the model.
  *
  *   begin    the keys that are missing become tasks; other threads start on them
  *   (the caller does something else: loads the weights)
@@ -14,12 +14,17 @@
 #define MOST_THREADS 16
 #define WARM_BYTES   4096
 
+typedef struct task {
+    uint32_t device; /* of the model's */
+    smt_run_kernel made;
+} task;
+
 struct smt_run_compile {
-    smt_run_model *model;  /* borrowed */
-    smt_run_kernel *tasks; /* owned; each is its taker's until the threads are joined */
+    smt_run_model *model; /* borrowed */
+    task *tasks;          /* owned; each is its taker's until the threads are joined */
     size_t n, capacity;
-    smt_vk_buffer
-        *bindings;      /* owned: stands behind every binding of a dispatch that reads nothing; NULL: kernels need no warming */
+    /* Owned, of each device: stands behind every binding of a dispatch that reads nothing; NULL: kernels need no warming there. */
+    smt_vk_buffer *bindings[SMT_GRAPH_DEVICES];
     smt_os_mutex *lock; /* owned: guards what follows */
     size_t next, done;
     smt_status status; /* the first failure ends the rest */
@@ -44,9 +49,9 @@ smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *
     return smt_vk_kernel_create(device, &desc, want_stats, out, err);
 }
 
-const smt_vk_kernel *smt_run_kernel_find(const smt_run_model *model, const smt_kernel_key *key) {
-    for (size_t i = 0; i < model->n_kernels; i++)
-        if (smt_kernel_equal(&model->kernels[i].key, key)) return model->kernels[i].kernel;
+const smt_vk_kernel *smt_run_kernel_find(const smt_run_device *device, const smt_kernel_key *key) {
+    for (size_t i = 0; i < device->n_kernels; i++)
+        if (smt_kernel_equal(&device->kernels[i].key, key)) return device->kernels[i].kernel;
     return NULL;
 }
 
@@ -61,27 +66,28 @@ static void fail(smt_run_compile *job, smt_status status, const smt_error *err) 
     smt_os_mutex_unlock(job->lock);
 }
 
-static smt_run_kernel *take(smt_run_compile *job) {
+static task *take(smt_run_compile *job) {
     smt_os_mutex_lock(job->lock);
-    smt_run_kernel *task = job->status == SMT_OK && job->next < job->n ? &job->tasks[job->next++] : NULL;
+    task *next = job->status == SMT_OK && job->next < job->n ? &job->tasks[job->next++] : NULL;
     smt_os_mutex_unlock(job->lock);
-    return task;
+    return next;
 }
 
-static smt_status compile(const smt_run_compile *job, smt_run_kernel *task, smt_error *err) {
-    smt_vk_device *device = job->model->device;
+static smt_status compile(const smt_run_compile *job, task *one, smt_error *err) {
+    smt_vk_device *device = job->model->devices[one->device].vk;
+    smt_vk_buffer *any = job->bindings[one->device];
     smt_kernel_spec spec;
-    smt_kernel_describe(smt_vk_device_caps(device), &task->key, &spec);
-    SMT_TRY(smt_run_kernel_compile(device, &spec, false, &task->kernel, err));
-    return job->bindings ? smt_vk_kernel_warm(device, task->kernel, job->bindings, SMT_RUN_WAIT_NS, err) : SMT_OK;
+    smt_kernel_describe(smt_vk_device_caps(device), &one->made.key, &spec);
+    SMT_TRY(smt_run_kernel_compile(device, &spec, false, &one->made.kernel, err));
+    return any ? smt_vk_kernel_warm(device, one->made.kernel, any, SMT_RUN_WAIT_NS, err) : SMT_OK;
 }
 
 /* False where no task is left. */
 static bool work_once(smt_run_compile *job) {
     smt_error err = {0};
-    smt_run_kernel *task = take(job);
-    if (!task) return false;
-    smt_status status = compile(job, task, &err);
+    task *next = take(job);
+    if (!next) return false;
+    smt_status status = compile(job, next, &err);
     if (status != SMT_OK) fail(job, status, &err);
     smt_os_mutex_lock(job->lock);
     job->done += status == SMT_OK;
@@ -96,27 +102,34 @@ static void work(void *job) {
 
 /* ---- begin ---- */
 
-static smt_status add_task(smt_run_compile *job, const smt_kernel_key *key, smt_error *err) {
-    if (smt_run_kernel_find(job->model, key)) return SMT_OK;
+static smt_status add_task(smt_run_compile *job, uint32_t device, const smt_kernel_key *key, smt_error *err) {
+    if (smt_run_kernel_find(&job->model->devices[device], key)) return SMT_OK;
     for (size_t i = 0; i < job->n; i++)
-        if (smt_kernel_equal(&job->tasks[i].key, key)) return SMT_OK;
+        if (job->tasks[i].device == device && smt_kernel_equal(&job->tasks[i].made.key, key)) return SMT_OK;
     SMT_TRY(smt_grow((void **)&job->tasks, &job->capacity, job->n + 1, sizeof *job->tasks, err));
-    job->tasks[job->n++] = (smt_run_kernel){.key = *key};
+    job->tasks[job->n++] = (task){.device = device, .made.key = *key};
     return SMT_OK;
 }
 
 static smt_status add_graph(smt_run_compile *job, const smt_graph *graph, smt_error *err) {
-    for (size_t i = 0; i < graph->n_nodes; i++)
-        if (!graph->nodes[i].copy) SMT_TRY(add_task(job, &graph->nodes[i].key, err));
+    for (size_t i = 0; i < graph->n_nodes; i++) {
+        const smt_node *node = &graph->nodes[i];
+        if (!node->copy && !node->host) SMT_TRY(add_task(job, node->device, &node->key, err));
+    }
     return SMT_OK;
 }
 
 static smt_status make_bindings(smt_run_compile *job, smt_error *err) {
-    const smt_caps *caps = smt_vk_device_caps(job->model->device);
-    if (caps->kind != SMT_KIND_CPU || job->n == 0) return SMT_OK;
-    uint32_t type = smt_caps_find_memory(caps, SMT_MEM_DEVICE, 0);
-    if (type == UINT32_MAX) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no device-local memory", caps->name);
-    return smt_vk_buffer_create(job->model->device, type, WARM_BYTES, "warm-up", &job->bindings, err);
+    for (size_t i = 0; i < job->n; i++) {
+        uint32_t device = job->tasks[i].device;
+        smt_vk_device *vk = job->model->devices[device].vk;
+        const smt_caps *caps = smt_vk_device_caps(vk);
+        if (caps->kind != SMT_KIND_CPU || job->bindings[device]) continue;
+        uint32_t type = smt_caps_find_memory(caps, SMT_MEM_DEVICE, 0);
+        if (type == UINT32_MAX) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no device-local memory", caps->name);
+        SMT_TRY(smt_vk_buffer_create(vk, type, WARM_BYTES, "warm-up", &job->bindings[device], err));
+    }
+    return SMT_OK;
 }
 
 static smt_status create(smt_run_model *model, smt_run_compile **out, smt_error *err) {
@@ -129,7 +142,7 @@ static smt_status create(smt_run_model *model, smt_run_compile **out, smt_error 
 
 static void destroy(smt_run_compile *job) {
     if (!job) return;
-    smt_vk_buffer_destroy(job->model->device, job->bindings);
+    for (uint32_t i = 0; i < job->model->n_devices; i++) smt_vk_buffer_destroy(job->model->devices[i].vk, job->bindings[i]);
     smt_os_mutex_free(job->lock);
     smt_free(job->tasks);
     smt_free(job);
@@ -155,16 +168,18 @@ smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_opt
 }
 
 smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options *options, smt_run_compile **out, smt_error *err) {
-    const smt_caps *caps = smt_vk_device_caps(model->device);
+    smt_graph_device devices[SMT_GRAPH_DEVICES];
     smt_run_options o = *options;
+    smt_run_graph_devices(model, devices);
     smt_run_resolve(model->model, &o);
     const uint32_t rows[] = {1, smt_plan_bucket(o.n_batch)};
     smt_status status = create(model, out, err);
     for (size_t i = 0; i < SMT_COUNT(rows) && status == SMT_OK; i++) {
         smt_graph_shape shape = smt_run_expected_shape(model->model, &o, rows[i]);
         smt_graph *graph;
-        /* A shape that this device cannot have is refused where it is asked for. */
-        if (smt_graph_create(model->model, &model->items, caps, &shape, &graph, NULL) != SMT_OK) continue;
+        shape.sample = model->n_devices == 1; /* on several, the host draws */
+        /* A shape that these devices cannot have is refused where it is asked for. */
+        if (smt_graph_create_split(model->model, devices, model->n_devices, &shape, &graph, NULL) != SMT_OK) continue;
         status = add_graph(*out, graph, err);
         smt_graph_free(graph);
     }
@@ -196,10 +211,23 @@ static void work_and_report(smt_run_compile *job) {
     }
 }
 
-static void tell_complaint(const smt_run_model *model) {
+static void tell_complaints(const smt_run_model *model) {
     char text[1024];
-    bool any = smt_vk_cache_complaint(model->device, text, sizeof text);
-    if (any && model->callbacks.log) model->callbacks.log(model->callbacks.user, SMT_LOG_WARN, text);
+    for (uint32_t i = 0; i < model->n_devices; i++) {
+        bool any = smt_vk_cache_complaint(model->devices[i].vk, text, sizeof text);
+        if (any && model->callbacks.log) model->callbacks.log(model->callbacks.user, SMT_LOG_WARN, text);
+    }
+}
+
+/* A kernel becomes the model's. */
+static smt_status keep(smt_run_model *model, const task *one, smt_error *err) {
+    smt_run_device *on = &model->devices[one->device];
+    smt_status status = smt_grow((void **)&on->kernels, &on->kernels_capacity, on->n_kernels + 1, sizeof *on->kernels, err);
+    if (status == SMT_OK)
+        on->kernels[on->n_kernels++] = one->made;
+    else
+        smt_vk_kernel_destroy(on->vk, one->made.kernel);
+    return status;
 }
 
 smt_status smt_run_compile_finish(smt_run_compile *job, bool wanted, smt_error *err) {
@@ -217,17 +245,11 @@ smt_status smt_run_compile_finish(smt_run_compile *job, bool wanted, smt_error *
     if (status == SMT_OK && job->n && c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, job->n, job->n))
         status = SMT_FAIL(err, SMT_CANCELLED, "cancelled when all %zu kernels were compiled", job->n);
     for (size_t i = 0; i < job->n; i++) {
-        if (!job->tasks[i].kernel) continue;
-        smt_error *first = status == SMT_OK ? err : NULL;
-        smt_status kept =
-            smt_grow((void **)&model->kernels, &model->kernels_capacity, model->n_kernels + 1, sizeof *model->kernels, first);
-        if (kept == SMT_OK)
-            model->kernels[model->n_kernels++] = job->tasks[i];
-        else
-            smt_vk_kernel_destroy(model->device, job->tasks[i].kernel);
+        if (!job->tasks[i].made.kernel) continue;
+        smt_status kept = keep(model, &job->tasks[i], status == SMT_OK ? err : NULL);
         if (status == SMT_OK) status = kept;
     }
-    tell_complaint(model);
+    tell_complaints(model);
     destroy(job);
     return status;
 }

@@ -37,9 +37,10 @@ smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows) {
     return shape;
 }
 
-static smt_status upload(smt_run *run, const smt_plan_place *place, const void *bytes, size_t n, smt_error *err) {
+static smt_status upload(smt_run *run, const smt_run_part *part, const smt_plan_place *place, const void *bytes, size_t n,
+                         smt_error *err) {
     smt_os_mutex_lock(run->model->lock); /* it may submit, and other runners share the queue */
-    smt_status status = smt_load_bytes(run->model->device, run->buffers[place->buffer], place->offset, bytes, n, err);
+    smt_status status = smt_load_bytes(part->on->vk, part->buffers[place->buffer], place->offset, bytes, n, err);
     smt_os_mutex_unlock(run->model->lock);
     return status;
 }
@@ -57,15 +58,23 @@ static smt_status write_rope(smt_run *run, smt_error *err) {
             table[((size_t)i * pairs + j) * 2] = (float)cos(angle);
             table[((size_t)i * pairs + j) * 2 + 1] = (float)sin(angle);
         }
-    smt_status status = upload(run, &run->plan.rope, table, n * 4, err);
+    smt_status status = SMT_OK;
+    for (uint32_t i = 0; i < run->n_parts && status == SMT_OK; i++)
+        status = upload(run, &run->parts[i], &run->parts[i].plan.rope, table, n * 4, err);
     smt_free(table);
     return status;
 }
 
+void smt_run_graph_devices(const smt_run_model *model, smt_graph_device *out) {
+    for (uint32_t i = 0; i < model->n_devices; i++)
+        out[i] = (smt_graph_device){&model->devices[i].items, smt_vk_device_caps(model->devices[i].vk)};
+}
+
 smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error *err) {
-    const smt_run_model *m = run->model;
     const smt_plan_demand demand = smt_run_demand(&run->options);
-    SMT_TRY(smt_plan_measure(m->model, &m->items, smt_vk_device_caps(m->device), &demand, sizes, err));
+    smt_graph_device devices[SMT_GRAPH_DEVICES];
+    smt_run_graph_devices(run->model, devices);
+    SMT_TRY(smt_plan_measure(run->model->model, devices, run->n_parts, &demand, sizes, err));
     run->options.n_batch = sizes->n_batch;
     run->logits_rows = sizes->logits_rows;
     run->capture_rows = sizes->capture_rows;
@@ -73,15 +82,18 @@ smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error
     return SMT_OK;
 }
 
-smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err) {
-    const smt_run_model *m = run->model;
-    const smt_caps *caps = smt_vk_device_caps(m->device);
-    smt_plan_bytes used = {0};
-    smt_plan_count(&m->plan.plan, caps, &used);
-    SMT_TRY(smt_plan_runner_create(sizes, caps, &run->plan, err));
-    SMT_TRY(smt_plan_check(&run->plan.plan, caps, &m->limits, &used, "cache and working memory", err));
-    SMT_TRY(smt_load_buffers(m->device, &run->plan.plan, "runner", &run->buffers, err));
+static smt_status create_part(smt_run *run, smt_run_part *part, const smt_plan_runner_sizes *sizes, smt_error *err) {
     static const uint8_t zeros[SMT_COUNTER_BYTES];
-    SMT_TRY(upload(run, &run->plan.counter, zeros, sizeof zeros, err));
+    const smt_caps *caps = smt_vk_device_caps(part->on->vk);
+    smt_plan_bytes used = {0};
+    smt_plan_count(&part->on->plan.plan, caps, &used);
+    SMT_TRY(smt_plan_runner_create(sizes, caps, &part->plan, err));
+    SMT_TRY(smt_plan_check(&part->plan.plan, caps, &part->on->limits, &used, "cache and working memory", err));
+    SMT_TRY(smt_load_buffers(part->on->vk, &part->plan.plan, "runner", &part->buffers, err));
+    return upload(run, part, &part->plan.counter, zeros, sizeof zeros, err);
+}
+
+smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err) {
+    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(create_part(run, &run->parts[i], &sizes[i], err));
     return write_rope(run, err);
 }

@@ -89,14 +89,15 @@ const smt_trace_token *smt_run_observer_next(smt_run_observer *o) {
 
 /* ---- the runner ---- */
 
-/* Row `row` of a step: the capture is [layer][row][expert], a token [layer][expert]. */
-static void fill(const smt_run_observer *o, const smt_run_row *row, uint32_t at, uint32_t bucket, const uint8_t *capture,
-                 smt_trace_token *to) {
+/* Row `row` of a step: a capture is [layer][row][expert], a token [layer][expert]. */
+static void fill(const smt_run_observer *o, const smt_run_row *row, uint32_t at, uint32_t bucket, const uint8_t *const *captures,
+                 const smt_run_times *times, smt_trace_token *to) {
     const smt_model *m = o->run->model->model;
     uint32_t used = m->n_used;
     float *device_s = (float *)(to + 1), *weights = device_s + o->model.n_devices;
     uint16_t *experts = (uint16_t *)(weights + smt_trace_picks(&o->model));
     for (uint32_t l = 0; l < o->model.n_moe; l++) {
+        const uint8_t *capture = captures[smt_run_part_of(o->run, o->model.layers[l].layer)];
         const int32_t *ids = (const int32_t *)(const void *)(capture + smt_graph_capture_ids(m, bucket, l)) + (size_t)at * used;
         const uint8_t *from = capture + smt_graph_capture_weights(m, bucket, l) + sizeof(float) * at * used;
         for (uint32_t k = 0; k < used; k++) /* where scores are NaN, ids may be anything */
@@ -110,11 +111,11 @@ static void fill(const smt_run_observer *o, const smt_run_row *row, uint32_t at,
     to->experts = experts;
     to->weights = weights;
     to->device_s = device_s;
-    device_s[0] = to->phase_s[SMT_PHASE_DEVICE];
+    for (uint32_t i = 0; i < o->model.n_devices; i++) device_s[i] = (float)times->spent[i].busy_s;
 }
 
 void smt_run_observe(smt_run_observer *o, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
-                     const uint8_t *capture) {
+                     const uint8_t *const *captures) {
     double end = smt_os_seconds();
     uint64_t head = atomic_load_explicit(&o->head, memory_order_relaxed),
              tail = atomic_load_explicit(&o->tail, memory_order_acquire);
@@ -136,7 +137,7 @@ void smt_run_observe(smt_run_observer *o, const smt_run_row *rows, uint32_t n, c
         smt_trace_token *to = slot_at(o, head++);
         *to = step;
         to->number = number;
-        fill(o, &rows[r], r, smt_plan_bucket(n), capture, to);
+        fill(o, &rows[r], r, smt_plan_bucket(n), captures, times, to);
     }
     atomic_store_explicit(&o->head, head, memory_order_release);
 }

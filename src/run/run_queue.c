@@ -1,4 +1,4 @@
-/* run_queue.c: the submissions of a runner that are under way, oldest first, and what is learned from how long they take.
+/* run_queue.c: the submissions of a runner that are under way on each device, oldest first, and what is learned from how long they take.
  *
  * They run one after another, so one has taken the time from its own submission, or from the end of the one before where that is later, to its
  * end. The host sees an end only when it waits for it: where it came late, or had missed the end before, nothing is measured.
@@ -20,9 +20,17 @@ void smt_run_pace_begin(smt_run_pace *pace, const smt_caps *caps, uint32_t cap_m
     *pace = (smt_run_pace){.cap_s = cap_s, .most = {most, most}};
 }
 
-bool smt_run_pace_stale(const smt_run_pace *pace, const smt_run_plan_entry *entry) {
-    double most = pace->most[entry->graph->shape.rows > 1];
-    return most < 0.9 * entry->most || (most >= 2 * entry->most && entry->n_segments > 1);
+bool smt_run_pace_stale(const smt_run_pace *pace, double most, size_t n_segments, bool many) {
+    double now = pace->most[many];
+    return now < 0.9 * most || (now >= 2 * most && n_segments > 1);
+}
+
+bool smt_run_is_stale(const smt_run *run, const smt_run_plan_entry *entry) {
+    size_t n[SMT_GRAPH_DEVICES] = {0};
+    for (size_t i = 0; i < entry->n_segments; i++) n[entry->graph->segments[i].device] += !entry->graph->segments[i].host;
+    for (uint32_t i = 0; i < run->n_parts; i++)
+        if (smt_run_pace_stale(&run->parts[i].pace, entry->most[i], n[i], entry->graph->shape.rows > 1)) return true;
+    return false;
 }
 
 void smt_run_pace_learn(smt_run_pace *pace, const smt_run_flight *flight, double seconds) {
@@ -41,41 +49,53 @@ void smt_run_pace_learn(smt_run_pace *pace, const smt_run_flight *flight, double
     }
 }
 
-static void measure(smt_run *run, const smt_run_flight *flight, double seconds) {
+static void measure(smt_run *run, smt_run_part *part, const smt_run_flight *flight, double seconds) {
     if (seconds > run->stats.longest_s) run->stats.longest_s = seconds;
-    smt_run_pace_learn(&run->pace, flight, seconds);
+    smt_run_pace_learn(&part->pace, flight, seconds);
 }
 
-static smt_status retire(smt_run *run, smt_error *err) {
-    smt_run_queue *q = &run->queue;
+static smt_status retire(smt_run *run, smt_run_part *part, smt_error *err) {
+    smt_run_queue *q = &part->queue;
     const smt_run_flight flight = q->flights[q->first];
     q->first = (q->first + 1) % SMT_RUN_FLIGHTS;
     q->n--; /* failed or not: nobody waits for it again */
-    bool seen = smt_vk_reached(run->model->device) < flight.value;
-    SMT_TRY(smt_vk_wait(run->model->device, flight.value, SMT_RUN_WAIT_NS, err));
+    bool seen = smt_vk_reached(part->on->vk) < flight.value;
+    SMT_TRY(smt_vk_wait(part->on->vk, flight.value, SMT_RUN_WAIT_NS, err));
     double now = smt_os_seconds();
     if (seen && (q->seen || flight.submitted >= q->finished))
-        measure(run, &flight, now - (flight.submitted > q->finished ? flight.submitted : q->finished));
+        measure(run, part, &flight, now - (flight.submitted > q->finished ? flight.submitted : q->finished));
+    if (q->n == 0) part->spent.busy_s += now - q->began;
     q->seen = seen;
     q->finished = now;
     return SMT_OK;
 }
 
-smt_status smt_run_wait(smt_run *run, uint64_t value, smt_error *err) {
-    const smt_run_queue *q = &run->queue;
+smt_status smt_run_wait(smt_run *run, smt_run_part *part, uint64_t value, smt_error *err) {
+    const smt_run_queue *q = &part->queue;
     smt_status status = SMT_OK;
     while (q->n && q->flights[q->first].value <= value) { /* after a failure too: at the end nothing is under way */
-        smt_status waited = retire(run, status == SMT_OK ? err : NULL);
+        smt_status waited = retire(run, part, status == SMT_OK ? err : NULL);
+        if (status == SMT_OK) status = waited;
+    }
+    return status;
+}
+
+smt_status smt_run_drain(smt_run *run, smt_error *err) {
+    smt_status status = SMT_OK;
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        smt_status waited = smt_run_wait(run, &run->parts[i], UINT64_MAX, status == SMT_OK ? err : NULL);
         if (status == SMT_OK) status = waited;
     }
     return status;
 }
 
 static smt_status submit_segment(smt_run *run, smt_run_plan_entry *entry, size_t i, uint64_t *out_value, smt_error *err) {
-    smt_run_queue *q = &run->queue;
     const smt_segment *nodes = &entry->graph->segments[i];
+    smt_run_part *part = &run->parts[nodes->device];
+    smt_run_queue *q = &part->queue;
     smt_run_flight flight = {.submitted = smt_os_seconds(), .work = nodes->work, .many = entry->graph->shape.rows > 1};
-    SMT_TRY(smt_vk_submit(run->model->device, entry->segments[i], &flight.value, err));
+    SMT_TRY(smt_vk_submit(part->on->vk, entry->segments[i], &flight.value, err));
+    if (q->n == 0) q->began = flight.submitted;
     q->flights[(q->first + q->n++) % SMT_RUN_FLIGHTS] = flight;
     run->stats.n_submissions++;
     run->stats.n_dispatches += nodes->last - nodes->first;
@@ -88,10 +108,15 @@ smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most
     most = smt_min_u32(most, SMT_RUN_FLIGHTS);
     *out_value = 0;
     for (size_t i = 0; i < n; i++) {
-        while (run->queue.n >= most) SMT_TRY(retire(run, err));
+        const smt_segment *segment = &entry->graph->segments[i];
+        smt_run_part *part = &run->parts[segment->device];
+        while (part->queue.n >= most) SMT_TRY(retire(run, part, err));
         if (atomic_load(&run->cancel))
             return SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu submissions of a step", i, n);
-        SMT_TRY(submit_segment(run, entry, i, out_value, err));
+        if (segment->host)
+            SMT_TRY(smt_run_act(run, entry->graph, &entry->graph->nodes[segment->first], err));
+        else
+            SMT_TRY(submit_segment(run, entry, i, out_value, err));
     }
     run->stats.n_steps++;
     return SMT_OK;

@@ -1,15 +1,17 @@
-/* run_record.c: a graph and its places become command buffers, one per segment, kept for as long as the runner lives. */
+/* run_record.c: a graph and its places become command buffers, one per segment, kept for as long as the runner lives. What the host does
+ * between two of them is a segment without one. */
 #include "run/run.h"
 
 #include <string.h>
 
 /* Where a value lies. Weights and tables belong to the model, the rest to the runner. */
-static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint32_t id) {
+smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uint32_t id) {
     const smt_value *v = &graph->values[id];
-    const smt_plan_weights *weights = &run->model->plan;
-    const smt_plan_runner *own = &run->plan;
+    const smt_run_part *part = &run->parts[v->device];
+    const smt_plan_weights *weights = &part->on->plan;
+    const smt_plan_runner *own = &part->plan;
     smt_plan_place place = {0};
-    smt_vk_buffer **buffers = run->buffers;
+    smt_vk_buffer **buffers = part->buffers;
     switch (v->kind) {
     case SMT_VALUE_SCRATCH:
         return (smt_vk_range){buffers[own->scratch.buffer], own->scratch.offset + v->offset, v->bytes};
@@ -34,17 +36,21 @@ static smt_vk_range value_range(const smt_run *run, const smt_graph *graph, uint
     case SMT_VALUE_RING:
         place = own->ring;
         break;
+    case SMT_VALUE_HOP_OUT:
+        return (smt_vk_range){buffers[own->hop_out.buffer], own->hop_out.offset + v->offset, v->bytes};
+    case SMT_VALUE_HOP_IN:
+        return (smt_vk_range){buffers[own->hop_in.buffer], own->hop_in.offset + v->offset, v->bytes};
     case SMT_VALUE_EXPERTS:
         place = weights->tables[v->layer];
-        buffers = run->model->weights.buffers;
+        buffers = part->on->weights.buffers;
         break;
     case SMT_VALUE_CODEBOOKS:
         place = weights->codebooks;
-        buffers = run->model->weights.buffers;
+        buffers = part->on->weights.buffers;
         break;
     case SMT_VALUE_WEIGHT:
         place = weights->items[v->layer];
-        buffers = run->model->weights.buffers;
+        buffers = part->on->weights.buffers;
         break;
     }
     return (smt_vk_range){buffers[place.buffer], place.offset, place.bytes};
@@ -56,22 +62,23 @@ static smt_vk_range place_range(smt_vk_buffer *const *buffers, const smt_plan_pl
 
 static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const smt_node *node,
                              smt_vk_range out[SMT_MAX_WINDOWS]) {
-    const smt_run_model *m = run->model;
+    const smt_run_part *part = &run->parts[node->device];
+    const smt_run_device *on = part->on;
     uint32_t n = 0;
     switch (node->windows) {
     case SMT_WINDOWS_NONE:
         break;
     case SMT_WINDOWS_ITEMS:
         for (uint32_t i = 0; i < 2; i++)
-            if (node->items[i] != SMT_NO_VALUE) out[n++] = place_range(m->weights.buffers, &m->plan.items[node->items[i]]);
+            if (node->items[i] != SMT_NO_VALUE) out[n++] = place_range(on->weights.buffers, &on->plan.items[node->items[i]]);
         break;
     case SMT_WINDOWS_EXPERTS:
-        for (; n < m->items.layers[node->layer].n_windows; n++)
-            out[n] = place_range(m->weights.buffers, &m->plan.windows[node->layer * SMT_MAX_WINDOWS + n]);
+        for (; n < on->items.layers[node->layer].n_windows; n++)
+            out[n] = place_range(on->weights.buffers, &on->plan.windows[node->layer * SMT_MAX_WINDOWS + n]);
         break;
     case SMT_WINDOWS_CACHE:
-        for (; n < graph->n_cache_windows; n++)
-            out[n] = place_range(run->buffers, &run->plan.cache[node->layer * graph->n_cache_windows + n]);
+        for (uint32_t n_windows = graph->parts[node->device].n_cache_windows; n < n_windows; n++)
+            out[n] = place_range(part->buffers, &part->plan.cache[(node->layer - on->items.range.first) * n_windows + n]);
         break;
     }
     return n;
@@ -82,7 +89,7 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
                               smt_vk_recording *recording, smt_error *err) {
     smt_vk_range buffers[SMT_VK_MAX_BUFFERS] = {0}, windows[SMT_MAX_WINDOWS];
     for (uint32_t i = 0; i < node->n_buffers; i++)
-        if (node->buffers[i] != SMT_NO_VALUE) buffers[i] = value_range(run, graph, node->buffers[i]);
+        if (node->buffers[i] != SMT_NO_VALUE) buffers[i] = smt_run_value_range(run, graph, node->buffers[i]);
     if (node->copy) {
         buffers[0].bytes = node->copy_bytes;
         buffers[1].offset += node->copy_to;
@@ -90,12 +97,13 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
         smt_vk_record_copy(recording, &buffers[0], &buffers[1]);
         return SMT_OK;
     }
+    const smt_run_device *on = run->parts[node->device].on;
     smt_os_mutex_lock(run->model->lock); /* another runner may be adding kernels */
-    const smt_vk_kernel *kernel = smt_run_kernel_find(run->model, &node->key);
+    const smt_vk_kernel *kernel = smt_run_kernel_find(on, &node->key);
     smt_os_mutex_unlock(run->model->lock);
     if (!kernel) return SMT_FAIL(err, SMT_INTERNAL, "layer %u: the kernel of \"%s\" was not compiled", node->layer, node->label);
     smt_kernel_spec spec;
-    smt_kernel_describe(smt_vk_device_caps(run->model->device), &node->key, &spec);
+    smt_kernel_describe(smt_vk_device_caps(on->vk), &node->key, &spec);
     smt_vk_dispatch dispatch = {.kernel = kernel,
                                 .windows = windows,
                                 .n_windows = node_windows(run, graph, node, windows),
@@ -108,7 +116,7 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
         dispatch.base[segment->axis] = segment->from;
         dispatch.groups[segment->axis] = segment->to - segment->from;
     } else if (node->indirect != SMT_NO_VALUE) {
-        dispatch.indirect = value_range(run, graph, node->indirect);
+        dispatch.indirect = smt_run_value_range(run, graph, node->indirect);
         dispatch.indirect.offset += 4ull * node->indirect_word;
         dispatch.indirect.bytes = 12;
     }
@@ -126,20 +134,26 @@ smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, cons
 
 static smt_status record_segment(const smt_run *run, const smt_graph *graph, size_t index, smt_vk_recording **out,
                                  smt_error *err) {
+    const smt_segment *segment = &graph->segments[index];
+    smt_vk_device *device = run->parts[segment->device].on->vk;
     char name[200];
+    *out = NULL;
+    if (segment->host) return SMT_OK;
     smt_run_segment_name(graph, index, name, sizeof name);
-    SMT_TRY(smt_vk_recording_begin(run->model->device, name, out, err));
-    smt_status status = smt_run_record_nodes(run, graph, &graph->segments[index], *out, err);
+    SMT_TRY(smt_vk_recording_begin(device, name, out, err));
+    smt_status status = smt_run_record_nodes(run, graph, segment, *out, err);
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
     if (status != SMT_OK) {
-        smt_vk_recording_destroy(run->model->device, *out);
+        smt_vk_recording_destroy(device, *out);
         *out = NULL;
     }
     return status;
 }
 
+/* Before the graph is cut anew: its segments say whose the recordings are. */
 static void free_segments(const smt_run *run, smt_run_plan_entry *entry) {
-    for (size_t i = 0; i < entry->n_segments; i++) smt_vk_recording_destroy(run->model->device, entry->segments[i]);
+    for (size_t i = 0; i < entry->n_segments; i++)
+        smt_vk_recording_destroy(run->parts[entry->graph->segments[i].device].on->vk, entry->segments[i]);
     smt_free(entry->segments);
     entry->segments = NULL;
     entry->n_segments = 0;
@@ -151,11 +165,11 @@ static void free_entry(const smt_run *run, smt_run_plan_entry *entry) {
     smt_free(entry);
 }
 
-/* Cuts the graph as the pace wants it and records the segments. */
+/* Cuts the graph as the pace of each device wants it and records the segments. */
 static smt_status record_segments(smt_run *run, smt_run_plan_entry *entry, smt_error *err) {
     smt_graph *graph = entry->graph;
     free_segments(run, entry);
-    entry->most = run->pace.most[graph->shape.rows > 1];
+    for (uint32_t i = 0; i < run->n_parts; i++) entry->most[i] = run->parts[i].pace.most[graph->shape.rows > 1];
     SMT_TRY(smt_graph_cut(graph, entry->most, err));
     entry->segments = smt_alloc(graph->n_segments, sizeof *entry->segments);
     if (!entry->segments) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu segments", graph->n_segments);
@@ -166,12 +180,27 @@ static smt_status record_segments(smt_run *run, smt_run_plan_entry *entry, smt_e
     return SMT_OK;
 }
 
+/* The plan was made for the same shapes. */
+static smt_status check_planned(const smt_run_part *part, const smt_graph_part *needs, uint32_t rows, smt_error *err) {
+    const smt_plan_runner *plan = &part->plan;
+    const struct {
+        const char *name;
+        uint64_t needed, planned;
+    } sizes[] = {{"scratch", needs->scratch_bytes, plan->scratch.bytes},
+                 {"outgoing activations", needs->hop_out, plan->hop_out.bytes},
+                 {"incoming activations", needs->hop_in, plan->hop_in.bytes}};
+    for (size_t i = 0; i < SMT_COUNT(sizes); i++)
+        if (sizes[i].needed > sizes[i].planned)
+            return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of %s, %llu were planned", rows,
+                            (unsigned long long)sizes[i].needed, sizes[i].name, (unsigned long long)sizes[i].planned);
+    return SMT_OK;
+}
+
 static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry *entry, smt_error *err) {
-    const smt_run_model *m = run->model;
-    SMT_TRY(smt_graph_create(m->model, &m->items, smt_vk_device_caps(m->device), shape, &entry->graph, err));
-    if (entry->graph->scratch_bytes > run->plan.scratch.bytes)
-        return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of scratch, %llu were planned", shape->rows,
-                        (unsigned long long)entry->graph->scratch_bytes, (unsigned long long)run->plan.scratch.bytes);
+    smt_graph_device devices[SMT_GRAPH_DEVICES];
+    smt_run_graph_devices(run->model, devices);
+    SMT_TRY(smt_graph_create_split(run->model->model, devices, run->n_parts, shape, &entry->graph, err));
+    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(check_planned(&run->parts[i], &entry->graph->parts[i], shape->rows, err));
     SMT_TRY(smt_run_kernels_prepare(run->model, entry->graph, err));
     return record_segments(run, entry, err);
 }
@@ -182,7 +211,7 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
         smt_run_plan_entry *entry = run->shapes[i];
         if (memcmp(&entry->graph->shape, shape, sizeof *shape) != 0) continue;
         bool whole = entry->n_segments && entry->n_segments == entry->graph->n_segments; /* else recording failed the last time */
-        if (!whole || smt_run_pace_stale(&run->pace, entry)) SMT_TRY(record_segments(run, entry, err));
+        if (!whole || smt_run_is_stale(run, entry)) SMT_TRY(record_segments(run, entry, err));
         *out = entry;
         return SMT_OK;
     }
@@ -199,6 +228,18 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
     return SMT_OK;
 }
 
+static smt_status make_parts(smt_run *run, smt_error *err) {
+    smt_run_model *m = run->model;
+    run->parts = smt_alloc(m->n_devices, sizeof *run->parts);
+    if (!run->parts) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a runner on %u devices", m->n_devices);
+    run->n_parts = m->n_devices;
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        run->parts[i].on = &m->devices[i];
+        smt_run_pace_begin(&run->parts[i].pace, smt_vk_device_caps(m->devices[i].vk), run->options.submission_ms);
+    }
+    return SMT_OK;
+}
+
 smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, smt_run **out, smt_error *err) {
     *out = NULL;
     smt_run *run = smt_alloc(1, sizeof *run);
@@ -206,13 +247,13 @@ smt_status smt_run_create(smt_run_model *model, const smt_run_options *options, 
     run->model = model;
     run->options = *options;
     smt_run_resolve(model->model, &run->options);
-    smt_run_pace_begin(&run->pace, smt_vk_device_caps(model->device), run->options.submission_ms);
     uint32_t per_slot = smt_div_up(run->options.n_ctx, SMT_BLOCK);
-    smt_plan_runner_sizes sizes;
-    smt_status status = smt_run_measure(run, &sizes, err); /* refuses numbers of blocks that no device binds */
+    smt_plan_runner_sizes sizes[SMT_GRAPH_DEVICES];
+    smt_status status = make_parts(run, err);
+    if (status == SMT_OK) status = smt_run_measure(run, sizes, err); /* refuses numbers of blocks that no device binds */
     if (status == SMT_OK)
         status = smt_kv_init(&run->kv, run->options.n_sessions, per_slot, run->options.n_sessions * per_slot, err);
-    if (status == SMT_OK) status = smt_run_memory_create(run, &sizes, err);
+    if (status == SMT_OK) status = smt_run_memory_create(run, sizes, err);
     if (status != SMT_OK)
         smt_run_free(run);
     else
@@ -224,8 +265,12 @@ void smt_run_free(smt_run *run) {
     if (!run) return;
     for (size_t i = 0; i < run->n_shapes; i++) free_entry(run, run->shapes[i]);
     smt_free(run->shapes);
-    smt_load_buffers_free(run->model->device, run->buffers, run->plan.plan.n_buffers);
-    smt_plan_runner_free(&run->plan);
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        smt_run_part *part = &run->parts[i];
+        smt_load_buffers_free(part->on->vk, part->buffers, part->plan.plan.n_buffers);
+        smt_plan_runner_free(&part->plan);
+    }
+    smt_free(run->parts);
     smt_kv_free(&run->kv);
     smt_free(run);
 }

@@ -6,13 +6,14 @@
  * above the time of the step in one go. Results are the same bits: the order of the nodes is. */
 #include "run/run.h"
 
-static smt_status submit_and_wait(smt_run *run, smt_vk_recording *recording, double *out_s, smt_error *err) {
+static smt_status submit_and_wait(smt_run *run, smt_vk_device *device, smt_vk_recording *recording, double *out_s,
+                                  smt_error *err) {
     uint64_t value;
     double start = smt_os_seconds();
     smt_os_mutex_lock(run->model->lock); /* other runners share the queue */
-    smt_status status = smt_vk_submit(run->model->device, recording, &value, err);
+    smt_status status = smt_vk_submit(device, recording, &value, err);
     smt_os_mutex_unlock(run->model->lock);
-    if (status == SMT_OK) status = smt_vk_wait(run->model->device, value, SMT_RUN_WAIT_NS, err);
+    if (status == SMT_OK) status = smt_vk_wait(device, value, SMT_RUN_WAIT_NS, err);
     *out_s = smt_os_seconds() - start;
     return status;
 }
@@ -20,21 +21,30 @@ static smt_status submit_and_wait(smt_run *run, smt_vk_recording *recording, dou
 /* Nodes as a submission of their own. */
 static smt_status time_nodes(smt_run *run, const smt_graph *graph, const smt_segment *nodes, bool device_clock, double *out_s,
                              smt_error *err) {
+    smt_vk_device *device = run->parts[nodes->device].on->vk;
     smt_vk_recording *recording;
     double stamps[2] = {0};
     *out_s = 0;
-    SMT_TRY(smt_vk_recording_begin(run->model->device, "profile", &recording, err));
+    SMT_TRY(smt_vk_recording_begin(device, "profile", &recording, err));
     if (device_clock) smt_vk_record_timestamp(recording, 0);
     smt_status status = smt_run_record_nodes(run, graph, nodes, recording, err);
     if (device_clock) smt_vk_record_timestamp(recording, 1);
     if (status == SMT_OK) status = smt_vk_recording_end(recording, err);
-    if (status == SMT_OK) status = submit_and_wait(run, recording, out_s, err);
+    if (status == SMT_OK) status = submit_and_wait(run, device, recording, out_s, err);
     if (status == SMT_OK && device_clock) {
         status = smt_vk_recording_stamps(recording, SMT_COUNT(stamps), stamps, err);
         *out_s = (stamps[1] - stamps[0]) * 1e-9;
     }
-    smt_vk_recording_destroy(run->model->device, recording);
+    smt_vk_recording_destroy(device, recording);
     return status;
+}
+
+/* What the host does between two devices, which it has waited for already. */
+static smt_status time_host(smt_run *run, const smt_graph *graph, const smt_segment *segment, double *out_s, smt_error *err) {
+    double start = smt_os_seconds();
+    SMT_TRY(smt_run_act(run, graph, &graph->nodes[segment->first], err));
+    *out_s += smt_os_seconds() - start;
+    return SMT_OK;
 }
 
 /* Node `first` opens a piece: where does it end? */
@@ -56,6 +66,10 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
     for (size_t s = 0; s < graph->n_segments; s++) {
         double submission = 0, seconds;
         smt_segment piece = graph->segments[s]; /* of which first and last change */
+        if (piece.host) {
+            SMT_TRY(time_host(run, graph, &piece, &profile->hop_s, err));
+            continue;
+        }
         for (piece.last = piece.first; piece.last < graph->segments[s].last;) {
             piece.first = piece.last;
             uint32_t layer = graph->nodes[piece.first].layer;

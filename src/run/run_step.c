@@ -1,4 +1,4 @@
-/* run_step.c: one step that the host waits for: the step buffer is filled, the segments of its shape are submitted one after another, and
+/* run_step.c: one step that the host waits for: the step buffers are filled, the segments of its shape are submitted one after another, and
  * what was asked for is read back.
  *
  * After a failed or cancelled step the cache rows it was writing are undefined; the session's length has not moved, so nobody reads them. */
@@ -10,19 +10,22 @@
 
 /* The embeddings of rows that have one, to where their hidden states in front of the first layer would be captured. */
 static smt_status write_embeddings(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
-    const smt_plan_place *place = &run->plan.capture;
-    smt_vk_buffer *buffer = run->buffers[place->buffer];
+    const smt_run_part *part = &run->parts[0];
+    const smt_plan_place *place = &part->plan.capture;
+    smt_vk_buffer *buffer = part->buffers[place->buffer];
     size_t row_bytes = run->model->model->n_embd * sizeof(float);
     uint8_t *map = (uint8_t *)smt_vk_buffer_map(buffer) + place->offset;
     for (uint32_t r = 0; r < n; r++)
         if (rows[r].embedding) memcpy(map + r * row_bytes, rows[r].embedding, row_bytes);
-    return smt_vk_buffer_flush(run->model->device, buffer, place->offset, n * row_bytes, err);
+    return smt_vk_buffer_flush(part->on->vk, buffer, place->offset, n * row_bytes, err);
 }
 
-/* Head groups of the split attention: the part of its grid that no step changes. */
-static uint32_t attend_groups(const smt_graph *graph) {
-    for (size_t i = 0; i < graph->n_nodes; i++)
-        if (graph->nodes[i].key.kernel == SMT_KERNEL_ATTEND && !graph->nodes[i].copy) return graph->nodes[i].groups[0];
+/* Head groups of the split attention on one device: the part of its grid that no step changes. */
+static uint32_t attend_groups(const smt_graph *graph, uint32_t device) {
+    for (size_t i = 0; i < graph->n_nodes; i++) {
+        const smt_node *node = &graph->nodes[i];
+        if (node->device == device && node->key.kernel == SMT_KERNEL_ATTEND && !node->copy && !node->host) return node->groups[0];
+    }
     return 0;
 }
 
@@ -35,11 +38,10 @@ static void write_rule(uint32_t *words, const smt_sample_rule *rule) {
     words[STEP_SEED + 1] = rule->seed_high;
 }
 
-smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
-                                const smt_run_follow *follow, smt_error *err) {
-    const smt_plan_place *place = &run->plan.step;
-    smt_vk_buffer *buffer = run->buffers[place->buffer];
-    uint32_t *words = (uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + place->offset), max_rows = graph->shape.rows;
+/* The step buffer of a device, in mapped memory. */
+static void write_step(uint32_t *words, uint32_t device, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
+                       const smt_run_follow *follow) {
+    uint32_t max_rows = graph->shape.rows;
     memset(words, 0, STEP_HEAD * sizeof *words);
     words[STEP_N_ROWS] = n;
     words[STEP_MAX_ROWS] = max_rows;
@@ -51,35 +53,52 @@ smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t 
         row[STEP_ARRAY_SLOT * max_rows] = rows[r].slot;
         if (rows[r].out) words[STEP_HEAD + STEP_ARRAY_OUT * max_rows + words[STEP_N_OUT]++] = r;
     }
-    words[STEP_ATTEND] = attend_groups(follow ? follow->graph : graph);
+    words[STEP_ATTEND] = attend_groups(follow ? follow->graph : graph, device);
     words[STEP_ATTEND + 1] = n;
     words[STEP_ATTEND + 2] = rows[n - 1].index / SMT_BLOCK + 1;
     if (follow) write_rule(words, follow->rule);
-    SMT_TRY(smt_vk_buffer_flush(run->model->device, buffer, place->offset, place->bytes, err));
-    place = &run->plan.blocks;
-    buffer = run->buffers[place->buffer];
-    memcpy((uint8_t *)smt_vk_buffer_map(buffer) + place->offset, run->kv.table, 4ull * run->kv.n_slots * run->kv.per_slot);
-    return smt_vk_buffer_flush(run->model->device, buffer, place->offset, place->bytes, err);
+}
+
+smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
+                                const smt_run_follow *follow, smt_error *err) {
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        const smt_run_part *part = &run->parts[i];
+        const smt_plan_place *step = &part->plan.step, *blocks = &part->plan.blocks;
+        smt_vk_buffer *buffer = part->buffers[step->buffer];
+        write_step((uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + step->offset), i, rows, n, graph, follow);
+        SMT_TRY(smt_vk_buffer_flush(part->on->vk, buffer, step->offset, step->bytes, err));
+        buffer = part->buffers[blocks->buffer];
+        memcpy((uint8_t *)smt_vk_buffer_map(buffer) + blocks->offset, run->kv.table, 4ull * run->kv.n_slots * run->kv.per_slot);
+        SMT_TRY(smt_vk_buffer_flush(part->on->vk, buffer, blocks->offset, blocks->bytes, err));
+    }
+    return SMT_OK;
 }
 
 /* Mapped bytes of a readback place, made visible first. */
-static smt_status readback(const smt_run *run, const smt_plan_place *place, const uint8_t **out, smt_error *err) {
-    smt_vk_buffer *buffer = run->buffers[place->buffer];
+static smt_status readback(const smt_run_part *part, const smt_plan_place *place, const uint8_t **out, smt_error *err) {
+    smt_vk_buffer *buffer = part->buffers[place->buffer];
     *out = (const uint8_t *)smt_vk_buffer_map(buffer) + place->offset;
-    return smt_vk_buffer_invalidate(run->model->device, buffer, place->offset, place->bytes, err);
+    return smt_vk_buffer_invalidate(part->on->vk, buffer, place->offset, place->bytes, err);
 }
 
-/* Of one row, out of the mapped captures of its step. */
-static void copy_capture(const smt_model *m, const smt_run_row *row, uint32_t r, uint32_t bucket, const uint8_t *bytes) {
+/* Of one row, out of the mapped captures of its step on each device: of a layer, that of the device that has it. */
+static void copy_capture(const smt_run *run, const smt_run_row *row, uint32_t r, uint32_t bucket,
+                         const uint8_t *const *captures) {
+    const smt_model *m = run->model->model;
     const smt_run_capture *c = row->capture;
     size_t embd = m->n_embd, used = m->n_used;
-    for (uint32_t s = 0; c->hidden && s < m->n_layers + 2; s++)
+    for (uint32_t s = 0; c->hidden && s < m->n_layers + 2; s++) {
+        const uint8_t *bytes = captures[smt_run_part_of(run, s ? s - 1 : 0)]; /* slot s: behind layer s - 1 */
         memcpy(c->hidden + ((size_t)s * c->total + row->at) * embd,
                bytes + smt_graph_capture_hidden(m, bucket, s) + r * embd * sizeof(float), embd * sizeof(float));
-    for (uint32_t l = 0; l < smt_model_moe_layers(m); l++) {
+    }
+    for (uint32_t layer = 0, l = 0; layer < m->n_layers; layer++) {
+        if (!m->layers[layer].moe) continue;
+        const uint8_t *bytes = captures[smt_run_part_of(run, layer)];
         size_t to = ((size_t)l * c->total + row->at) * used, from = r * used * sizeof(float), n = used * sizeof(float);
         if (c->ids) memcpy(c->ids + to, bytes + smt_graph_capture_ids(m, bucket, l) + from, n);
         if (c->weights) memcpy(c->weights + to, bytes + smt_graph_capture_weights(m, bucket, l) + from, n);
+        l++;
     }
 }
 
@@ -105,17 +124,20 @@ static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
 static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
                                smt_error *err) {
     const smt_model *m = run->model->model;
-    const uint8_t *logits = NULL, *captured = NULL;
+    const smt_run_part *last = &run->parts[run->n_parts - 1];
+    const uint8_t *logits = NULL, *captures[SMT_GRAPH_DEVICES];
     const wishes w = collect(run, rows, n);
-    if (w.logits) SMT_TRY(readback(run, &run->plan.logits, &logits, err));
-    if (w.hidden || w.routing) SMT_TRY(readback(run, &run->plan.capture, &captured, err));
+    bool captured = w.hidden || w.routing;
+    if (w.logits) SMT_TRY(readback(last, &last->plan.logits, &logits, err));
+    for (uint32_t i = 0; i < run->n_parts && captured; i++)
+        SMT_TRY(readback(&run->parts[i], &run->parts[i].plan.capture, &captures[i], err));
     size_t row_bytes = m->n_vocab * sizeof(float);
     for (uint32_t r = 0, out = 0; r < n; r++) {
         if (rows[r].out && rows[r].logits) memcpy(rows[r].logits, logits + out * row_bytes, row_bytes);
         out += rows[r].out;
-        if (rows[r].capture) copy_capture(m, &rows[r], r, smt_plan_bucket(n), captured);
+        if (rows[r].capture) copy_capture(run, &rows[r], r, smt_plan_bucket(n), captures);
     }
-    if (run->observer) smt_run_observe(run->observer, rows, n, times, captured);
+    if (run->observer) smt_run_observe(run->observer, rows, n, times, captured ? captures : NULL);
     return SMT_OK;
 }
 
@@ -129,15 +151,28 @@ smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_
     return smt_run_write_inputs(run, rows, n, (*out)->graph, NULL, err);
 }
 
+/* What the devices have spent since *spent was taken; or, `begin`, takes it. */
+static void count_spent(const smt_run *run, bool begin, smt_run_spent *spent) {
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        const smt_run_spent now = run->parts[i].spent;
+        spent[i] = begin ? now
+                         : (smt_run_spent){.busy_s = now.busy_s - spent[i].busy_s,
+                                           .hop_s = now.hop_s - spent[i].hop_s,
+                                           .hop_bytes = now.hop_bytes - spent[i].hop_bytes};
+    }
+}
+
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
     smt_run_plan_entry *entry;
     smt_run_times times = {.begin = smt_os_seconds()};
     SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
     times.submit = smt_os_seconds();
+    count_spent(run, true, times.spent);
     uint64_t value;
     smt_status status = smt_run_submit(run, entry, SUBMISSIONS, &value, err);
-    smt_status waited = smt_run_wait(run, UINT64_MAX, status == SMT_OK ? err : NULL);
+    smt_status waited = smt_run_drain(run, status == SMT_OK ? err : NULL);
     if (status != SMT_OK || waited != SMT_OK) return status == SMT_OK ? waited : status;
     times.done = smt_os_seconds();
+    count_spent(run, false, times.spent);
     return read_results(run, rows, n, &times, err);
 }

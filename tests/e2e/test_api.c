@@ -97,8 +97,11 @@ static void test_engine_options(void **state) {
     o = options;
     o.device.devices = "no such device";
     refuse_engine(&o, SMT_NOT_FOUND, "no such device");
+    const double shares[] = {1, 2, 3};
     o.device.devices = "vk0,vk0";
-    refuse_engine(&o, SMT_UNSUPPORTED, "2 devices");
+    o.device.shares = shares;
+    o.device.n_shares = SMT_COUNT(shares);
+    refuse_engine(&o, SMT_INVALID, "3 shares of layers for 2 devices");
 }
 
 static void test_files(void **state) {

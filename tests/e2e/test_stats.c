@@ -130,7 +130,7 @@ static void test_device_clock(void **state) {
     rewind_to(0);
     evaluate(4, NULL); /* the rows have their place in the cache */
     smt_status status = smt_run_profile_step(run, rows, 4, true, &profile, &err);
-    if (smt_vk_device_caps(run->model->device)->timestamp_ns <= 0) {
+    if (smt_vk_device_caps(run->parts[0].on->vk)->timestamp_ns <= 0) {
         assert_int_equal(status, SMT_UNSUPPORTED);
         return;
     }

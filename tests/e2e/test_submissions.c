@@ -58,7 +58,7 @@ static uint64_t eval(uint32_t from, uint32_t n, double most, float *logits) {
     smt_error err;
     smt_runner_stats before = stats();
     smt_run *run = shared.runner->run;
-    run->pace.most[0] = run->pace.most[1] = most;
+    run->parts[0].pace.most[0] = run->parts[0].pace.most[1] = most;
     smt_eval request = {.struct_size = sizeof request, .tokens = shared.tokens + from, .n_tokens = n, .logits = logits};
     SMT_ASSERT_OK(smt_session_rewind(shared.session, from, &err), &err);
     SMT_ASSERT_OK(smt_session_eval(shared.session, &request, &err), &err);
@@ -99,7 +99,7 @@ static void test_cap_option(void **state) {
         SMT_ASSERT_OK(smt_runner_create(shared.engine, &options, &runner, &err), &err);
         smt_runner_get_options(runner, &got);
         assert_int_equal(got.submission_ms, given ? given : 100);
-        assert_true(runner->run->pace.cap_s == got.submission_ms * 1e-3);
+        assert_true(runner->run->parts[0].pace.cap_s == got.submission_ms * 1e-3);
         smt_runner_free(runner);
     }
 }

@@ -11,7 +11,7 @@ static void check_disjoint(const smt_graph *graph, uint32_t align) {
         const smt_value *a = &graph->values[i];
         if (a->kind != SMT_VALUE_SCRATCH || a->first_node == UINT32_MAX) continue;
         assert_int_equal(a->offset % align, 0);
-        assert_true(a->offset + a->bytes <= graph->scratch_bytes);
+        assert_true(a->offset + a->bytes <= graph->parts[0].scratch_bytes);
         for (size_t j = 0; j < i; j++) {
             const smt_value *b = &graph->values[j];
             if (b->kind != SMT_VALUE_SCRATCH || b->first_node > a->last_node || a->first_node > b->last_node) continue;
@@ -29,9 +29,9 @@ static void test_shares(void **state) {
     smt_error err;
     smt_value values[] = {scratch(1024, 0, 1), scratch(512, 1, 2), scratch(1024, 2, 3), scratch(256, 3, 3)};
     smt_graph graph = {.values = values, .n_values = SMT_COUNT(values)};
-    SMT_ASSERT_OK(smt_graph_alloc(&graph, 256, NO_LIMIT, &err), &err);
+    SMT_ASSERT_OK(smt_graph_alloc(&graph, 0, 256, NO_LIMIT, &err), &err);
     check_disjoint(&graph, 256);
-    assert_int_equal(graph.scratch_bytes, 1536); /* the peak: values 0 and 1, or 1 and 2 */
+    assert_int_equal(graph.parts[0].scratch_bytes, 1536); /* the peak: values 0 and 1, or 1 and 2 */
     assert_int_equal(values[2].offset, 0);
 }
 
@@ -42,8 +42,8 @@ static void test_ignores(void **state) {
     smt_value values[] = {
         {.kind = SMT_VALUE_LOGITS, .bytes = 1 << 20, .last_node = 9}, scratch(1 << 20, UINT32_MAX, 0), scratch(64, 0, 9)};
     smt_graph graph = {.values = values, .n_values = SMT_COUNT(values)};
-    SMT_ASSERT_OK(smt_graph_alloc(&graph, 64, NO_LIMIT, &err), &err);
-    assert_int_equal(graph.scratch_bytes, 64);
+    SMT_ASSERT_OK(smt_graph_alloc(&graph, 0, 64, NO_LIMIT, &err), &err);
+    assert_int_equal(graph.parts[0].scratch_bytes, 64);
 }
 
 static void test_limit(void **state) {
@@ -52,14 +52,14 @@ static void test_limit(void **state) {
     smt_value values[] = {scratch(4096, 0, 1), scratch(4097, 1, 2)};
     smt_graph graph = {.shape.rows = 512, .values = values, .n_values = SMT_COUNT(values)};
     values[1].layer = 7;
-    SMT_ASSERT_OK(smt_graph_alloc(&graph, 64, 4097, &err), &err);
-    graph.scratch_bytes = 0;
-    assert_int_equal(smt_graph_alloc(&graph, 64, 4096, &err), SMT_UNSUPPORTED);
+    SMT_ASSERT_OK(smt_graph_alloc(&graph, 0, 64, 4097, &err), &err);
+    graph.parts[0].scratch_bytes = 0;
+    assert_int_equal(smt_graph_alloc(&graph, 0, 64, 4096, &err), SMT_UNSUPPORTED);
     assert_non_null(strstr(err.message, "512 rows"));
     assert_non_null(strstr(err.message, "4097"));
     assert_non_null(strstr(err.message, "layer 7"));
     smt_mem_fail_after(1);
-    assert_int_equal(smt_graph_alloc(&graph, 64, NO_LIMIT, &err), SMT_MEMORY);
+    assert_int_equal(smt_graph_alloc(&graph, 0, 64, NO_LIMIT, &err), SMT_MEMORY);
     smt_mem_fail_after(0);
 }
 
@@ -87,11 +87,11 @@ static void test_random(void **state) {
         }
         memcpy(again, values, sizeof values);
         smt_graph graph = {.values = values, .n_values = VALUES}, twin = {.values = again, .n_values = VALUES};
-        SMT_ASSERT_OK(smt_graph_alloc(&graph, 256, NO_LIMIT, &err), &err);
-        SMT_ASSERT_OK(smt_graph_alloc(&twin, 256, NO_LIMIT, &err), &err);
+        SMT_ASSERT_OK(smt_graph_alloc(&graph, 0, 256, NO_LIMIT, &err), &err);
+        SMT_ASSERT_OK(smt_graph_alloc(&twin, 0, 256, NO_LIMIT, &err), &err);
         check_disjoint(&graph, 256);
         for (uint32_t i = 0; i < VALUES; i++) assert_int_equal(values[i].offset, again[i].offset);
-        assert_true(graph.scratch_bytes < 2 * peak(&graph, NODES + 8) + VALUES * 256); /* near the peak, not the sum */
+        assert_true(graph.parts[0].scratch_bytes < 2 * peak(&graph, NODES + 8) + VALUES * 256); /* near the peak, not the sum */
     }
 }
 

@@ -61,7 +61,7 @@ static void check_scratch(const fixture *f) {
         const smt_value *a = &g->values[i];
         if (a->kind != SMT_VALUE_SCRATCH || a->first_node == UINT32_MAX) continue;
         assert_int_equal(a->offset % f->caps.storage_align, 0);
-        assert_true(a->offset + a->bytes <= g->scratch_bytes);
+        assert_true(a->offset + a->bytes <= g->parts[0].scratch_bytes);
         assert_true(a->bytes <= f->items.window_limit);
         for (size_t j = 0; j < i; j++) {
             const smt_value *b = &g->values[j];
@@ -101,7 +101,7 @@ static void check_reads(const smt_graph *g, uint32_t index, bool *written, bool 
 
 static void check_bindings(const fixture *f, const smt_node *node) {
     uint32_t n = 0;
-    if (node->windows == SMT_WINDOWS_CACHE) n = f->graph->n_cache_windows;
+    if (node->windows == SMT_WINDOWS_CACHE) n = f->graph->parts[0].n_cache_windows;
     if (node->windows == SMT_WINDOWS_EXPERTS) n = f->items.layers[node->layer].n_windows;
     for (uint32_t i = 0; node->windows == SMT_WINDOWS_ITEMS && i < 2; i++) {
         if (node->items[i] == SMT_NO_VALUE) continue;
@@ -237,7 +237,7 @@ static uint64_t check_shape(fixture *f, const smt_graph_shape *shape) {
     check_segments(g);
     check_vocabulary(f);
     check_captures(f);
-    uint64_t scratch = g->scratch_bytes;
+    uint64_t scratch = g->parts[0].scratch_bytes;
     smt_free(written);
     smt_free(cache_written);
     smt_graph_free(f->graph);
@@ -449,7 +449,7 @@ static void test_fast(void **state) {
 static void check_cut(smt_graph *g, double most) {
     smt_error err;
     double total = 0, nodes = 0;
-    SMT_ASSERT_OK(smt_graph_cut(g, most, &err), &err);
+    SMT_ASSERT_OK(smt_graph_cut(g, &most, &err), &err);
     check_segments(g);
     for (size_t i = 0; i < g->n_nodes; i++) nodes += g->nodes[i].work;
     for (size_t i = 0; i < g->n_segments; i++) {

@@ -64,17 +64,14 @@ static void test_short_ones(void **state) {
 static void test_stale(void **state) {
     (void)state;
     smt_run_pace pace = begin(100);
-    smt_graph graph = {.shape.rows = 8};
-    smt_run_plan_entry entry = {.graph = &graph, .n_segments = 4, .most = pace.most[1]};
-    assert_false(smt_run_pace_stale(&pace, &entry));
+    double most = pace.most[1];
+    assert_false(smt_run_pace_stale(&pace, most, 4, true));
     pace.most[1] *= 2;
-    assert_true(smt_run_pace_stale(&pace, &entry));
-    entry.n_segments = 1;
-    assert_false(smt_run_pace_stale(&pace, &entry));
+    assert_true(smt_run_pace_stale(&pace, most, 4, true));
+    assert_false(smt_run_pace_stale(&pace, most, 1, true));
     pace.most[1] /= 4;
-    assert_true(smt_run_pace_stale(&pace, &entry));
-    graph.shape.rows = 1;
-    assert_false(smt_run_pace_stale(&pace, &entry));
+    assert_true(smt_run_pace_stale(&pace, most, 1, true));
+    assert_false(smt_run_pace_stale(&pace, most, 1, false));
 }
 
 int main(void) {

@@ -137,10 +137,11 @@ static const option_row options[] = {
     [OPT_NO_SLOTS] = {NULL, "no-slots", FLAG, 0, 0, 0, SERVE, NULL, "do not show slots"},
     [OPT_NO_METRICS] = {NULL, "no-metrics", FLAG, 0, 0, 0, SERVE, NULL, "do not show counters"},
     [OPT_ALL] = {NULL, "all", FLAG, 0, 0, 0, KERNELS, NULL, "every kernel of the catalogue, whatever the model"},
-    [OPT_DEVICE] = {"-dev", "device", TEXT, 0, 0, 0, VULKAN, "LIST", "by id (vk0), start of the UUID, or part of the name"},
+    [OPT_DEVICE] = {"-dev", "device", TEXT, 0, 0, 0, VULKAN, "LIST",
+                    "by id (vk0), start of the UUID, or part of the name; several share the layers in this order"},
     [OPT_MACHINE] = {NULL, "machine", TEXT, 0, 0, 0, PLAN, "FILE",
                      "plan for the devices that this file describes, as `devices --json` writes them; - for standard input"},
-    [OPT_TENSOR_SPLIT] = {"-ts", "tensor-split", TEXT, 0, 0, 0, PLAN, "LIST",
+    [OPT_TENSOR_SPLIT] = {"-ts", "tensor-split", TEXT, 0, 0, 0, PLACES, "LIST",
                           "shares of the layers for the devices of -dev, such as 3,1; default: by speed and memory"},
     [OPT_GPU_LAYERS] =
         {"-ngl", "n-gpu-layers", INTEGER, -1, INT32_MAX, -1, PLACES, "N",

@@ -8,10 +8,10 @@
 #include "cli.h"
 
 typedef struct bench_setup {
-    const char *model, *device, *precision, *cache_type;
-    char driver[600];
-    double read_bytes_s; /* measured; 0: unknown */
-    double load_s;       /* file to device, kernels compiled meanwhile; and what the runner allocates */
+    const char *model, *precision, *cache_type;
+    char device[1024], driver[1024]; /* of several devices all, "A, B" */
+    double read_bytes_s;             /* measured; 0: unknown, or not the same for all devices */
+    double load_s;                   /* file to device, kernels compiled meanwhile; and what the runner allocates */
     uint32_t n_layers, n_dense_layers, repetitions;
 } bench_setup;
 

@@ -41,12 +41,13 @@ static json_t *numbers(const double *values, uint32_t n, double factor) {
 
 static json_t *profile_json(const bench_setup *setup, const bench_test *t, const figures *f) {
     const smt_profile *p = &t->profile;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:f, s:f, s:f, s:o}", "clock", p->device_clock ? "device" : "host",
-                     "dispatches", (json_int_t)p->n_dispatches, "stages", (json_int_t)p->n_stages, "submissions",
-                     (json_int_t)p->n_submissions, "layer_dispatches", (json_int_t)p->layer_dispatches, "layer_stages",
-                     (json_int_t)p->layer_stages, "dense_layer_ms", known(f->dense_ms), "moe_layer_ms", known(f->moe_ms),
-                     "embed_ms", p->embed_s * 1e3, "head_ms", p->head_s * 1e3, "longest_submission_ms",
-                     p->longest_submission_s * 1e3, "layer_ms", numbers(p->layer_s, setup->n_layers, 1e3));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:f, s:f, s:f, s:f, s:o}", "clock",
+                     p->device_clock ? "device" : "host", "dispatches", (json_int_t)p->n_dispatches, "stages",
+                     (json_int_t)p->n_stages, "submissions", (json_int_t)p->n_submissions, "layer_dispatches",
+                     (json_int_t)p->layer_dispatches, "layer_stages", (json_int_t)p->layer_stages, "dense_layer_ms",
+                     known(f->dense_ms), "moe_layer_ms", known(f->moe_ms), "embed_ms", p->embed_s * 1e3, "head_ms",
+                     p->head_s * 1e3, "longest_submission_ms", p->longest_submission_s * 1e3, "hop_ms", p->hop_s * 1e3,
+                     "layer_ms", numbers(p->layer_s, setup->n_layers, 1e3));
 }
 
 static json_t *test_json(const bench_setup *setup, const bench_test *t) {

@@ -90,6 +90,11 @@ int cli_fail_library(smt_status status, const smt_error *err);
 int cli_fail_device(const cli_args *args, smt_status status, const smt_error *err);
 /* Fills the options that every Vulkan-using call shares; the strings live as long as the process. */
 void cli_device_options(const cli_args *args, smt_device_options *options);
+/* What -ts says: points into `where`. */
+typedef struct cli_placement cli_placement;
+void cli_device_shares(const cli_placement *where, smt_device_options *options);
+/* The devices that an engine computes on, "A, B", cut to `capacity`; returns text. */
+const char *cli_device_names(const smt_engine *engine, char *text, size_t capacity);
 /* The file to work with: -m, else the small model that comes with seamount; NULL where neither is there. */
 const char *cli_model(const cli_args *args);
 /* False with a message (exit status 2) when there is none. */
@@ -142,14 +147,16 @@ void cli_machine_free(cli_machine *machine);
 
 /* ---- placement.c ---- */
 
-typedef struct cli_placement {
+struct cli_placement {
     smt_placement_options options; /* points into what follows: do not copy */
     smt_runner_options runner;
     smt_heap_budget *budgets; /* this and what follows: owned */
     char **texts;             /* ends with NULL */
     float *expert_weights;
-} cli_placement;
-/* What --budget, --profile, -ngl, -ncmoe, -c and -ctk say. CLI_DONE or the exit status, with a message; free it in either case. */
+    double shares[16]; /* [n_shares], of the layers, for each device of -dev */
+    uint32_t n_shares;
+};
+/* What -ts, --budget, --profile, -ngl, -ncmoe, -c and -ctk say. CLI_DONE or the exit status, with a message; free it in either case. */
 int cli_placement_read(const cli_args *args, cli_placement *out);
 void cli_placement_free(cli_placement *placement);
 

@@ -92,23 +92,45 @@ static int choose_context(const bench *b, uint32_t *out) {
 
 /* ---- making ready ---- */
 
-/* Name of the driver, and how fast the device reads its memory: before the model takes it. */
-static int measure_device(bench *b) {
+/* Adds a device's driver to those of the devices before it. */
+static void name_driver(bench *b, const smt_device_info *info) {
+    char *text = b->setup.driver;
+    size_t used = strlen(text);
+    snprintf(text + used, sizeof b->setup.driver - used, "%s%s%s%s", used ? ", " : "", info->driver,
+             *info->driver_info ? " " : "", info->driver_info);
+}
+
+/* How fast a device reads its memory. Several have one speed where they are the same. */
+static void measure_bandwidth(bench *b, const smt_device_list *list, uint32_t first, uint32_t n) {
+    smt_device_info info, other;
+    smt_error err = {0};
+    smt_device_list_get(list, first, &info);
+    for (uint32_t i = first + 1; i < first + n; i++)
+        if (smt_device_list_get(list, i, &other) != SMT_OK || strcmp(other.id, info.id) != 0) return;
+    if (smt_device_bandwidth(list, first, &b->setup.read_bytes_s, &err) != SMT_OK)
+        fprintf(stderr, "notice: the bandwidth of %s is not measured: %s\n", info.name, err.message);
+}
+
+/* Drivers and bandwidth: before the model takes the devices. Without -dev those of the device that one model fits on. */
+static int measure_devices(bench *b) {
     smt_device_options options;
     smt_device_list *list;
     smt_device_info info;
-    uint32_t index;
+    uint32_t first = 0, n;
     smt_error err = {0};
     cli_device_options(b->args, &options);
     smt_status status = smt_device_list_create(&options, &list, &err);
     if (status != SMT_OK) return cli_fail_device(b->args, status, &err);
-    status = smt_device_list_chosen(list, &index, &err);
-    if (status == SMT_OK) status = smt_device_list_get(list, index, &info);
-    if (status == SMT_OK) {
-        snprintf(b->setup.driver, sizeof b->setup.driver, "%s%s%s", info.driver, *info.driver_info ? " " : "", info.driver_info);
-        if (smt_device_bandwidth(list, index, &b->setup.read_bytes_s, &err) != SMT_OK)
-            fprintf(stderr, "notice: the bandwidth of %s is not measured: %s\n", info.name, err.message);
+    n = smt_device_list_count(list);
+    if (!options.devices || !*options.devices) {
+        status = smt_device_list_chosen(list, &first, &err);
+        n = 1;
     }
+    for (uint32_t i = first; i < first + n && status == SMT_OK; i++) {
+        status = smt_device_list_get(list, i, &info);
+        if (status == SMT_OK) name_driver(b, &info);
+    }
+    if (status == SMT_OK) measure_bandwidth(b, list, first, n);
     smt_device_list_free(list);
     return status == SMT_OK ? CLI_DONE : cli_fail_device(b->args, status, &err);
 }
@@ -129,7 +151,7 @@ static int load(bench *b, uint32_t n_ctx) {
     smt_engine_model(b->engine.engine, &b->model);
     smt_runner_get_options(b->engine.runner, &b->runner);
     b->setup.model = *b->model.name ? b->model.name : base_name(cli_model(b->args));
-    b->setup.device = smt_engine_device_name(b->engine.engine, 0);
+    cli_device_names(b->engine.engine, b->setup.device, sizeof b->setup.device);
     b->setup.precision = b->runner.precision == SMT_PRECISION_FAST ? "fast" : "exact";
     b->setup.cache_type = b->runner.cache_type == SMT_CACHE_F32 ? "f32" : "f16";
     b->setup.n_layers = b->model.n_layers;
@@ -285,7 +307,7 @@ int cmd_bench(const cli_args *args) {
     if (status == CLI_DONE) status = read_format(args, &b.format);
     if (status == CLI_DONE) status = choose_context(&b, &n_ctx);
     if (status != CLI_DONE) return status;
-    status = measure_device(&b);
+    status = measure_devices(&b);
     if (status == CLI_DONE) status = load(&b, n_ctx);
     for (uint32_t i = 0; i < b.depths.n && status == CLI_DONE; i++) status = measure_at(&b, b.depths.at[i]);
     cli_progress_clear();

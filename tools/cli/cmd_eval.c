@@ -227,10 +227,11 @@ static int load_and_evaluate(const cli_args *args, pass *p) {
     int status = choose_context(args, p, &n_ctx);
     if (status != CLI_DONE) return status;
     cli_engine engine;
+    char names[1024];
     status = cli_engine_load(args, p->n_tokens, &engine);
     if (status == CLI_DONE) {
         smt_engine_model(engine.engine, &p->model);
-        if (cli_flag(args, OPT_VERBOSE)) fprintf(stderr, "device: %s\n", smt_engine_device_name(engine.engine, 0));
+        if (cli_flag(args, OPT_VERBOSE)) fprintf(stderr, "device: %s\n", cli_device_names(engine.engine, names, sizeof names));
         status = cli_engine_start(args, &engine, n_ctx);
     }
     if (status == CLI_DONE) status = allocate_outputs(args, p) ? evaluate(args, &engine, p) : CLI_FAILED;

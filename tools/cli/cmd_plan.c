@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BAR_WIDTH   32
-#define MOST_SHARES 16
-#define GIB         1073741824.0
-#define MIB         1048576.0
+#define BAR_WIDTH 32
+#define GIB       1073741824.0
+#define MIB       1048576.0
 
 /* ---- JSON ---- */
 
@@ -168,32 +167,16 @@ static void print_text(const smt_placement *placement, const smt_placement_info 
 
 /* ---- the command ---- */
 
-/* -ts: numbers separated by commas or slashes. */
-static int read_shares(const cli_args *args, double shares[MOST_SHARES], uint32_t *out_count) {
-    const char *text = cli_text(args, OPT_TENSOR_SPLIT);
-    char *end;
-    *out_count = 0;
-    if (!text || !*text) return CLI_DONE;
-    for (const char *at = text;; at = end + 1) {
-        if (*out_count == MOST_SHARES) return cli_fail(CLI_WRONG, "-ts \"%s\": more than %d shares", text, MOST_SHARES);
-        shares[*out_count] = strtod(at, &end);
-        if (end == at || !(shares[(*out_count)++] >= 0) || !strchr(",/", *end))
-            return cli_fail(CLI_WRONG, "-ts \"%s\": not a list of shares, such as 3,1", text);
-        if (!*end) return CLI_DONE;
-    }
-}
-
 static int make(const cli_args *args, const smt_file *file, const cli_machine *machine, const cli_placement *where) {
-    double shares[MOST_SHARES];
     smt_plan_options options = {.struct_size = sizeof options,
                                 .machine = machine->devices,
                                 .n_machine = machine->n_devices,
                                 .devices = cli_text(args, OPT_DEVICE),
                                 .kernels = cli_text(args, OPT_KERNELS),
+                                .shares = where->n_shares ? where->shares : NULL,
+                                .n_shares = where->n_shares,
                                 .placement = &where->options};
-    int result = read_shares(args, shares, &options.n_shares);
-    if (result != CLI_DONE) return result;
-    if (options.n_shares) options.shares = shares;
+    int result = CLI_DONE;
     smt_error err = {0};
     smt_placement *placement;
     smt_placement_info info;

@@ -58,8 +58,9 @@ static int print_json(cli_generator *g) {
 
 static void print_timings(const cli_generator *g) {
     smt_runner_stats stats;
+    char names[1024];
     smt_runner_get_stats(g->engine.runner, &stats);
-    fprintf(stderr, "device: %s\n", smt_engine_device_name(g->engine.engine, 0));
+    fprintf(stderr, "device: %s\n", cli_device_names(g->engine.engine, names, sizeof names));
     fprintf(stderr,
             "load: %.2f s; first token after %.3f s; prompt: %zu tokens, %.1f tokens/s; answer: %zu tokens, %.1f tokens/s\n",
             g->load_s, g->first_token_s, g->n_prompt, cli_prefill_speed(g), g->n_tokens - g->n_prompt, cli_decode_speed(g));

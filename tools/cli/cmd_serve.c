@@ -117,6 +117,7 @@ static int load(const cli_args *args, serving *s) {
     cli_device_options(args, &options.device);
     options.device.callbacks.progress = progress;
     int read = cli_placement_read(args, &where);
+    cli_device_shares(&where, &options.device);
     where.options.runner = &runner;
     smt_error err = {0};
     smt_status status = read == CLI_DONE ? smt_engine_create(&options, &s->engine, &err) : SMT_OK;
@@ -143,9 +144,10 @@ static int serve(const cli_args *args, serving *s) {
     int status = load(args, s);
     if (status != CLI_DONE) return status;
     smt_runner_options runner;
+    char names[1024];
     smt_runner_get_options(s->runner, &runner);
     fprintf(stderr, "seamount serve: %s is ready: %u slots of %u positions, on %s\n", s->alias, runner.n_sessions, runner.n_ctx,
-            smt_engine_device_name(s->engine, 0));
+            cli_device_names(s->engine, names, sizeof names));
     smt_error err = {0};
     smt_status ended = serve_loop(s->server, cli_interrupted, &err);
     return ended == SMT_OK ? CLI_DONE : cli_fail_library(ended, &err);

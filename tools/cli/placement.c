@@ -1,4 +1,4 @@
-/* placement.c: what the options say about where weights go: --budget, --profile, -ngl, -ncmoe. */
+/* placement.c: what the options say about where weights go: -ts, --budget, --profile, -ngl, -ncmoe. */
 #include "cli.h"
 
 #include <errno.h>
@@ -105,11 +105,30 @@ static int read_profile(const cli_args *args, cli_placement *out) {
     return result;
 }
 
+/* -ts: numbers separated by commas or slashes. How many there have to be, the library knows. */
+static int read_shares(const cli_args *args, cli_placement *out) {
+    const char *text = cli_text(args, OPT_TENSOR_SPLIT);
+    const uint32_t most = sizeof out->shares / sizeof *out->shares;
+    char *end;
+    if (!text || !*text) return CLI_DONE;
+    if (!cli_given(args, OPT_DEVICE))
+        return cli_fail(CLI_WRONG, "-ts \"%s\" is for the devices of -dev, which is not there", text);
+    for (const char *at = text;; at = end + 1) {
+        if (out->n_shares == most) return cli_fail(CLI_WRONG, "-ts \"%s\": more than %u shares", text, most);
+        double share = strtod(at, &end);
+        if (end == at || !(share >= 0) || !strchr(",/", *end))
+            return cli_fail(CLI_WRONG, "-ts \"%s\": not a list of shares, such as 3,1", text);
+        out->shares[out->n_shares++] = share;
+        if (!*end) return CLI_DONE;
+    }
+}
+
 int cli_placement_read(const cli_args *args, cli_placement *out) {
     *out = (cli_placement){.options.struct_size = sizeof out->options};
     out->runner = cli_runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
     out->options.runner = &out->runner;
-    int status = read_budgets(args, out);
+    int status = read_shares(args, out);
+    if (status == CLI_DONE) status = read_budgets(args, out);
     if (status == CLI_DONE) status = read_profile(args, out);
     return status == CLI_DONE ? read_layers(args, out) : status;
 }

@@ -124,6 +124,20 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
     };
 }
 
+void cli_device_shares(const cli_placement *where, smt_device_options *options) {
+    options->shares = where->n_shares ? where->shares : NULL;
+    options->n_shares = where->n_shares;
+}
+
+const char *cli_device_names(const smt_engine *engine, char *text, size_t capacity) {
+    size_t used = 0;
+    for (uint32_t i = 0; i < smt_engine_device_count(engine) && used < capacity; i++) {
+        int n = snprintf(text + used, capacity - used, "%s%s", i ? ", " : "", smt_engine_device_name(engine, i));
+        used += n > 0 ? (size_t)n : 0;
+    }
+    return text;
+}
+
 /* ---- interruption ---- */
 
 static _Atomic(smt_runner *) watched;
@@ -193,6 +207,7 @@ int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out) {
         .struct_size = sizeof options, .model_path = cli_model(args), .compile_for = &runner, .placement = &where.options};
     cli_device_options(args, &options.device);
     int read = cli_placement_read(args, &where);
+    cli_device_shares(&where, &options.device);
     smt_error err = {0};
     smt_status status = read == CLI_DONE ? smt_engine_create(&options, &out->engine, &err) : SMT_OK;
     cli_placement_free(&where);

@@ -1,0 +1,40 @@
+/* run_hop.c: the host between two submissions: it waits for one device and brings what that has computed to another one.
+ *
+ *   device a: ... copy to HOP_OUT | host: wait for a, copy mapped to mapped | device b: copy from HOP_IN ...
+ *
+ * Nothing is shared between the devices but the host's clock and memory, so any two can work together. Device b has finished with what was
+ * brought before: whoever submits steps waits for the end of each. */
+#include "run/run.h"
+
+#include <string.h>
+
+uint32_t smt_run_part_of(const smt_run *run, uint32_t layer) {
+    uint32_t i = 0;
+    while (i + 1 < run->n_parts && layer >= run->parts[i].on->items.range.last) i++;
+    return i;
+}
+
+static smt_status hop(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
+    smt_run_part *from = &run->parts[graph->values[node->buffers[0]].device], *to = &run->parts[node->device];
+    const smt_vk_range out = smt_run_value_range(run, graph, node->buffers[0]),
+                       in = smt_run_value_range(run, graph, node->buffers[1]);
+    SMT_TRY(smt_run_wait(run, from, UINT64_MAX, err));
+    double start = smt_os_seconds();
+    SMT_TRY(smt_vk_buffer_invalidate(from->on->vk, out.buffer, out.offset, node->copy_bytes, err));
+    memcpy((uint8_t *)smt_vk_buffer_map(in.buffer) + in.offset, (const uint8_t *)smt_vk_buffer_map(out.buffer) + out.offset,
+           node->copy_bytes);
+    SMT_TRY(smt_vk_buffer_flush(to->on->vk, in.buffer, in.offset, node->copy_bytes, err));
+    to->spent.hop_s += smt_os_seconds() - start;
+    to->spent.hop_bytes += node->copy_bytes;
+    return SMT_OK;
+}
+
+smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
+    switch (node->host) {
+    case SMT_HOST_HOP:
+        return hop(run, graph, node, err);
+    case SMT_HOST_NONE:
+        break;
+    }
+    return SMT_FAIL(err, SMT_INTERNAL, "\"%s\" is no work for the host", node->label);
+}
