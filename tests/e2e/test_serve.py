@@ -104,11 +104,15 @@ class Info(Shared):
         self.assertEqual(self.get("/health").json(), {"status": "ok"})
         model = self.get("/v1/models").json()["data"][0]
         self.assertEqual((model["id"], model["object"], model["meta"]["n_vocab"]), ("seamount-coder", "model", 3072))
+        self.assertEqual(model["meta"]["vocab_type"], 2)
+        self.assertEqual(self.get("/v1/models/seamount%2Dcoder").json(), model)
         props = self.get("/props").json()
         self.assertEqual((props["total_slots"], props["default_generation_settings"]["n_ctx"]), (SLOTS, CTX))
         self.assertEqual(props["default_generation_settings"]["params"]["temperature"], 0.8)
         self.assertIn("begin", props["bos_token"])
-        self.assertIn("Assistant", props["chat_template"])
+        self.assertIn("end", props["eos_token"])
+        self.assertEqual(props["chat_template"], "deepseek2")
+        self.assertEqual(props["chat_template_caps"], {"supports_tools": False, "supports_tool_calls": False})
         slots = self.get("/slots").json()
         self.assertEqual([s["id"] for s in slots], list(range(SLOTS)))
 
@@ -120,7 +124,8 @@ class Info(Shared):
             self.assertRegex(line, r"^(# (HELP|TYPE) seamount:\w+ .+|seamount:\w+ [-+.e0-9]+)$")
 
     def test_paths_and_methods(self):
-        for method, path, code in [("GET", "/nothing", 404), ("GET", "/%00", 404), ("POST", "/", 405), ("POST", "/health", 405), ("GET", "/v1/completions", 405),
+        for method, path, code in [("GET", "/nothing", 404), ("GET", "/%00", 404), ("GET", "/v1/models/", 404), ("GET", "/v1/models/other", 404),
+                                    ("POST", "/", 405), ("POST", "/health", 405), ("GET", "/v1/completions", 405),
                                    ("DELETE", "/slots", 405), ("OPTIONS", "/v1/models", 405)]:
             answer = self.server.call(method, path)
             self.assertEqual((answer.code, answer.json()["error"]["code"]), (code, code), (method, path))
@@ -379,18 +384,19 @@ class Tools(Shared):
             self.assertEqual(len(names), 1)
             self.assertTrue("parallel_tool_calls" in more or names == ["stop"])
             self.check_stream(self.body(**more), choice)
-        wild = self.body(tool_choice="required", parallel_tool_calls=False, temperature=3, top_k=0, n=4, seed=1)
-        choices = self.post("/v1/chat/completions", wild)["choices"]
-        self.assertEqual(len({self.check(c["message"]["tool_calls"][0])[0] for c in choices}), 2)
-        self.assertEqual(len({c["message"]["tool_calls"][0]["id"] for c in choices}), 4)
+        wild = self.body(tool_choice="required", parallel_tool_calls=False, temperature=3, top_k=0, n=2, seed=1)
+        calls = [c["message"]["tool_calls"][0] for c in self.post("/v1/chat/completions", wild)["choices"]]
+        [self.check(call) for call in calls]
+        self.assertNotEqual(calls[0]["id"], calls[1]["id"])
 
     def test_several_calls_and_one_cut_off(self):
-        choice = self.post("/v1/chat/completions", self.body(tool_choice="required"))["choices"][0]
+        body = dict(self.body(tool_choice="required"), max_tokens=60)
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
         calls = choice["message"]["tool_calls"]
         self.assertGreater(len(calls), 1)
         self.assertEqual(choice["finish_reason"], "length")
         [self.check(call) for call in calls[:-1]]
-        self.check_stream(self.body(tool_choice="required"), choice)
+        self.check_stream(body, choice)
 
     def test_calls_that_may_be(self):
         body = dict(self.body(), max_tokens=8)
@@ -401,7 +407,7 @@ class Tools(Shared):
         choice = self.post("/v1/chat/completions", body)["choices"][0]
         self.assertEqual((choice["finish_reason"], choice["message"]["tool_calls"][0]["function"]["name"]), ("tool_calls", "pick"))
         self.check_stream(body, choice)
-        body["tool_choice"] = "none"
+        body.update(tool_choice="none", max_tokens=4)
         self.assertNotIn("tool_calls", self.post("/v1/chat/completions", body)["choices"][0]["message"])
 
     def test_calls_or_a_text_of_some_shape(self):
@@ -531,6 +537,10 @@ class Editors(Shared):
         packed = self.post("/v1/embeddings", {"input": texts[0], "encoding_format": "base64"})["data"][0]["embedding"]
         self.assertEqual(list(struct.unpack("<256f", base64.b64decode(packed))),
                          [struct.unpack("<f", struct.pack("<f", x))[0] for x in answer["data"][0]["embedding"]])
+        native = self.post("/embedding", {"content": texts})
+        self.assertEqual([(e["index"], e["embedding"]) for e in native], [(e["index"], [e["embedding"]]) for e in answer["data"]])
+        self.assertEqual(self.post("/embedding", {"input": texts[0], "embd_normalize": 2})[0], native[0])
+        self.refused(400, "embd_normalize", "/embedding", {"content": "x", "embd_normalize": 0})
         self.refused(400, "input", "/v1/embeddings", {})
         self.refused(400, "dimensions", "/v1/embeddings", {"input": "x", "dimensions": 7})
         self.refused(400, "encoding_format", "/v1/embeddings", {"input": "x", "encoding_format": "hex"})
@@ -565,6 +575,25 @@ class Together(Shared):
         self.assertEqual(again["content"], fresh["content"])
         usage = self.post("/v1/completions", greedy(prompt, 1))["usage"]
         self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"] - 1)
+
+    def test_a_slot_of_ones_own(self):
+        for slot in (2, 0, -1):
+            answer = self.post("/completion", dict(GREEDY, prompt="def ", n_predict=2, id_slot=slot))
+            self.assertIn(answer["id_slot"], [slot] if slot >= 0 else range(SLOTS))
+        self.refused(400, "id_slot", "/completion", {"prompt": "x", "id_slot": SLOTS})
+        endless = dict(GREEDY, prompt="def ", n_predict=-1, stream=True, ignore_eos=True, id_slot=1)
+        with self.server.raw(self.server.request_bytes("/completion", endless)) as connection:
+            stream = connection.makefile("rb")
+            while b"data:" not in stream.readline():
+                pass
+            got = []
+            waiting = threading.Thread(target=lambda: got.append(self.post("/completion", dict(GREEDY, prompt="x", n_predict=1, id_slot=1))))
+            waiting.start()
+            self.assertTrue(until(20, lambda: self.server.metric("requests_deferred") == 1))
+            self.assertNotEqual(self.post("/completion", dict(GREEDY, prompt="y", n_predict=1))["id_slot"], 1)
+            self.assertEqual(got, [])
+        waiting.join()
+        self.assertEqual(got[0]["id_slot"], 1)
 
     def test_clients_that_go_away(self):
         endless = dict(GREEDY, n_predict=-1, ignore_eos=True)

@@ -1,4 +1,4 @@
-/* serve_embed.c: /v1/embeddings: of each text the mean of its tokens' states behind the last norm, at length one.
+/* serve_embed.c: /v1/embeddings and /embedding: of each text the mean of its tokens' states behind the last norm, at length one.
  *
  * A job of this kind has a slot as others do and goes through the same rounds, in pieces of SERVE_EMBED_ROWS tokens; it draws nothing,
  * and reuses nothing, since the states of all tokens are wanted. Models that were not trained for it give vectors that tell texts
@@ -36,10 +36,13 @@ void serve_slot_embed(serve_server *server, serve_slot *slot) {
 
 serve_request *serve_read_embed(serve_server *server, const json_t *body, serve_error *error) {
     const json_t *input = json_object_get(body, "input");
-    int64_t width = server->model.n_embd;
+    int64_t width = server->model.n_embd, norm = 2;
+    if (!input) input = json_object_get(body, "content"); /* llama.cpp's */
     if (!input) return serve_fail(error, 400, "\"input\" is missing"), NULL;
-    if (!serve_get_integer(body, "dimensions", width, width, &width, error)) return NULL;
-    serve_params params = {.format = SERVE_EMBED, .n_choices = 1, .created = time(NULL)};
+    if (!serve_get_integer(body, "dimensions", width, width, &width, error) ||
+        !serve_get_integer(body, "embd_normalize", 2, 2, &norm, error))
+        return NULL;
+    serve_params params = {.format = SERVE_EMBED, .n_choices = 1, .slot = -1, .created = time(NULL)};
     return serve_open_with_prompts(server, &params, input, error);
 }
 
@@ -71,22 +74,32 @@ static json_t *list_of(const float *vector, size_t width) {
     return list;
 }
 
-json_t *serve_collect_embeddings(serve_request *request, int client, bool base64, serve_error *error) {
+static json_t *native_document(const serve_request *request) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < request->n_jobs; i++)
+        json_array_append_new(list, json_pack("{s:i, s:[o]}", "index", (int)i, "embedding",
+                                              list_of(request->jobs[i].embedding, request->server->model.n_embd)));
+    return list;
+}
+
+static json_t *open_document(const serve_request *request, bool base64) {
+    json_t *data = json_array();
+    size_t width = request->server->model.n_embd, n_tokens = 0;
+    for (uint32_t i = 0; i < request->n_jobs; i++) {
+        const float *vector = request->jobs[i].embedding;
+        n_tokens += request->jobs[i].n_prompt;
+        json_array_append_new(data, json_pack("{s:s, s:i, s:o}", "object", "embedding", "index", (int)i, "embedding",
+                                              base64 ? encode(vector, width) : list_of(vector, width)));
+    }
+    return json_pack("{s:s, s:o, s:s, s:{s:I, s:I}}", "object", "list", "data", data, "model", request->server->options.alias,
+                     "usage", "prompt_tokens", (json_int_t)n_tokens, "total_tokens", (json_int_t)n_tokens);
+}
+
+json_t *serve_collect_embeddings(serve_request *request, int client, serve_embed_form form, serve_error *error) {
     if (!serve_request_submit(request, client, error)) return serve_request_free(request), NULL;
     json_t *document = NULL;
-    if (serve_take_pieces(request, NULL, NULL, error)) {
-        json_t *data = json_array();
-        size_t width = request->server->model.n_embd, n_tokens = 0;
-        for (uint32_t i = 0; i < request->n_jobs; i++) {
-            const float *vector = request->jobs[i].embedding;
-            n_tokens += request->jobs[i].n_prompt;
-            json_array_append_new(data, json_pack("{s:s, s:i, s:o}", "object", "embedding", "index", (int)i, "embedding",
-                                                  base64 ? encode(vector, width) : list_of(vector, width)));
-        }
-        document =
-            json_pack("{s:s, s:o, s:s, s:{s:I, s:I}}", "object", "list", "data", data, "model", request->server->options.alias,
-                      "usage", "prompt_tokens", (json_int_t)n_tokens, "total_tokens", (json_int_t)n_tokens);
-    }
+    if (serve_take_pieces(request, NULL, NULL, error))
+        document = form == SERVE_EMBED_NATIVE ? native_document(request) : open_document(request, form == SERVE_EMBED_BASE64);
     serve_request_leave(request);
     return document;
 }

@@ -26,21 +26,6 @@ json_t *serve_page(serve_call *call, const json_t *body, struct MHD_Response **o
     return json_stringn((const char *)serve_page_html, serve_page_html_bytes);
 }
 
-json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
-    const serve_server *server = call->server;
-    const smt_model_info *m = &server->model;
-    (void)body;
-    (void)out_stream;
-    (void)error;
-    json_t *meta =
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "n_vocab", (json_int_t)m->n_vocab, "n_ctx_train", (json_int_t)m->n_ctx_train,
-                  "n_embd", (json_int_t)m->n_embd, "n_params", (json_int_t)m->n_params, "size", (json_int_t)m->tensor_bytes);
-    return json_pack("{s:s, s:[{s:s, s:s, s:I, s:s, s:o}]}", "object", "list", "data", "id", server->options.alias, "object",
-                     "model", "created", (json_int_t)server->loaded, "owned_by", "seamount", "meta", meta);
-}
-
-/* ---- props ---- */
-
 /* Element `element` of a key of the model's file as text; "" where it has none. */
 static json_t *file_text(const serve_server *server, const char *name, uint64_t element) {
     const smt_file *file = smt_engine_file(server->engine);
@@ -58,6 +43,52 @@ static json_t *file_text(const serve_server *server, const char *name, uint64_t 
     return json_string("");
 }
 
+/* ---- models ---- */
+
+static json_t *model_json(const serve_server *server) {
+    const smt_model_info *m = &server->model;
+    /* llama.cpp's numbers: pieces with scores, merged bytes */
+    json_t *kind = file_text(server, "tokenizer.ggml.model", 0);
+    int vocab = kind && !strcmp(json_string_value(kind), "llama") ? 1 : 2;
+    json_decref(kind);
+    json_t *meta = json_pack("{s:i, s:I, s:I, s:I, s:I, s:I}", "vocab_type", vocab, "n_vocab", (json_int_t)m->n_vocab,
+                             "n_ctx_train", (json_int_t)m->n_ctx_train, "n_embd", (json_int_t)m->n_embd, "n_params",
+                             (json_int_t)m->n_params, "size", (json_int_t)m->tensor_bytes);
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", server->options.alias, "object", "model", "created",
+                     (json_int_t)server->loaded, "owned_by", "seamount", "meta", meta);
+}
+
+json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    (void)body;
+    (void)out_stream;
+    (void)error;
+    return json_pack("{s:s, s:[o]}", "object", "list", "data", model_json(call->server));
+}
+
+json_t *serve_model(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    char *name = strdup(strrchr(call->path, '/') + 1); /* a slash in it is %2F */
+    (void)body;
+    (void)out_stream;
+    if (!name) return serve_fail_memory(error), NULL;
+    MHD_http_unescape(name);
+    bool known = !strcmp(name, call->server->options.alias);
+    if (!known) serve_fail(error, 404, "there is no model \"%.100s\"", name);
+    free(name);
+    return known ? model_json(call->server) : NULL;
+}
+
+/* ---- props ---- */
+
+/* The text of the token whose id stands under this key. */
+static json_t *token_text(const serve_server *server, const char *key) {
+    json_t *id = file_text(server, key, 0);
+    bool there = id && json_string_length(id);
+    json_t *text =
+        there ? file_text(server, "tokenizer.ggml.tokens", strtoull(json_string_value(id), NULL, 10)) : json_string("");
+    json_decref(id);
+    return text;
+}
+
 json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
     const serve_server *server = call->server;
     const serve_options *options = &server->options;
@@ -69,10 +100,16 @@ json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **
     snprintf(build, sizeof build, "seamount %u.%u.%u", smt_version() / 10000, smt_version() / 100 % 100, smt_version() % 100);
     json_t *bos = server->bos < 0 ? json_string("") : file_text(server, "tokenizer.ggml.tokens", (uint64_t)server->bos);
     json_t *settings = json_pack("{s:I, s:o}", "n_ctx", (json_int_t)server->n_ctx, "params", serve_settings(&defaults));
-    return json_pack("{s:o, s:i, s:s, s:s, s:o, s:o, s:s, s:{s:b, s:b}}", "default_generation_settings", settings, "total_slots",
-                     (int)server->n_slots, "model_alias", options->alias, "model_path", options->model_path, "bos_token", bos,
-                     "chat_template", file_text(server, "tokenizer.chat_template", 0), "build_info", build, "modalities",
-                     "vision", false, "audio", false);
+    json_t *chat = options->chat_template ? json_string(options->chat_template) : file_text(server, "tokenizer.chat_template", 0);
+    json_t *props =
+        json_pack("{s:o, s:i, s:s, s:s, s:o, s:o, s:o, s:s}", "default_generation_settings", settings, "total_slots",
+                  (int)server->n_slots, "model_alias", options->alias, "model_path", options->model_path, "bos_token", bos,
+                  "eos_token", token_text(server, "tokenizer.ggml.eos_token_id"), "chat_template", chat, "build_info", build);
+    json_object_set_new(props, "chat_template_caps",
+                        json_pack("{s:b, s:b}", "supports_tools", server->habits.lists_tools, "supports_tool_calls",
+                                  server->habits.writes_calls));
+    json_object_set_new(props, "modalities", json_pack("{s:b, s:b}", "vision", false, "audio", false));
+    return props;
 }
 
 /* ---- slots ---- */

@@ -87,6 +87,7 @@ typedef struct serve_params {
     uint32_t n_top, n_choices; /* n_choices: answers to each prompt, one after another in the request's jobs */
     int64_t seed;              /* of the first of them; -1: drawn for each */
     int64_t n_predict;         /* -1: to the end of the context */
+    int64_t slot;              /* the one that answers; -1: whichever suits */
     double predict_s;          /* end at the first line break after so long; 0: no such limit */
     smt_sampler_options sampling;
     smt_logit_bias *biases; /* owned, [sampling.n_biases] */
@@ -316,7 +317,8 @@ bool serve_render(serve_server *server, const json_t *body, char **out_text, siz
 
 /* The request, submitted and waited for, as a document; NULL with an error, or without where the client is gone. Owns the request. */
 json_t *serve_collect(serve_request *request, int client, serve_error *error);
-json_t *serve_collect_embeddings(serve_request *request, int client, bool base64, serve_error *error);
+typedef enum serve_embed_form { SERVE_EMBED_FLOATS, SERVE_EMBED_BASE64, SERVE_EMBED_NATIVE } serve_embed_form;
+json_t *serve_collect_embeddings(serve_request *request, int client, serve_embed_form form, serve_error *error);
 /* Waits for all pieces, each of which goes through `take` (NULL: none). False with an error, or without where the client is gone. */
 typedef bool (*serve_take_fn)(void *user, const serve_piece *piece, serve_error *error);
 bool serve_take_pieces(serve_request *request, serve_take_fn take, void *user, serve_error *error);
@@ -368,6 +370,7 @@ struct serve_call {
 const serve_route *serve_find_route(const char *method, const char *path, serve_error *error);
 
 json_t *serve_health(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
+json_t *serve_model(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 json_t *serve_models(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);

@@ -51,7 +51,7 @@ static bool is_set(const json_t *value) {
 }
 
 static bool refuse_others(const json_t *body, serve_format format, serve_error *error) {
-    static const char *const names[] = {"echo", "lora", "audio"};
+    static const char *const names[] = {"echo", "lora", "audio", "post_sampling_probs"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_set(json_object_get(body, names[i]))) return serve_fail(error, 400, "\"%s\" is not supported", names[i]);
     if (is_set(json_object_get(body, "functions")) || is_set(json_object_get(body, "function_call")))
@@ -246,9 +246,10 @@ static bool read_lengths(const json_t *body, serve_params *params, serve_error *
     return true;
 }
 
-static bool read_flags(const json_t *body, serve_params *params, serve_error *error) {
+static bool read_flags(const serve_server *server, const json_t *body, serve_params *params, serve_error *error) {
     const json_t *options = json_object_get(body, "stream_options");
-    return serve_get_bool(body, "stream", &params->stream, error) &&
+    return serve_get_integer(body, "id_slot", -1, (int64_t)server->n_slots - 1, &params->slot, error) &&
+           serve_get_bool(body, "stream", &params->stream, error) &&
            serve_get_bool(body, "cache_prompt", &params->reuse, error) &&
            serve_get_bool(body, "return_tokens", &params->return_tokens, error) &&
            (!json_is_object(options) || serve_get_bool(options, "include_usage", &params->include_usage, error));
@@ -262,12 +263,13 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
                           .reuse = true,
                           .n_predict = server->options.n_predict,
                           .seed = -1,
+                          .slot = -1,
                           .sampling = server->options.sampling,
                           .created = time(NULL)};
     out->sampling.struct_size = sizeof out->sampling;
     snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)serve_random(),
              (unsigned)serve_random());
-    bool good = refuse_others(body, format, error) && refuse_samplers(body, error) && read_flags(body, out, error) &&
+    bool good = refuse_others(body, format, error) && refuse_samplers(body, error) && read_flags(server, body, out, error) &&
                 read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
                 read_stops(body, out, error) && read_biases(server, body, out, error) && read_fields(body, out, error) &&
                 ban_ends(server, body, out, error) && (format == SERVE_EMBED || serve_read_grammar(server, body, out, error));

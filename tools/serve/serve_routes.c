@@ -39,7 +39,14 @@ static json_t *embed(serve_call *call, const json_t *body, struct MHD_Response *
         return NULL;
     }
     serve_request *request = serve_read_embed(call->server, body, error);
-    return request ? serve_collect_embeddings(request, call->client->socket, base64, error) : NULL;
+    serve_embed_form form = base64 ? SERVE_EMBED_BASE64 : SERVE_EMBED_FLOATS;
+    return request ? serve_collect_embeddings(request, call->client->socket, form, error) : NULL;
+}
+
+static json_t *embed_native(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
+    (void)out_stream;
+    serve_request *request = serve_read_embed(call->server, body, error);
+    return request ? serve_collect_embeddings(request, call->client->socket, SERVE_EMBED_NATIVE, error) : NULL;
 }
 
 /* ---- texts and tokens ---- */
@@ -140,11 +147,13 @@ static json_t *apply_template(serve_call *call, const json_t *body, struct MHD_R
 
 /* ---- the table ---- */
 
+/* A path that ends with a slash, but the first, stands for all that go on from there. */
 static const serve_route routes[] = {
     {"GET", "/health", serve_health, true, NULL},
     {"GET", "/v1/health", serve_health, true, NULL},
     {"GET", "/v1/models", serve_models, false, NULL},
     {"GET", "/models", serve_models, false, NULL},
+    {"GET", "/v1/models/", serve_model, false, NULL},
     {"GET", "/props", serve_props, false, NULL},
     {"GET", "/slots", serve_show_slots, false, NULL},
     {"GET", "/", serve_page, true, "text/html; charset=utf-8"},
@@ -156,6 +165,7 @@ static const serve_route routes[] = {
     {"POST", "/completion", complete_native, false, NULL},
     {"POST", "/completions", complete_native, false, NULL},
     {"POST", "/infill", infill, false, NULL},
+    {"POST", "/embedding", embed_native, false, NULL},
     {"POST", "/v1/embeddings", embed, false, NULL},
     {"POST", "/embeddings", embed, false, NULL},
     {"POST", "/v1/completions", complete, false, NULL},
@@ -163,10 +173,16 @@ static const serve_route routes[] = {
     {"POST", "/chat/completions", chat, false, NULL},
 };
 
+static bool leads_to(const char *route, const char *path) {
+    size_t length = strlen(route);
+    bool open = length > 1 && route[length - 1] == '/';
+    return open ? !strncmp(route, path, length) && path[length] : !strcmp(route, path);
+}
+
 const serve_route *serve_find_route(const char *method, const char *path, serve_error *error) {
     bool exists = false;
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (strcmp(routes[i].path, path)) continue;
+        if (!leads_to(routes[i].path, path)) continue;
         if (!strcmp(routes[i].method, method)) return &routes[i];
         exists = true;
     }

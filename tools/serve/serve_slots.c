@@ -113,11 +113,21 @@ static bool has_gone(serve_server *server, const serve_job *job) {
 
 /* ---- the queue ---- */
 
-static serve_job *take_first(serve_server *server) {
+static bool has_room(const serve_server *server, const serve_job *job) {
+    int64_t wanted = job->request->params.slot;
+    for (uint32_t i = 0; i < server->n_slots; i++)
+        if (!server->slots[i].job && (wanted < 0 || wanted == i)) return true;
+    return false;
+}
+
+/* The first job for which there is a slot, out of the queue. */
+static serve_job *take_next(serve_server *server) {
+    serve_job *before = NULL, *job;
     pthread_mutex_lock(&server->lock);
-    serve_job *job = server->first;
+    for (job = server->first; job && !has_room(server, job); job = job->next) before = job;
     if (job) {
-        server->first = job->next;
+        *(before ? &before->next : &server->first) = job->next;
+        if (server->last == job) server->last = before;
         server->n_waiting--;
     }
     pthread_mutex_unlock(&server->lock);
@@ -125,6 +135,7 @@ static serve_job *take_first(serve_server *server) {
 }
 
 static serve_slot *free_slot(serve_server *server, serve_held *held, const serve_job *job) {
+    if (job->request->params.slot >= 0) return &server->slots[job->request->params.slot];
     for (uint32_t i = 0; i < server->n_slots; i++) {
         const serve_slot *slot = &server->slots[i];
         held[i] = (serve_held){slot->tokens, slot->n_tokens, slot->used, slot->job != NULL};
@@ -133,15 +144,9 @@ static serve_slot *free_slot(serve_server *server, serve_held *held, const serve
     return &server->slots[index];
 }
 
-static bool any_free(const serve_server *server) {
-    for (uint32_t i = 0; i < server->n_slots; i++)
-        if (!server->slots[i].job) return true;
-    return false;
-}
-
 static void admit(serve_server *server, serve_held *held) {
     serve_job *job;
-    while (any_free(server) && (job = take_first(server)))
+    while ((job = take_next(server)))
         if (has_gone(server, job))
             serve_job_end(job, NULL);
         else
