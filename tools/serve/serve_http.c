@@ -16,8 +16,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define UNSENT \
-    (64 << 10) /* bytes that the system keeps for a client that does not read, where it would take megabytes by itself */
+#define UNSENT (64 << 10) /* bytes that the system keeps for a client that does not read; by itself it takes megabytes */
 
 /* ---- connections: all of it under the lock ---- */
 
