@@ -71,7 +71,7 @@ class Server:
 
     def request_bytes(self, path, body):
         data = json.dumps(body).encode()
-        return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data
+        return b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data
 
     def busy(self):
         return sum(slot["is_processing"] for slot in self.get("/slots").json())

@@ -29,7 +29,7 @@ SHARED = {}
 def setUpModule():
     """One server with default limits for most of the tests; what it says before it is ready is kept. Small batches: each size of a step
     compiles kernels of its own."""
-    if "VK_ICD_FILENAMES" not in cli.environment() and not cli.call("devices", "--json").json()["devices"]:
+    if "VK_ICD_FILENAMES" not in cli.environment() and not cli.call("devices", "--json").json():
         raise unittest.SkipTest("no Vulkan device")
     server = Server("-c", CTX, "-np", SLOTS, "-b", 64, "--chat-template", "deepseek2", "-n", 12, wait=False)
     SHARED["early"] = [server.get("/health"), server.get("/v1/models")]
@@ -447,7 +447,7 @@ class Page(Shared):
 
     def test_experts_of_an_answer(self):
         """What /experts says of the tokens of an answer is what `eval --routing` says of them."""
-        connection = self.server.raw(b"GET /experts HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection = self.server.raw(b"GET /experts HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with connection, connection.makefile("rb") as stream:
             while stream.readline().strip():
                 pass  # headers
@@ -666,11 +666,11 @@ class Wrong(Shared):
 
     def test_http(self):
         for data in [b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00\x01\x02\xff" * 100, b"GET /health HTTP/1.1\r\n\r\n",
-                     b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-                     b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                     b"POST /completion HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-                     b"GET /health HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 100000 + b"\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",
-                     b"GET /%00%ff%zz HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]:
+                     b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+                     b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                     b"POST /completion HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                     b"GET /health HTTP/1.1\r\nHost: localhost\r\nA: " + b"b" * 100000 + b"\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",
+                     b"GET /%00%ff%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]:
             connection = self.server.raw(b"")
             try:
                 connection.sendall(data)
@@ -681,7 +681,7 @@ class Wrong(Shared):
                 pass  # reset: as good
             connection.close()
         self.assertEqual(self.server.get("/health").code, 200)
-        chunked = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n" \
+        chunked = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n" \
                   b"8\r\n{\"conten\r\n9\r\nt\": \"def\"\r\n1\r\n}\r\n0\r\n\r\n"
         connection = self.server.raw(chunked)
         answer = connection.makefile("rb").read()
@@ -718,7 +718,7 @@ class Limits(cli.Case):
 
     def slow_clients(self, server):
         """Those who send a byte now and then, or nothing, are cut off; meanwhile and afterwards others are served."""
-        head = b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        head = b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
         slow = [server.raw(b"GET / HT"), server.raw(head + b"{"), server.raw(b"")]
         begun, closed = time.time(), set()
         while len(closed) < len(slow) and time.time() - begun < 60:

@@ -9,16 +9,15 @@ figures for single tokens are the ones to quote. Runs alternate, peer after seam
 the line: date, machine, driver, commit, model, test, seamount's and the peer's tokens a second, and their ratio.
 """
 import argparse
-import csv
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from record import ROOT, append, commit, machine
+
 FIELDS = ["date", "machine", "driver", "commit", "model", "test", "peer_backend", "seamount_tok_s", "peer_tok_s", "ratio"]
 
 
@@ -27,23 +26,6 @@ def document(command):
     if done.returncode:
         sys.exit("run.py: %s ended with status %d" % (" ".join(command), done.returncode))
     return json.loads(done.stdout)
-
-
-def machine():
-    """Processor and number of threads."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            name = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), name)
-    except OSError:
-        pass
-    return "%s x%d" % (name, os.cpu_count() or 1)
-
-
-def commit():
-    def git(*words):
-        return subprocess.run(["git", "-C", ROOT, *words], stdout=subprocess.PIPE, check=False).stdout.decode().strip()
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
 
 
 def test_name(kind, length, depth):
@@ -71,15 +53,6 @@ def peer_speeds(args, tests):
     for row in answer.get("decode", []):
         speeds[test_name("tg", row["tokens"], row["depth"])] = row["tok_s"]
     return speeds
-
-
-def append(path, rows):
-    new = not os.path.exists(path) or os.path.getsize(path) == 0
-    with open(path, "a", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def main():
@@ -113,7 +86,7 @@ def main():
             row.update(peer_tok_s="%.3f" % theirs, ratio="%.3f" % (mine / theirs))
         rows.append(row)
         print(",".join(row.values()))
-    append(args.out, rows)
+    append(args.out, FIELDS, rows)
 
 
 main()

@@ -127,6 +127,10 @@ static const option_row options[] = {
     [OPT_API_KEY] = {NULL, "api-key", LISTED, 0, 0, 0, SERVE, "KEY",
                      "serve only who sends this key; may be repeated (others see the command line: prefer the environment)"},
     [OPT_API_KEY_FILE] = {NULL, "api-key-file", TEXT, 0, 0, 0, SERVE, "FILE", "the same with the keys of a file, one a line"},
+    [OPT_ALLOW_HOST] =
+        {NULL, "allow-host", LISTED, 0, 0, 0, SERVE, "NAME",
+         "a name that the server may be called by, as behind a proxy (* for any; may be repeated); at the loopback it knows "
+         "itself by addresses, localhost and --host only, so that no page of another name reaches it"},
     [OPT_CORS] = {NULL, "cors", TEXT, 0, 0, 0, SERVE, "ORIGIN", "let pages of this origin call; * for all; default: none"},
     [OPT_TIMEOUT] = {NULL, "timeout", INTEGER, 1, 86400, 60, SERVE, "S",
                      "seconds in which a request has to be whole, and its client to take what it is sent"},

@@ -90,6 +90,7 @@ typedef enum cli_option {
     OPT_ALIAS,
     OPT_API_KEY,
     OPT_API_KEY_FILE,
+    OPT_ALLOW_HOST,
     OPT_CORS,
     OPT_TIMEOUT,
     OPT_MAX_CONNECTIONS,

@@ -86,6 +86,8 @@ static serve_options options_of(const cli_args *args, const serving *s) {
                            .port = (uint16_t)cli_int(args, OPT_PORT),
                            .api_keys = s->keys,
                            .n_api_keys = s->n_keys,
+                           .allow_hosts = args->values[OPT_ALLOW_HOST].list,
+                           .n_allow_hosts = args->values[OPT_ALLOW_HOST].n_list,
                            .cors = cli_text(args, OPT_CORS),
                            .alias = s->alias,
                            .model_path = cli_model(args),

@@ -23,6 +23,10 @@ typedef struct serve_options {
     uint16_t port;               /* 0: one that is free, see serve_port */
     const char *const *api_keys; /* [n_api_keys]; none: whatever key a client sends is accepted */
     uint32_t n_api_keys;
+    const char *const
+        *allow_hosts; /* [n_allow_hosts]: names that clients may call the server by; "*": any. A server at the loopback
+                                     * knows itself by addresses, localhost and `host` besides; others take any unless there are some */
+    uint32_t n_allow_hosts;
     const char *cors;  /* the origin that pages may come from, or "*"; NULL: none but the server's own */
     const char *alias; /* the model's name for clients */
     const char *model_path;

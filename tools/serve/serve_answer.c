@@ -145,6 +145,7 @@ typedef struct gathered {
 typedef struct gathering {
     const serve_request *request;
     gathered *parts; /* owned, [n_jobs] */
+    size_t n_probs;
 } gathering;
 
 /* The last call is whole, or as whole as it will be. */
@@ -171,6 +172,10 @@ static bool gather(void *user, const serve_piece *piece, serve_error *error) {
     if (heard && piece->last) heard = serve_reader_end(&to->reader, hear, to) && close_call(to);
     if (!heard) return serve_fail_memory(error);
     if (piece->token < 0) return true;
+    g->n_probs += g->request->params.logprobs ? piece->n_top + 1 : 0;
+    if (g->n_probs > SERVE_MAX_PROBS)
+        return serve_fail(error, 400, "the answer has more than %d log-probabilities; a stream may have so many",
+                          SERVE_MAX_PROBS);
     if (g->request->params.logprobs) json_array_append_new(to->logprobs, serve_logprob(g->request->server, piece));
     return json_array_append_new(to->tokens, json_integer(piece->token)) == 0 || serve_fail_memory(error);
 }
@@ -254,7 +259,7 @@ bool serve_take_pieces(serve_request *request, serve_take_fn take, void *user, s
 }
 
 static bool open_gathering(const serve_request *request, gathering *g) {
-    *g = (gathering){request, calloc(request->n_jobs, sizeof *g->parts)};
+    *g = (gathering){request, calloc(request->n_jobs, sizeof *g->parts), 0};
     bool good = g->parts != NULL;
     for (uint32_t i = 0; good && i < request->n_jobs; i++) {
         g->parts[i].tokens = json_array();

@@ -85,9 +85,14 @@ json_t *serve_error_json(const serve_error *error) {
 
 /* ---- JSON ---- */
 
-/* How deep the brackets of a text nest, strings left out. */
-static uint32_t depth_of(const char *text, size_t bytes) {
-    uint32_t depth = 0, deepest = 0;
+/* What a text of JSON would become: how deep its brackets nest, and how many values it has at most. Strings are left out. */
+typedef struct extent {
+    uint32_t deepest, n_values;
+} extent;
+
+static extent measure(const char *text, size_t bytes) {
+    extent e = {0, 1};
+    uint32_t depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < bytes; i++) {
         char c = text[i];
@@ -96,21 +101,24 @@ static uint32_t depth_of(const char *text, size_t bytes) {
         } else if (c == '"') {
             in_string = !in_string;
         } else if (!in_string && (c == '{' || c == '[')) {
-            if (++depth > deepest) deepest = depth;
+            e.n_values++;
+            if (++depth > e.deepest) e.deepest = depth;
         } else if (!in_string && (c == '}' || c == ']') && depth) {
             depth--;
+        } else if (!in_string && c == ',') {
+            e.n_values++;
         }
     }
-    return deepest;
+    return e;
 }
 
 json_t *serve_parse(const char *text, size_t bytes, uint32_t depth, serve_error *error) {
     if (bytes == 0) return serve_fail(error, 400, "the body is empty, where JSON is needed"), NULL;
-    uint32_t deep = depth_of(text, bytes);
-    if (deep > depth) {
-        serve_fail(error, 400, "the body nests %u levels deep, and %u are allowed", deep, depth);
-        return NULL;
-    }
+    extent e = measure(text, bytes);
+    if (e.deepest > depth)
+        return serve_fail(error, 400, "the body nests %u levels deep, and %u are allowed", e.deepest, depth), NULL;
+    if (e.n_values > SERVE_MAX_VALUES)
+        return serve_fail(error, 400, "the body has about %u values, and %d are allowed", e.n_values, SERVE_MAX_VALUES), NULL;
     json_error_t why;
     json_t *body = json_loadb(text, bytes, 0, &why);
     if (!body) serve_fail(error, 400, "the body is not JSON: line %d, column %d: %s", why.line, why.column, why.text);

@@ -1,8 +1,11 @@
 /* serve_http.c: connections and calls, as libmicrohttpd hands them over: each connection has its thread, so that a route may wait.
  *
  * A body is read whole before anything is answered, so that the client sees the answer and not a reset connection; what is too large
- * or not wanted is read and dropped. The clock of a connection runs while its client owes us something: from the moment it is open,
+ * or not wanted is read and dropped, unless the client waits for a word before it sends it. The clock of a connection runs while its client owes us something: from the moment it is open,
  * or its last answer is through, until the next request is whole. Bytes that dribble in do not stop it.
+ *
+ * Connections are limited. Beyond the limit the ones that wait for a request give way to new ones; where all are being answered a few
+ * more may ask how the server is, and are told to come back for anything else.
  *
  * What libmicrohttpd finds wrong with the protocol it answers itself. */
 #include "serve_internal.h"
@@ -13,11 +16,36 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-/* ---- connections ---- */
+#define UNSENT (64 << 10) /* bytes that the system keeps for a client that does not read; by itself it takes megabytes */
+
+/* ---- connections: all of it under the lock ---- */
+
+/* Its thread notices, and closes. */
+static void shut(serve_connection *client) {
+    client->shut = true;
+    shutdown(client->socket, SHUT_RDWR);
+}
+
+/* Beyond the limit somebody has to go: whoever owes us a request for longest, so that those who only hold connections keep nobody out.
+ * Where all are being answered the newcomer stays for the time of a word. */
+static void make_room(serve_server *server, serve_connection *newcomer) {
+    uint32_t n = 0;
+    serve_connection *oldest = newcomer;
+    for (serve_connection *c = server->connections; c; c = c->next) {
+        n += !c->shut && !c->beyond;
+        if (!c->shut && !c->answering && c->since < oldest->since) oldest = c;
+    }
+    if (n <= server->options.connections) return;
+    if (oldest == newcomer)
+        newcomer->beyond = true;
+    else
+        shut(oldest);
+}
 
 void serve_connected(void *user, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code) {
     serve_server *server = user;
     serve_connection *client = *context;
+    const int unsent = UNSENT;
     pthread_mutex_lock(&server->lock);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         *context = client = calloc(1, sizeof *client);
@@ -27,6 +55,8 @@ void serve_connected(void *user, struct MHD_Connection *connection, void **conte
                 .next = server->connections, .link = &server->connections, .socket = info->connect_fd, .since = serve_seconds()};
             if (client->next) client->next->link = &client->next;
             server->connections = client;
+            setsockopt(client->socket, SOL_SOCKET, SO_SNDBUF, &unsent, sizeof unsent);
+            make_room(server, client);
         }
     } else if (client) {
         *client->link = client->next;
@@ -39,7 +69,7 @@ void serve_connected(void *user, struct MHD_Connection *connection, void **conte
 void serve_reap(serve_server *server) {
     double oldest = serve_seconds() - server->options.timeout_s;
     for (serve_connection *c = server->connections; c; c = c->next)
-        if (!c->answering && c->since < oldest) shutdown(c->socket, SHUT_RDWR); /* its thread notices, and closes */
+        if (!c->shut && !c->answering && c->since < oldest) shut(c);
 }
 
 static void set_answering(serve_call *call, bool answering) {
@@ -47,29 +77,6 @@ static void set_answering(serve_call *call, bool answering) {
     call->client->answering = answering;
     call->client->since = serve_seconds();
     pthread_mutex_unlock(&call->server->lock);
-}
-
-/* ---- keys ---- */
-
-/* In a time that depends on the length of what was given alone. */
-static bool same_key(const char *key, const char *given, size_t n_given) {
-    size_t n_key = strlen(key);
-    unsigned difference = n_key != n_given;
-    for (size_t i = 0; i < n_given; i++) difference |= (unsigned)(unsigned char)(key[n_key ? i % n_key : 0] ^ given[i]);
-    return difference == 0;
-}
-
-static bool has_key(const serve_call *call) {
-    const serve_options *options = &call->server->options;
-    const char *given = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
-    if (given && !strncasecmp(given, "Bearer ", 7))
-        given += 7;
-    else
-        given = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, "X-Api-Key");
-    if (!given) given = "";
-    bool found = options->n_api_keys == 0;
-    for (uint32_t i = 0; i < options->n_api_keys; i++) found |= same_key(options->api_keys[i], given, strlen(given));
-    return found;
 }
 
 /* ---- answers ---- */
@@ -84,6 +91,7 @@ static void add_origin(const serve_call *call, struct MHD_Response *response) {
 static enum MHD_Result queue(serve_call *call, unsigned status, const char *type, struct MHD_Response *response) {
     if (!response) return MHD_NO;
     if (type) MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    if (call->last) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     add_origin(call, response);
     call->status = status;
     enum MHD_Result queued = MHD_queue_response(call->connection, status, response);
@@ -129,36 +137,37 @@ static enum MHD_Result send_permission(serve_call *call) {
 
 /* ---- calls ---- */
 
-/* Browsers send POSTs of any page anywhere and only keep the answer from it: a page must not make this machine work. Those of the
- * server's own origin (http://HOST) and of the one that was allowed may. */
-static bool is_foreign(const serve_call *call) {
-    const char *origin = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ORIGIN);
-    const char *host = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
-    const char *cors = call->server->options.cors;
-    if (!origin || (cors && (!strcmp(cors, "*") || !strcmp(cors, origin)))) return false;
-    const char *place = strstr(origin, "://");
-    return !place || !host || strcmp(place + 3, host);
+static void refuse_length(serve_call *call) {
+    serve_fail(&call->error, 413, "the body has more than %zu bytes", call->server->options.body_bytes);
+}
+
+static void refuse_beyond(serve_call *call) {
+    serve_fail(&call->error, 503, "%u connections wait for answers, and no more are taken", call->server->options.connections);
+    call->last = true;
 }
 
 /* What can be refused before the body is there; what is refused needs no body. */
 static void look_at_head(serve_call *call) {
-    if (is_foreign(call)) {
-        serve_fail(&call->error, 403, "pages of this origin may not call (--cors allows one)");
-        return;
-    }
+    if (!serve_guard(call)) return;
     if (call->server->options.cors && !strcmp(call->method, MHD_HTTP_METHOD_OPTIONS)) {
         call->permission = true;
         return;
     }
     call->route = serve_find_route(call->method, call->path, &call->error);
-    if (call->route && !call->route->open && !has_key(call)) serve_fail(&call->error, 401, "Invalid API Key");
+    if (!call->route) return;
+    if (!call->route->open && !serve_has_key(call))
+        serve_fail(&call->error, 401, "Invalid API Key");
+    else if (!call->route->open && call->client->beyond)
+        refuse_beyond(call);
+    else if (call->told_bytes > call->server->options.body_bytes)
+        refuse_length(call);
 }
 
 static bool take_body(serve_call *call, const char *bytes, size_t count) {
     if (call->error.code || call->permission) return true;
-    if (call->body.bytes + count > call->server->options.body_bytes)
-        return serve_fail(&call->error, 413, "the body has more than %zu bytes", call->server->options.body_bytes), true;
-    return serve_append(&call->body, bytes, count);
+    if (call->body.bytes + count <= call->server->options.body_bytes) return serve_append(&call->body, bytes, count);
+    refuse_length(call);
+    return true;
 }
 
 /* While a route waits for the engine, the connection is not idle. */
@@ -191,6 +200,12 @@ static enum MHD_Result answer(serve_call *call) {
     return send_json(call, call->error.code, serve_error_json(&call->error));
 }
 
+/* Whether the client waits for a word before it sends the body. */
+static bool asks_first(const serve_call *call) {
+    const char *expected = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT);
+    return expected && !strcasecmp(expected, "100-continue");
+}
+
 static serve_call *open_call(serve_server *server, struct MHD_Connection *connection, const char *path, const char *method) {
     serve_call *call = calloc(1, sizeof *call);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -202,6 +217,7 @@ static serve_call *open_call(serve_server *server, struct MHD_Connection *connec
                          .path = path,
                          .begun = serve_seconds()};
     look_at_head(call);
+    call->at_once |= asks_first(call);
     return call;
 }
 
@@ -210,8 +226,9 @@ enum MHD_Result serve_handle(void *user, struct MHD_Connection *connection, cons
     serve_call *call = *context;
     (void)version;
     if (!call) {
-        *context = open_call(user, connection, path, method);
-        return *context ? MHD_YES : MHD_NO;
+        *context = call = open_call(user, connection, path, method);
+        if (!call) return MHD_NO;
+        return call->error.code && call->at_once ? answer(call) : MHD_YES;
     }
     if (*n_bytes == 0) return answer(call);
     bool taken = take_body(call, bytes, *n_bytes);

@@ -3,9 +3,10 @@
  *   HTTP threads, one for each connection              the engine thread
  *   ------------------------------------              ------------------------------------
  *   serve_listen.c   beginning and end
- *   serve_http.c     connections, bodies, keys        serve_slots.c   jobs to slots, rounds
- *   serve_routes.c   the table of routes              serve_step.c    evaluate, draw, stop
- *   serve_body.c     JSON, checked                    serve_pick.c    which slot
+ *   serve_http.c     connections, calls, bodies       serve_slots.c   jobs to slots, rounds
+ *   serve_guard.c    who may call                     serve_step.c    evaluate, draw, stop
+ *   serve_routes.c   the table of routes              serve_pick.c    which slot
+ *   serve_body.c     JSON, checked
  *   serve_info.c     what the server says of itself
  *   serve_prompt.c   bodies to prompts                          both
  *   serve_params.c   how to answer                    ------------------------------------
@@ -38,11 +39,14 @@
 #include <pthread.h>
 #include <time.h>
 
-#define SERVE_MAX_EMBED  2048 /* inputs of one request */
-#define SERVE_MAX_JOBS   64   /* texts of one request */
-#define SERVE_EMBED_ROWS 64   /* tokens of one step of which hidden states are wanted */
-#define SERVE_MAX_TOP    100  /* likeliest tokens for which log-probabilities are given */
-#define SERVE_MAX_STOPS  64   /* stop strings of one request */
+#define SERVE_MAX_EMBED  2048      /* inputs of one request */
+#define SERVE_MAX_JOBS   64        /* texts of one request */
+#define SERVE_EMBED_ROWS 64        /* tokens of one step of which hidden states are wanted */
+#define SERVE_MAX_TOP    100       /* likeliest tokens for which log-probabilities are given */
+#define SERVE_MAX_STOPS  64        /* stop strings of one request */
+#define SERVE_MAX_VALUES (1 << 18) /* JSON values of a body: a few bytes of it may become hundreds of memory */
+#define SERVE_MAX_PROBS  (1 << 16) /* log-probabilities of one document; streams have no such limit */
+#define SERVE_MAX_UNREAD (1 << 22) /* bytes of pieces that wait for a client that does not read its stream */
 
 /* A text that grows; there is one after the first serve_append, of nothing too. */
 typedef struct serve_text {
@@ -147,9 +151,10 @@ struct serve_request {
     /* Under the server's lock: */
     pthread_cond_t news;
     serve_piece *first, *last;
+    size_t unread;   /* bytes of the pieces */
     uint32_t n_open; /* jobs that are not done */
     int client;      /* socket, to see that the client went away */
-    bool gone;       /* it did, or nobody waits any more: jobs end without further pieces */
+    bool gone;       /* it did, or does not read, or nobody waits any more: jobs end without further pieces */
     bool left;       /* by the HTTP thread */
 };
 
@@ -224,12 +229,15 @@ typedef struct serve_connection {
     int socket;
     double since; /* when the present request may have begun */
     bool answering;
+    bool beyond; /* the limit: it gets answers of open routes only */
+    bool shut;   /* and not yet closed */
 } serve_connection;
 
 struct serve_server {
     serve_options options;
     struct MHD_Daemon *daemon;
     uint16_t port;
+    bool loopback; /* it listens there alone */
     pthread_mutex_t lock;
     pthread_cond_t work; /* a job was queued, or the server ends */
     /* Under the lock: */
@@ -359,13 +367,19 @@ struct serve_call {
     struct MHD_Connection *connection;
     serve_connection *client;
     const char *method, *path;
-    const serve_route *route; /* NULL: error, or permission */
-    bool permission;          /* a browser asks whether it may call */
+    const serve_route *route;      /* NULL: error, or permission */
+    bool permission;               /* a browser asks whether it may call */
+    bool last;                     /* of its connection */
+    bool at_once;                  /* an error goes out before the body is there */
+    unsigned long long told_bytes; /* of the body, by the headers; 0: not told */
     serve_text body;
     serve_error error;
     unsigned status;
     double begun;
 };
+/* Whether the headers let the request in; else call->error (serve_guard.c). */
+bool serve_guard(serve_call *call);
+bool serve_has_key(const serve_call *call);
 /* NULL with a 404, or a 405 where the path has another method. */
 const serve_route *serve_find_route(const char *method, const char *path, serve_error *error);
 

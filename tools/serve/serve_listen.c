@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define BACKLOG     128
+#define SPARE       16                /* connections beyond the limit, which serve_http.c sees and turns away */
 #define STACK_BYTES ((size_t)1 << 20) /* templates and JSON nest: their limits fit several times */
 #define FAREWELL_S  2.0               /* for answers under way when the server ends */
 
@@ -30,13 +32,20 @@ static int listen_at(const struct addrinfo *address) {
     return -1;
 }
 
-static uint16_t bound_port(int fd) {
+static bool is_loopback(const struct sockaddr_storage *address) {
+    if (address->ss_family == AF_INET6) return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    return address->ss_family == AF_INET && ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+}
+
+/* What became of `host` and `port`. */
+static void see_address(serve_server *server, int fd) {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
     char service[16];
-    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) return 0;
-    if (getnameinfo((struct sockaddr *)&address, length, NULL, 0, service, sizeof service, NI_NUMERICSERV) != 0) return 0;
-    return (uint16_t)strtoul(service, NULL, 10);
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) return;
+    server->loopback = is_loopback(&address);
+    if (getnameinfo((struct sockaddr *)&address, length, NULL, 0, service, sizeof service, NI_NUMERICSERV) == 0)
+        server->port = (uint16_t)strtoul(service, NULL, 10);
 }
 
 static bool open_socket(serve_server *server, int *out_fd, char *message, size_t capacity) {
@@ -51,7 +60,7 @@ static bool open_socket(serve_server *server, int *out_fd, char *message, size_t
     cause = errno;
     freeaddrinfo(list);
     if (*out_fd < 0) return say(message, capacity, "listen at", options, strerror(cause));
-    server->port = bound_port(*out_fd);
+    see_address(server, *out_fd);
     return true;
 }
 
@@ -68,7 +77,7 @@ static bool start_daemon(serve_server *server, char *message, size_t capacity) {
     if (!open_socket(server, &fd, message, capacity)) return false;
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL;
     server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, serve_handle, server, MHD_OPTION_LISTEN_SOCKET, fd,
-                                      MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_CONNECTION_TIMEOUT,
+                                      MHD_OPTION_CONNECTION_LIMIT, options->connections + SPARE, MHD_OPTION_CONNECTION_TIMEOUT,
                                       (unsigned)options->timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->header_bytes,
                                       MHD_OPTION_THREAD_STACK_SIZE, STACK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
                                       MHD_OPTION_NOTIFY_COMPLETED, serve_completed, server, MHD_OPTION_NOTIFY_CONNECTION,

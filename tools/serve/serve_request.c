@@ -91,6 +91,10 @@ void serve_request_leave(serve_request *request) {
     if (last) serve_request_free(request);
 }
 
+static size_t size_of(size_t bytes, uint32_t n_top) {
+    return sizeof(serve_piece) + n_top * sizeof(smt_token_logprob) + bytes + 1;
+}
+
 serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *out_ended) {
     serve_server *server = request->server;
     double until = serve_seconds() + timeout_s;
@@ -101,7 +105,10 @@ serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *
         serve_cond_wait(server, &request->news, left);
     }
     serve_piece *piece = request->first;
-    if (piece) request->first = piece->next;
+    if (piece) {
+        request->first = piece->next;
+        request->unread -= size_of(piece->bytes, piece->n_top);
+    }
     *out_ended = !piece && (request->gone || request->n_open == 0);
     pthread_mutex_unlock(&server->lock);
     return piece;
@@ -110,7 +117,7 @@ serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *
 /* ---- the engine's side ---- */
 
 serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, uint32_t n_top) {
-    serve_piece *piece = malloc(sizeof *piece + n_top * sizeof *piece->top + bytes + 1);
+    serve_piece *piece = malloc(size_of(bytes, n_top));
     if (!piece) return NULL;
     *piece = (serve_piece){.job = job->index,
                            .token = -1,
@@ -125,8 +132,10 @@ serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t b
     return piece;
 }
 
-/* Under the lock. */
+/* Under the lock. A client that is so far behind that it cannot be following counts as gone. */
 static void append(serve_request *request, serve_piece *piece) {
+    request->unread += size_of(piece->bytes, piece->n_top);
+    if (request->unread > SERVE_MAX_UNREAD) request->gone = true;
     if (request->gone) {
         free(piece);
         return;
