@@ -115,6 +115,7 @@ class Info(Shared):
         self.assertEqual(props["chat_template_caps"], {"supports_tools": False, "supports_tool_calls": False})
         slots = self.get("/slots").json()
         self.assertEqual([s["id"] for s in slots], list(range(SLOTS)))
+        self.assertEqual(len(self.get("/slots?fail_on_no_slot=1").json()), SLOTS)
 
     def test_metrics_count(self):
         before = self.server.metric("tokens_predicted_total")
@@ -755,6 +756,7 @@ class Limits(cli.Case):
                     pass
                 with server.raw(server.request_bytes(path, body)) as waiting:
                     self.assertTrue(until(20, lambda: server.metric("requests_deferred") == 1))
+                    self.assertEqual(server.get("/slots?fail_on_no_slot=1").code, 503)
                     code, err = server.end()
                     self.assertEqual(code, 0, err)
                     self.assertTrue(b"503" in stream.read()[-400:])
