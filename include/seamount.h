@@ -250,7 +250,8 @@ enum {
 /* Any bytes are accepted; each undecodable one counts as U+FFFD. *out_tokens is malloc-owned by the caller: smt_free it. */
 SMT_API smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags,
                                 int32_t **out_tokens, size_t *out_count, smt_error *err);
-/* The whole list as bytes (NUL-terminated besides); control tokens give nothing. An id out of range is SMT_INVALID. */
+/* The whole list as bytes (NUL-terminated besides); control tokens give nothing, but the marks of DeepSeek's calls of functions do
+ * (<｜tool▁...｜>). An id out of range is SMT_INVALID. */
 SMT_API smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text,
                                   size_t *out_bytes, smt_error *err);
 /* The bytes of one token as it stands inside a text (SPM: with the blank in front); NUL-terminated besides. */

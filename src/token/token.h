@@ -42,7 +42,8 @@ smt_status smt_token_encode_prompt(const smt_vocab *vocab, const char *text, con
 smt_status smt_token_fim(const smt_vocab *vocab, const smt_fim *request, int32_t **out_tokens, size_t *out_count, smt_error *err);
 /* Appends the bytes of one token. `first`: no token with text came before it (SPM then drops its space). */
 smt_status smt_token_bytes(const smt_vocab *vocab, int32_t token, bool first, smt_str *out, smt_error *err);
-/* False: control, unknown and unused tokens, which give nothing and do not count as the first of a text. */
+/* False: control, unknown and unused tokens, which give nothing and do not count as the first of a text; of control tokens only the
+ * marks of DeepSeek's calls of functions have one. */
 bool smt_token_has_text(const smt_vocab *vocab, int32_t token);
 /* Appends the bytes of a whole list; NUL-terminated also when empty. A token out of range is SMT_INVALID. */
 smt_status smt_token_decode(const smt_vocab *vocab, const int32_t *tokens, size_t count, smt_str *out, smt_error *err);

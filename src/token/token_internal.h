@@ -26,7 +26,8 @@ typedef struct smt_vocab_token {
     const char *text; /* in smt_vocab.texts, not NUL-terminated */
     uint32_t bytes;
     uint8_t kind;
-    bool ends; /* generation stops here */
+    bool ends;  /* generation stops here */
+    bool shown; /* has a text whatever its kind: see token_vocab.c */
 } smt_vocab_token;
 
 typedef struct smt_bpe_merge { /* a slot of an open-addressing table */

@@ -53,6 +53,7 @@ smt_status smt_token_bytes(const smt_vocab *vocab, int32_t token, bool first, sm
     if (token < 0 || (uint32_t)token >= vocab->n_tokens)
         return SMT_FAIL(err, SMT_INVALID, "token %d is out of range: the vocabulary has %u", token, vocab->n_tokens);
     const smt_vocab_token *entry = &vocab->tokens[token];
+    if (entry->shown) return smt_str_append(out, entry->text, entry->bytes, err);
     switch (entry->kind) {
     case SMT_TOKEN_USER:
         return smt_str_append(out, entry->text, entry->bytes, err);
@@ -67,7 +68,7 @@ smt_status smt_token_bytes(const smt_vocab *vocab, int32_t token, bool first, sm
 bool smt_token_has_text(const smt_vocab *vocab, int32_t token) {
     if (token < 0 || (uint32_t)token >= vocab->n_tokens) return false;
     uint8_t kind = vocab->tokens[token].kind;
-    return kind == SMT_TOKEN_USER || kind == SMT_TOKEN_NORMAL || kind == SMT_TOKEN_BYTE;
+    return vocab->tokens[token].shown || kind == SMT_TOKEN_USER || kind == SMT_TOKEN_NORMAL || kind == SMT_TOKEN_BYTE;
 }
 
 smt_status smt_token_decode(const smt_vocab *vocab, const int32_t *tokens, size_t count, smt_str *out, smt_error *err) {

@@ -242,7 +242,7 @@ static void answers_that_grammars_allow(void **state) {
         write_calls(d, "", "add", NULL, one, sizeof one);
         write_calls(d, "", "add", "stop", two, sizeof two);
         write_calls(d, "<< größe <tool <｜t\n", "add", NULL, after, sizeof after);
-        write_calls(d, "", "sub", NULL, wrong, sizeof wrong);
+        write_calls(d, "<", "sub", NULL, wrong, sizeof wrong); /* a trigger that begins behind one which did not go on */
         assert_int_equal(judge(d, "", NULL, "any < text <tool_ <｜tool▁"), 2);
         assert_int_equal(judge(d, "", NULL, ""), 2);
         assert_int_equal(judge(d, "", NULL, one), 2);
@@ -250,6 +250,7 @@ static void answers_that_grammars_allow(void **state) {
         assert_int_equal(judge(d, "", NULL, after), 2);
         assert_int_equal(judge(d, "", NULL, d->trigger), 1);
         assert_int_equal(judge(d, "", NULL, wrong), 0);
+        assert_int_equal(judge(d, "", NULL, wrong + 1), 0);
         strcat(one, "x");
         assert_int_equal(judge(d, "", NULL, one), 0);
         assert_int_equal(judge(d, single, NULL, two), 0);
@@ -310,6 +311,10 @@ static const char hermes[] =
     "{{ '<tool_call>\\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}{{ c.function.arguments | tojson }}"
     "{{ '}\\n</tool_call>' }}{% endfor %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
 static const char forgets[] = "{% for m in messages %}{{ m.content or '' }}{% endfor %}";
+static const char loses_results[] =
+    "{% for m in messages if m.role != 'tool' %}{% if m.tool_calls %}{% for c in m.tool_calls %}"
+    "{{ '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + c.function.name + '<｜tool▁sep｜>' + c.function.arguments }}{% endfor %}"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}";
 static const char refuses[] =
     "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no') }}{% endif %}{% endfor %}";
 
@@ -318,9 +323,10 @@ static void habits_of_templates(void **state) {
         const char *source;
         size_t dialect;
         bool writes, lists, objects;
-    } cases[] = {{"deepseek2", 0, false, false, false}, {"deepseek3", 1, true, false, false}, {"llama2", 0, false, false, false},
-                 {v31, 2, true, false, false},          {hermes, 0, true, true, true},        {forgets, 0, false, false, false},
-                 {refuses, 0, false, false, false}};
+    } cases[] = {{"deepseek2", 0, false, false, false}, {"deepseek3", 1, true, false, false},
+                 {"llama2", 0, false, false, false},    {v31, 2, true, false, false},
+                 {hermes, 0, true, true, true},         {forgets, 0, false, false, false},
+                 {refuses, 0, false, false, false},     {loses_results, 0, false, false, false}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         smt_error err = {0};

@@ -4,6 +4,28 @@
 
 #include <time.h>
 
+/* Marks of calls of functions are seen in answers, and can still not be written by users. */
+static void marks_of_calls_have_a_text(void **state) {
+    static const char mark[] = "<\xef\xbd\x9ctool\xe2\x96\x81sep\xef\xbd\x9c>";
+    (void)state;
+    token_spec spec;
+    spec_bpe(&spec);
+    int tool = spec_add(&spec, mark, 3, 0), other = spec_add(&spec, "<\xef\xbd\x9cUser\xef\xbd\x9c>", 3, 0);
+    smt_vocab *vocab = spec_vocab(&spec);
+    const int32_t both[] = {97, tool, other};
+    assert_text(vocab, both, 3, "a<\xef\xbd\x9ctool\xe2\x96\x81sep\xef\xbd\x9c>", 1 + sizeof mark - 1);
+    assert_true(smt_token_has_text(vocab, tool));
+    assert_false(smt_token_has_text(vocab, other));
+    assert_ids(vocab, mark, sizeof mark - 1, SMT_TOKENIZE_SPECIAL, &both[1], 1);
+    int32_t *ids;
+    size_t count;
+    smt_error err = {0};
+    SMT_ASSERT_OK(smt_token_encode(vocab, mark, sizeof mark - 1, 0, &ids, &count, &err), &err);
+    assert_true(count > 1);
+    smt_free(ids);
+    smt_vocab_free(vocab);
+}
+
 static void bpe_rules(void **state) {
     (void)state;
     token_spec spec;
@@ -268,11 +290,17 @@ static void long_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bpe_rules),         cmocka_unit_test(spm_rules),
-        cmocka_unit_test(marks_are_control), cmocka_unit_test(longest_special_first),
-        cmocka_unit_test(whole_fragments),   cmocka_unit_test(utf8_lengths),
-        cmocka_unit_test(stream_is_whole),   cmocka_unit_test(stream_borders),
-        cmocka_unit_test(stream_continues),  cmocka_unit_test(long_texts),
+        cmocka_unit_test(bpe_rules),
+        cmocka_unit_test(spm_rules),
+        cmocka_unit_test(marks_are_control),
+        cmocka_unit_test(marks_of_calls_have_a_text),
+        cmocka_unit_test(longest_special_first),
+        cmocka_unit_test(whole_fragments),
+        cmocka_unit_test(utf8_lengths),
+        cmocka_unit_test(stream_is_whole),
+        cmocka_unit_test(stream_borders),
+        cmocka_unit_test(stream_continues),
+        cmocka_unit_test(long_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,9 +120,11 @@ json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Respon
     (void)out_stream;
     if (server->options.hide_slots) return serve_fail(error, 501, "this server does not show its slots"), NULL;
     json_t *list = json_array();
+    uint32_t n_busy = 0;
     pthread_mutex_lock(&server->lock);
     for (uint32_t i = 0; i < server->n_slots; i++) {
         const serve_view *view = &server->slots[i].view;
+        n_busy += view->busy;
         json_t *next = json_pack("{s:I}", "n_decoded", (json_int_t)view->n_predicted);
         json_array_append_new(
             list, json_pack("{s:i, s:I, s:b, s:I, s:I, s:I, s:o}", "id", (int)i, "n_ctx", (json_int_t)server->n_ctx,
@@ -130,7 +132,12 @@ json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Respon
                             (json_int_t)view->n_prompt, "n_held", (json_int_t)view->n_held, "next_token", next));
     }
     pthread_mutex_unlock(&server->lock);
-    return list;
+    /* Those who distribute requests over servers ask so. */
+    if (n_busy < server->n_slots || !MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, "fail_on_no_slot"))
+        return list;
+    json_decref(list);
+    serve_fail(error, 503, "all %u slots are busy", n_busy);
+    return NULL;
 }
 
 /* ---- metrics: the text form of Prometheus ---- */

@@ -1,0 +1,120 @@
+"""Calls of functions with `seamount serve` and the model that comes with seamount: whatever the model is, its calls are well-formed."""
+import json
+
+import cli
+from test_serve import CHAT, GREEDY, Shared, joined, setUpModule, tearDownModule  # noqa: F401: unittest finds the last two here
+
+
+def function(name, **properties):
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties,
+                                                                          "required": list(properties)}}}
+
+
+class Tools(Shared):
+    """A stream tells the same as a document."""
+    DIGIT = {"type": "integer", "minimum": 1, "maximum": 9}
+    TOOLS = [function("weather", city={"enum": ["Rome", "Oslo"]}, days=DIGIT), function("stop")]
+    # The model repeats what it sees: a call where there was one before.
+    EXAMPLE = [{"role": "user", "content": "n = 5"},
+               {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "function", "function": {"name": "pick", "arguments": '{"n": 5}'}}]},
+               {"role": "tool", "tool_call_id": "a", "content": "5"}, {"role": "user", "content": "n = 5"}]
+
+    def body(self, **more):
+        return dict(GREEDY, messages=CHAT, tools=self.TOOLS, max_tokens=80, **more)
+
+    def check(self, call):
+        self.assertEqual((call["type"], call["id"][:5]), ("function", "call_"))
+        name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
+        if name == "weather":
+            self.assertEqual(sorted(arguments), ["city", "days"])
+            self.assertIn(arguments["city"], ["Rome", "Oslo"])
+            self.assertIn(arguments["days"], range(1, 10))
+        else:
+            self.assertEqual((name, arguments), ("stop", {}))
+        return name, call["function"]["arguments"]
+
+    def check_stream(self, body, document):
+        """What a client puts together of a stream is the document."""
+        _, reason, chunks = joined(self.stream("/v1/chat/completions", body))
+        self.assertEqual(chunks[0]["choices"][0]["delta"], {"role": "assistant", "content": None})
+        calls, text = [], ""
+        for chunk in chunks[1:]:
+            delta = chunk["choices"][0]["delta"]
+            text += delta.get("content", "")
+            for part in delta.get("tool_calls", []):
+                self.assertFalse("content" in delta)
+                if part["index"] == len(calls):
+                    self.assertEqual((part["type"], part["function"]["arguments"], part["id"][:5]), ("function", "", "call_"))
+                    calls.append([part["function"]["name"], ""])
+                else:
+                    self.assertEqual((part["index"], list(part["function"]), set(part)), (len(calls) - 1, ["arguments"], {"index", "function"}))
+                    calls[-1][1] += part["function"]["arguments"]
+        message = document["message"]
+        want = [[c["function"]["name"], c["function"]["arguments"]] for c in message.get("tool_calls", [])]
+        self.assertEqual((calls, text or None, reason), (want, message["content"] or None, document["finish_reason"]))
+
+    def test_calls_that_must_be(self):
+        for more in ({"tool_choice": "required", "parallel_tool_calls": False},
+                     {"tool_choice": {"type": "function", "function": {"name": "stop"}}}):
+            choice = self.post("/v1/chat/completions", self.body(**more))["choices"][0]
+            self.assertEqual((choice["finish_reason"], choice["message"]["content"]), ("tool_calls", None))
+            names = [self.check(call)[0] for call in choice["message"]["tool_calls"]]
+            self.assertEqual(len(names), 1)
+            self.assertTrue("parallel_tool_calls" in more or names == ["stop"])
+            self.check_stream(self.body(**more), choice)
+        wild = self.body(tool_choice="required", parallel_tool_calls=False, temperature=3, top_k=0, n=2, seed=1)
+        calls = [c["message"]["tool_calls"][0] for c in self.post("/v1/chat/completions", wild)["choices"]]
+        [self.check(call) for call in calls]
+        self.assertNotEqual(calls[0]["id"], calls[1]["id"])
+
+    def test_several_calls_and_one_cut_off(self):
+        body = dict(self.body(tool_choice="required"), max_tokens=60)
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
+        calls = choice["message"]["tool_calls"]
+        self.assertGreater(len(calls), 1)
+        self.assertEqual(choice["finish_reason"], "length")
+        [self.check(call) for call in calls[:-1]]
+        self.check_stream(body, choice)
+
+    def test_calls_that_may_be(self):
+        body = dict(self.body(), max_tokens=8)
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
+        self.assertEqual(("tool_calls" in choice["message"], choice["finish_reason"]), (False, "length"))
+        self.check_stream(body, choice)
+        body = dict(self.body(parallel_tool_calls=False), messages=self.EXAMPLE, tools=[function("pick", n=self.DIGIT)])
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
+        self.assertEqual((choice["finish_reason"], choice["message"]["tool_calls"][0]["function"]["name"]), ("tool_calls", "pick"))
+        self.check_stream(body, choice)
+        body.update(tool_choice="none", max_tokens=4)
+        self.assertNotIn("tool_calls", self.post("/v1/chat/completions", body)["choices"][0]["message"])
+
+    def test_calls_or_a_text_of_some_shape(self):
+        shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": [7]}}}
+        seven = [[t["id"], False] for t in self.post("/tokenize", {"content": "7", "with_pieces": True})["tokens"]]
+        choice = self.post("/v1/chat/completions", self.body(response_format=shape, logit_bias=[["7", 100]]))["choices"][0]
+        self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("7", "stop"))
+        body = self.body(response_format=shape, logit_bias=seven, parallel_tool_calls=False)
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
+        self.check(choice["message"]["tool_calls"][0])
+        self.refused(400, "grammar", "/v1/chat/completions", self.body(grammar='root ::= "x"'))
+
+    def test_logprobs(self):
+        body = self.body(tool_choice="required", parallel_tool_calls=False, logprobs=True, top_logprobs=1)
+        document = self.post("/v1/chat/completions", body)
+        content = document["choices"][0]["logprobs"]["content"]
+        self.assertEqual(len(content), document["usage"]["completion_tokens"])
+        chunks = joined(self.stream("/v1/chat/completions", body))[2]
+        self.assertEqual([e for c in chunks for e in (c["choices"][0]["logprobs"] or {"content": []})["content"]], content)
+
+    def test_prompts(self):
+        prompt = self.post("/apply-template", {"messages": self.EXAMPLE, "tools": self.TOOLS})["prompt"]
+        self.assertIn('{"name": "stop"', prompt)
+        self.assertIn('Assistant: <tool_call>\n{"name": "pick", "arguments": {"n": 5}}\n</tool_call>', prompt)
+        self.assertTrue(prompt.endswith("User: <tool_response>\n5\n</tool_response>\nn = 5\n\nAssistant:"), prompt)
+        odd = function("odd", x={"unevaluatedItems": False})
+        error = self.refused(400, "#/properties/x", "/v1/chat/completions", {"messages": CHAT, "tools": [odd]})
+        self.assertIn('"odd"', error["message"])
+
+
+if __name__ == "__main__":
+    cli.main()
