@@ -15,7 +15,7 @@ list(LENGTH SMT_DRIVERS SMT_DRIVER_COUNT)
 message(STATUS "Vulkan drivers for tests: ${SMT_DRIVERS}")
 
 # Programs that compile the same kernels several times, which SwiftShader takes half a second for each of: full tier only there.
-set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_files test_host_device test_load test_plan_load test_session test_split
+set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_files test_host_device test_load test_lost test_plan_load test_session test_split
     test_types)
 
 function(smt_add_driver_tests program labels)

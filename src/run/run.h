@@ -6,6 +6,7 @@
  *   run_model.c    weights on the devices, shared by every runner
  *   run_kernels.c  compiled kernels, shared likewise
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
+ *   run_name.c     what a segment is, in words
  *   run_memory.c   a runner's memory, as planned; rotary tables
  *   run_queue.c    submissions under way: how many, how long each took, cancelling
  *   run_hop.c      what the host does between the submissions of two devices
@@ -280,6 +281,8 @@ smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *nod
 /* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */
 smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, const smt_segment *nodes, smt_vk_recording *recording,
                                 smt_error *err);
+/* What a segment of the graph is, in words (run_name.c). */
+void smt_run_segment_name(const smt_graph *graph, size_t index, char *text, size_t capacity);
 /* Submits the segments of a step, with `most` submissions under way at most on each device, and does the host's part between them;
  * cancellation is looked at before each. *out_value: of the last. */
 smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most, uint64_t *out_value, smt_error *err);

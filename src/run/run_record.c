@@ -132,12 +132,15 @@ smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, cons
     return SMT_OK;
 }
 
-static smt_status record_segment(const smt_run *run, const smt_graph *graph, const smt_segment *segment, smt_vk_recording **out,
+static smt_status record_segment(const smt_run *run, const smt_graph *graph, size_t index, smt_vk_recording **out,
                                  smt_error *err) {
+    const smt_segment *segment = &graph->segments[index];
     smt_vk_device *device = run->parts[segment->device].on->vk;
+    char name[200];
     *out = NULL;
     if (segment->host) return SMT_OK;
-    SMT_TRY(smt_vk_recording_begin(device, "step", out, err));
+    smt_run_segment_name(graph, index, name, sizeof name);
+    SMT_TRY(smt_vk_recording_begin(device, name, out, err));
     smt_status status = smt_run_record_nodes(run, graph, segment, *out, err);
     if (status == SMT_OK) status = smt_vk_recording_end(*out, err);
     if (status != SMT_OK) {
@@ -171,7 +174,7 @@ static smt_status record_segments(smt_run *run, smt_run_plan_entry *entry, smt_e
     entry->segments = smt_alloc(graph->n_segments, sizeof *entry->segments);
     if (!entry->segments) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu segments", graph->n_segments);
     for (size_t i = 0; i < graph->n_segments; i++) {
-        SMT_TRY(record_segment(run, graph, &graph->segments[i], &entry->segments[i], err));
+        SMT_TRY(record_segment(run, graph, i, &entry->segments[i], err));
         entry->n_segments++;
     }
     return SMT_OK;

@@ -8,7 +8,7 @@
  *   2. A feature is enabled only because the choice says so; the choice reads only the snapshot.
  *   3. One VkDeviceMemory and one VkBuffer make one smt_vk_buffer: a slab. Callers sub-allocate by offset, from their plan.
  *   4. One queue, submitted to by one thread at a time (smt_vk_submit sees to it); one timeline semaphore per queue, +1 per submission. No vkDeviceWaitIdle outside teardown.
- *   5. VkResult is translated in one place; a lost device is sticky: every later call fails with the first cause.
+ *   5. VkResult is translated in one place; a lost device is sticky: every later call fails with the first cause, which names the last submission.
  *   6. Kernels never place barriers: the recorder does, as the caller's declared reads and writes demand.
  *
  * Binding model, the same for every kernel: set 0, binding 0 is an array W[N] of storage-buffer windows, N = 1, 4 or 16 (unused

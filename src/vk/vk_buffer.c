@@ -33,7 +33,11 @@ static smt_status allocate(smt_vk_device *device, smt_vk_buffer *buffer, uint32_
     VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = memory_type};
     VkResult result = fn->AllocateMemory(device->handle, &info, NULL, &buffer->memory);
-    if (result) return refuse(device, memory_type, buffer->bytes, name, smt_vk_result_name(result), err);
+    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
+        return refuse(device, memory_type, buffer->bytes, name, smt_vk_result_name(result), err);
+    if (result)
+        return SMT_VK_FAIL(device, err, result, "buffer %s: vkAllocateMemory of %llu bytes", name,
+                           (unsigned long long)needs.size);
     result = fn->BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
     if (result) return SMT_VK_FAIL(device, err, result, "buffer %s: vkBindBufferMemory", name);
     if (!device->caps.types[memory_type].host_visible) return SMT_OK;
@@ -46,6 +50,7 @@ static smt_status allocate(smt_vk_device *device, smt_vk_buffer *buffer, uint32_
 smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
                                 smt_vk_buffer **out, smt_error *err) {
     *out = NULL;
+    SMT_TRY(smt_vk_check_lost(device, err));
     const smt_caps *caps = &device->caps;
     if (memory_type >= caps->n_types)
         return SMT_FAIL(err, SMT_INVALID, "buffer %s: memory type %u of %u", name, memory_type, caps->n_types);

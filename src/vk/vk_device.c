@@ -110,8 +110,10 @@ smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_
     return status;
 }
 
-/* A lost device has nothing left to wait for. On a host program's device, others' work is none of our business. */
+/* A lost device has nothing left to wait for, and its queue is not touched again. On a host program's device, others' work is none of our
+ * business. */
 static void wait_for_work(smt_vk_device *device) {
+    if (smt_vk_check_lost(device, NULL) != SMT_OK) return;
     if (device->vk->host.device)
         smt_vk_wait(device, device->submitted, UINT64_MAX, NULL);
     else

@@ -42,6 +42,7 @@ struct smt_vk {
     uint32_t n_physical;
 };
 
+#define SMT_VK_LATEST    200
 #define SMT_VK_N_LAYOUTS 3 /* N = 1, 4, 16 windows */
 typedef struct smt_vk_layout {
     uint32_t n_windows;
@@ -59,7 +60,8 @@ struct smt_vk_device {
     VkQueue queue;
     VkSemaphore timeline;       /* none on a device without memory heaps: it only compiles */
     _Atomic uint64_t submitted; /* value that the latest submission signals; read by waiters on other threads */
-    smt_os_mutex *queue_mutex;  /* held while submitting */
+    smt_os_mutex *queue_mutex;  /* held while submitting; guards `latest` */
+    char latest[SMT_VK_LATEST]; /* name of the latest submission's recording, which may be gone by now */
     smt_os_mutex *loss_mutex;   /* guards what follows, up to the layouts */
     bool lost;
     smt_error loss;            /* the first cause */

@@ -5,6 +5,8 @@
  * before it on the same queue. Loss is sticky: see vk_result.c. */
 #include "vk_objects.h"
 
+#include <stdio.h>
+
 smt_status smt_vk_timeline_create(smt_vk_device *device, smt_error *err) {
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
@@ -34,7 +36,10 @@ smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uin
     if (host->lock) host->lock(host->user);
     VkResult result = device->fn.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE);
     if (host->unlock) host->unlock(host->user);
-    if (!result) device->submitted = *out_value = value;
+    if (!result) {
+        device->submitted = *out_value = value;
+        snprintf(device->latest, sizeof device->latest, "%s", recording->name);
+    }
     smt_os_mutex_unlock(device->queue_mutex);
     if (result)
         return SMT_VK_FAIL(device, err, result, "submission %llu (%s) on %s", (unsigned long long)value, recording->name,
@@ -60,7 +65,7 @@ smt_status smt_vk_wait(smt_vk_device *device, uint64_t value, uint64_t timeout_n
 
 uint64_t smt_vk_reached(smt_vk_device *device) {
     uint64_t value = 0;
-    if (!device->submitted) return 0;
+    if (!device->submitted || smt_vk_check_lost(device, NULL) != SMT_OK) return 0;
     VkResult result = device->fn.GetSemaphoreCounterValue(device->handle, device->timeline, &value);
     if (result) (void)SMT_VK_FAIL(device, NULL, result, "vkGetSemaphoreCounterValue on %s", device->caps.name);
     return result ? 0 : value;

@@ -1,10 +1,12 @@
 /* vk_result.c: the one translation of VkResult into a status and words, and the memory of a lost device.
  *
  * A device is lost once and for all: the first cause is kept under a mutex (kernels may be created on any thread) and every
- * later call that would touch the queue fails with it. */
+ * later call that would touch the queue fails with it. The message names the latest submission, since that is what a driver gave up on
+ * as a rule, whichever call is the first to hear of it. */
 #include "vk_objects.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     VkResult result;
@@ -42,9 +44,17 @@ const char *smt_vk_result_name(int result) {
     return i < SMT_COUNT(results) ? results[i].name : "an unknown VkResult";
 }
 
-static void remember_loss(smt_vk_device *device, const smt_error *cause) {
+/* Completes the message of a loss and keeps it, where it is the first; else it becomes the first one's: several threads may hear of it. */
+static void remember_loss(smt_vk_device *device, smt_error *cause) {
+    size_t used = strlen(cause->message);
+    smt_os_mutex_lock(device->queue_mutex);
+    if (device->submitted)
+        snprintf(cause->message + used, sizeof cause->message - used, "; the last submission was %llu: %s",
+                 (unsigned long long)device->submitted, device->latest);
+    smt_os_mutex_unlock(device->queue_mutex);
     smt_os_mutex_lock(device->loss_mutex);
-    if (!device->lost) device->loss = *cause;
+    if (device->lost) *cause = device->loss;
+    device->loss = *cause;
     device->lost = true;
     smt_os_mutex_unlock(device->loss_mutex);
 }
