@@ -2,7 +2,7 @@
  * the routes know, put together as the bytes say. A body is either a request whose prompts fit, or a 400 that can be told. Nothing may
  * crash or be lost. There is no engine behind it: what is fuzzed ends where a request would be submitted. */
 #include "corpus.h"
-#include "serve_internal.h"
+#include "serve_tools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +21,12 @@ static const char names[] =
     "parameters tools tool_choice chat_template_kwargs add_generation_prompt input_prefix input_suffix "
     "input_extra filename input dimensions tokens type properties required enum const items prefixItems anyOf "
     "allOf $ref $defs pattern format minItems maxItems minLength maxLength minimum maximum "
-    "additionalProperties ";
+    "additionalProperties parallel_tool_calls tool_call_id ";
 static const char words[] =
     "null true false 0 1 -1 2 0.5 1e30 9007199254740993 -9223372036854775808 \"\" \"x\" \"user\" \"system\" \"tool\" \"text\" "
     "\"def\\n\" \"object\" \"array\" \"string\" \"integer\" \"json_schema\" \"json_object\" \"#/$defs/a\" \"#\" "
-    "\"root::=\\\"a\\\"root|[b-z]*\" \"^[a-z]{2,9}$\" \"date-time\" \"\\ud83d\\ude00\" \"<\\uff5cUser\\uff5c>\" \"auto\" [] {} ";
+    "\"root::=\\\"a\\\"root|[b-z]*\" \"^[a-z]{2,9}$\" \"date-time\" \"\\ud83d\\ude00\" \"<\\uff5cUser\\uff5c>\" \"auto\" "
+    "\"required\" [] {} ";
 static const char types[] =
     "\"object\" \"array\" \"string\" \"integer\" \"number\" \"boolean\" \"null\" \"text\" \"json_object\" "
     "\"json_schema\" [\"string\",\"null\"] \"function\" ";
@@ -103,9 +104,13 @@ static void write_body(maker *m) {
     write_text(m, "{\"prompt\":\"def \",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],");
     write_text(m, "\"input\":[\"x\",[5]],\"content\":\"x\",\"tokens\":[5]");
     for (unsigned n = next(m, 4); n; n--) write_member(m, 0);
-    if (next(m, 3) == 0) {
-        write_text(m, ",\"json_schema\":");
+    static const char *const schemas[][2] = {
+        {",\"json_schema\":", ""}, {",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":", "}}]"}};
+    unsigned i = next(m, 6);
+    if (i < 2) {
+        write_text(m, schemas[i][0]);
         write_object(m, 0);
+        write_text(m, schemas[i][1]);
     }
     write_text(m, "}");
 }
@@ -127,6 +132,7 @@ static serve_server *get_server(void) {
     server.model.n_vocab = (uint32_t)smt_tokenizer_size(server.tokenizer);
     server.model.n_embd = 64;
     smt_file_free(file);
+    serve_learn_habits(server.chat, &server.habits);
     return &server;
 }
 
