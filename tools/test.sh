@@ -3,7 +3,7 @@
 #
 #   tools/test.sh [quick]   gcc build, warnings are errors; the quick tests on every Vulkan driver found
 #   tools/test.sh full      all tests; then the same sources through clang, the unit tests under the address and undefined
-#                           behaviour sanitizers, sessions of several threads under the one for data races, and a short fuzz run
+#                           behaviour sanitizers, sessions of several threads and the server under the one for data races, and a short fuzz run
 #
 # Tests that use more than the tree holds take it from the folder that SEAMOUNT_SHARED names, and report "skipped" without.
 set -euo pipefail
@@ -66,8 +66,8 @@ fuzz() {
 races() {
     CC=gcc CXX=g++ cmake -S "$root" -B "$root/build-tsan" -G Ninja -DCMAKE_C_FLAGS=-Werror -DCMAKE_BUILD_TYPE=RelWithDebInfo \
         -DSEAMOUNT_SANITIZE_THREADS=ON >/dev/null &&
-        cmake --build "$root/build-tsan" --parallel "$(nproc)" --target test_session test_vk_threads test_observer &&
-        TSAN_OPTIONS=ignore_noninstrumented_modules=1 run_tests build-tsan -R '^test_(session|vk_threads|observer)\.lavapipe$'
+        cmake --build "$root/build-tsan" --parallel "$(nproc)" --target seamount test_session test_vk_threads test_observer &&
+        TSAN_OPTIONS=ignore_noninstrumented_modules=1 run_tests build-tsan -R '^(test_(session|vk_threads|observer)|storm_races)\.lavapipe$'
 }
 
 configure_and_build build-test gcc g++ -DCMAKE_BUILD_TYPE=Release

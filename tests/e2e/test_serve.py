@@ -516,7 +516,7 @@ class Together(Shared):
             meanwhile += b"data:" in stream.readline()
         thread.join()
         connection.close()
-        self.assertGreaterEqual(meanwhile, 3)
+        self.assertGreaterEqual(meanwhile, 2)
 
 
 class Wrong(Shared):

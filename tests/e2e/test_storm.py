@@ -62,9 +62,11 @@ class Calm(cli.Case):
         return cls.server.post("/v1/completions", PROBE).json()["choices"][0]["text"]
 
     def tearDown(self):
-        self.assertTrue(until(30, lambda: self.server.get("/health").code == 200 and self.server.busy() == 0))
-        self.assertEqual(self.server.metric("requests_deferred"), 0)
+        self.assertTrue(until(60, lambda: self.server.get("/health").code == 200 and self.idle()))
         self.assertEqual(self.probe(), self.answer)
+
+    def idle(self):
+        return self.server.busy() == 0 and self.server.metric("requests_deferred") == 0
 
     def begun(self, body, path="/completion"):
         """A connection whose stream has begun."""
@@ -275,7 +277,7 @@ class Clients(Calm):
             deaf.append(connection)
         self.assertTrue(until(20, lambda: self.server.busy() == SLOTS))
         self.assertEqual(self.probe(), self.answer)
-        self.assertTrue(until(60, lambda: self.server.busy() == 0 and self.server.metric("requests_deferred") == 0))
+        self.assertTrue(until(60, self.idle))
         self.assertLess(self.server.resident() - before, 100 << 10)
         [c.close() for c in deaf]
 
@@ -300,19 +302,25 @@ class Clients(Calm):
 
 
 class Crowds(Calm):
+    timeout = 30
+
     def test_those_who_only_hold_connections_give_way(self):
         held = [self.server.raw(b"" if i % 2 else HEAD) for i in range(CONNECTIONS)]
         begun = time.time()
         for _ in range(4):
             self.assertEqual(self.probe(), self.answer)
-        self.assertLess(time.time() - begun, TIMEOUT)
+        self.assertLess(time.time() - begun, self.timeout - 5)  # they were not cut off for their time
         more = [self.server.raw(b"") for _ in range(5 * CONNECTIONS)]
         self.assertTrue(until(10, lambda: self.works(lambda: self.server.get("/health").code == 200)))
         [c.close() for c in held + more]
 
     def test_when_all_wait_for_answers(self):
-        waiting = [self.begun(ENDLESS)] + [self.server.raw(self.server.request_bytes("/completion", ENDLESS)) for _ in range(CONNECTIONS - 1)]
-        self.assertTrue(until(10, lambda: self.works(lambda: self.server.get("/slots").code == 503)))
+        waiting = [self.begun(ENDLESS)]
+
+        def full():
+            waiting.append(self.server.raw(self.server.request_bytes("/completion", ENDLESS)))
+            return self.server.get("/slots").code == 503
+        self.assertTrue(until(30, lambda: self.works(full)))
         self.assertEqual(self.server.get("/health").code, 200)
         self.assertEqual(self.server.post("/completion", PROBE).code, 503)
         self.assertIn("no more are taken", self.server.get("/slots").json()["error"]["message"])
@@ -357,7 +365,7 @@ class Crowds(Calm):
 
 
 class Watchers(Calm):
-    timeout = 60  # or it were cut off
+    timeout = 600  # or it were cut off
 
     def test_one_that_is_too_slow_loses_events(self):
         """It is told how many, and what it gets is whole."""

@@ -7,7 +7,8 @@ and what a client sees of time and the server's memory is measured.
 Requests are a mix of routes, short and long prompts, short and long answers, all greedy. Each client asks one after another, in an
 order of its own. The first quarter of the time is warm-up and in no figure. Printed, and with --out appended as a line of CSV: first_ms
 from a request to its first piece of text (the wait for a slot included), gap_ms between two pieces, as p50 / p99; the slowest gap;
-generated tokens a second of all together; resident memory after the warm-up and at the end. Exit status 1: an answer differs, a
+generated tokens a second of all together; cpu_ms, processor time of the server for each of them (prompts included), which other
+programs on the machine disturb less; resident memory after the warm-up and at the end. Exit status 1: an answer differs, a
 request failed, or the memory grew by more than a twentieth and 8 MiB.
 """
 import argparse
@@ -23,7 +24,7 @@ import time
 
 from record import append, commit, machine
 
-FIELDS = ["date", "machine", "driver", "commit", "clients", "options", "seconds", "load_average", "answers", "wrong", "failed", "tok_s",
+FIELDS = ["date", "machine", "driver", "commit", "clients", "options", "seconds", "load_average", "answers", "wrong", "failed", "tok_s", "cpu_ms",
           "first_p50_ms", "first_p99_ms", "gap_p50_ms", "gap_p99_ms", "gap_max_ms", "warm_kib", "end_kib"]
 STEMS = ["def read_%d(path):\n", "for value_%d in range(", "class Point%d:\n    def __init__(self", "import os\nx%d = ", "    return item_%d",
          "# A list of %d names\nnames = ["]
@@ -60,6 +61,12 @@ class Server:
         """KiB."""
         with open("/proc/%d/status" % self.process.pid, encoding="ascii") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+    def processor(self):
+        """Seconds of processor time."""
+        with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as f:
+            user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def end(self):
         self.process.terminate()
@@ -180,7 +187,7 @@ async def measure(server, clients, seconds):
     load = Load(server, jobs, seconds)
 
     async def state():
-        return server.resident(), await predicted(server), time.monotonic()
+        return server.resident(), await predicted(server), server.processor(), time.monotonic()
     *_, warm, end = await asyncio.gather(*(load.client(i, alone) for i in range(clients)), load.at(load.warm, state),
                                          load.at(load.ends, state))
     return load, warm, end
@@ -207,10 +214,10 @@ def main():
         load, warm, end = asyncio.run(measure(server, args.clients, args.seconds))
     finally:
         status = server.end()
-    grown = end[0] - warm[0]
+    grown, tokens, processor, seconds = (b - a for a, b in zip(warm, end))
     row = dict(zip(FIELDS, [datetime.date.today().isoformat(), machine(), driver(args.seamount, options), commit(), args.clients, " ".join(options),
                             args.seconds, "%.2f" % os.getloadavg()[0], load.answers, load.wrong, load.failed,
-                            "%.1f" % ((end[1] - warm[1]) / (end[2] - warm[2]))]
+                            "%.1f" % (tokens / seconds), "%.2f" % (1000 * processor / max(tokens, 1))]
                    + ["%.1f" % quantile(values, q) for values in (load.first, load.gaps) for q in (0.5, 0.99)]
                    + ["%.1f" % quantile(load.gaps, 1), warm[0], end[0]]))
     print("\n".join("%-13s %s" % item for item in row.items()))

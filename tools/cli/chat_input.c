@@ -145,7 +145,7 @@ chat_event chat_input_read(chat_input *input, const char **out_text) {
     input->continued = false;
     for (;;) {
         const char *line;
-        size_t bytes;
+        size_t bytes = 0;
         chat_event event = read_line(input, &line, &bytes);
         if (event == CHAT_END && input->continued) break; /* the end of the input ends the message too */
         if (event != CHAT_MESSAGE) return event;

@@ -6,7 +6,7 @@
  *   serve_http.c     connections, calls, bodies       serve_slots.c   jobs to slots, rounds
  *   serve_guard.c    who may call                     serve_step.c    evaluate, draw, stop
  *   serve_routes.c   the table of routes              serve_pick.c    which slot
- *   serve_body.c     JSON, checked
+ *   serve_body.c     JSON, checked                    serve_pace.c    how much of prompts in a round
  *   serve_info.c     what the server says of itself
  *   serve_prompt.c   bodies to prompts                          both
  *   serve_params.c   how to answer                    ------------------------------------
@@ -206,6 +206,12 @@ typedef struct serve_slot {
     serve_view view;
 } serve_slot;
 
+/* How fast rounds were, lately. All zero: nothing is known. */
+typedef struct serve_pace {
+    double answers_s; /* a round of answers alone */
+    double token_s;   /* a token of a prompt */
+} serve_pace;
+
 typedef struct serve_watcher serve_watcher; /* serve_experts.c */
 
 typedef enum serve_state { SERVE_LOADING, SERVE_READY, SERVE_ENDING } serve_state;
@@ -263,6 +269,7 @@ struct serve_server {
     uint32_t n_slots;
     /* The engine thread's: */
     uint64_t round;
+    serve_pace pace;
     smt_observer *observer; /* owned; NULL while nobody watches */
 };
 
@@ -392,7 +399,7 @@ json_t *serve_metrics(serve_call *call, const json_t *body, struct MHD_Response 
 json_t *serve_page(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 json_t *serve_experts(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error);
 
-/* ---- the engine thread (serve_pick.c, serve_slots.c, serve_step.c) ---- */
+/* ---- the engine thread (serve_pick.c, serve_pace.c, serve_slots.c, serve_step.c) ---- */
 
 /* What a free slot holds, for the choice. */
 typedef struct serve_held {
@@ -405,6 +412,10 @@ typedef struct serve_held {
  * token; else the one that was used longest ago. n: none is free. */
 uint32_t serve_pick(const serve_held *slots, uint32_t n, const int32_t *prompt, size_t n_prompt);
 size_t serve_common(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b);
+
+/* Tokens of prompts in a round, with so many answers beside them; and what a round of so many took. */
+uint32_t serve_pace_share(const serve_pace *pace, uint32_t n_answers, uint32_t n_batch);
+void serve_pace_learn(serve_pace *pace, uint32_t n_answers, uint32_t n_prompt, double seconds);
 
 bool serve_slots_create(serve_server *server, smt_error *err);
 void serve_slots_free(serve_server *server);

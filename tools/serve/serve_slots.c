@@ -1,8 +1,7 @@
 /* serve_slots.c: the engine thread: which jobs have slots, and what a round evaluates.
  *
- * A round is one step of the engine: a token for every answer under way, and beside them pieces of prompts, a whole batch when
- * nobody waits for an answer's next token, an eighth of it otherwise, so that a long prompt slows answers and does not stop them. Of
- * several prompts the one comes first that waits longest. Between rounds: jobs of clients that went away are dropped, waiting ones get
+ * A round is one step of the engine: a token for every answer under way, and beside them pieces of prompts, so much of them
+ * (serve_pace.c) that a long prompt slows answers and does not stop them. Of several prompts the one comes first that waits longest. Between rounds: jobs of clients that went away are dropped, waiting ones get
  * free slots; so the batch grows and shrinks from step to step.
  *
  * What a client gets does not depend on any of this: the engine's results are the same however tokens are cut into steps. */
@@ -12,15 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDLE_S  0.2 /* between two looks at connections and at ended() while nothing is to be done */
-#define LOOK_S  0.1 /* the same while there is work */
-#define CROWDED 8   /* the part of a batch that a prompt gets beside answers under way */
+#define IDLE_S 0.2 /* between two looks at connections and at ended() while nothing is to be done */
+#define LOOK_S 0.1 /* the same while there is work */
 
 /* Room for what one round needs. */
 typedef struct serve_batch {
     serve_held *held; /* owned, as all three; [n_slots] each */
     smt_eval *evals;
     smt_batch_entry *entries;
+    uint32_t n_answers, n_prompt; /* tokens of the round */
 } serve_batch;
 
 bool serve_slots_create(serve_server *server, smt_error *err) {
@@ -167,21 +166,21 @@ static serve_slot *next_reader(const serve_server *server) {
 }
 
 /* What each slot evaluates next, in slot->n_next. */
-static void plan(serve_server *server) {
-    uint32_t n_answers = 0;
+static void plan(serve_server *server, serve_batch *batch) {
     serve_slot *reader;
+    batch->n_answers = batch->n_prompt = 0;
     for (uint32_t i = 0; i < server->n_slots; i++) {
         serve_slot *slot = &server->slots[i];
         slot->n_next = slot->job && !reads_prompt(slot);
-        n_answers += slot->n_next;
+        batch->n_answers += slot->n_next;
     }
-    uint32_t left = n_answers ? (server->n_batch + CROWDED - 1) / CROWDED : server->n_batch;
-    while (left && (reader = next_reader(server))) {
-        size_t missing = reader->n_tokens - smt_session_length(reader->session);
-        reader->n_next = missing < left ? (uint32_t)missing : left;
+    uint32_t share = serve_pace_share(&server->pace, batch->n_answers, server->n_batch);
+    while (batch->n_prompt < share && (reader = next_reader(server))) {
+        size_t missing = reader->n_tokens - smt_session_length(reader->session), left = share - batch->n_prompt;
+        reader->n_next = (uint32_t)(missing < left ? missing : left);
         if (reader->hidden && reader->n_next > SERVE_EMBED_ROWS) reader->n_next = SERVE_EMBED_ROWS;
         reader->used = server->round;
-        left -= reader->n_next;
+        batch->n_prompt += reader->n_next;
     }
 }
 
@@ -202,7 +201,11 @@ static smt_status evaluate(serve_server *server, serve_batch *batch, uint32_t *n
         n++;
     }
     *n_busy = n;
-    return n ? smt_runner_eval(server->runner, batch->entries, n, err) : SMT_OK;
+    if (n == 0) return SMT_OK;
+    double begun = serve_seconds();
+    smt_status status = smt_runner_eval(server->runner, batch->entries, n, err);
+    if (status == SMT_OK) serve_pace_learn(&server->pace, batch->n_answers, batch->n_prompt, serve_seconds() - begun);
+    return status;
 }
 
 static void advance(serve_server *server) {
@@ -251,7 +254,7 @@ static smt_status run_round(serve_server *server, serve_batch *batch, uint32_t *
     server->round++;
     drop_gone(server);
     admit(server, batch->held);
-    plan(server);
+    plan(server, batch);
     smt_status status = evaluate(server, batch, n_busy, err);
     if (status == SMT_OK)
         advance(server);
