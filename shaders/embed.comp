@@ -11,9 +11,9 @@ void main() {
     if (row >= step_rows()) return;
     uint token = step_get(STEP_ARRAY_TOKEN, row);
     if (token < p.row0 || token >= p.row0 + p.rows) return;
-    uint row_byte = p.w_off16 * 16u + (token - p.row0) * p.row_bytes;
+    Row from = row_at(p.w_off16, token - p.row0, p.row_bytes, p.rows);
     for (uint chunk = gl_LocalInvocationID.x; chunk * 32u < p.k; chunk += SMT_GROUP_X) {
-        Raw r = raw_load(0u, row_byte, chunk);
+        Raw r = raw_load(0u, from, chunk);
         [[unroll]] for (uint j = 0; j < 8; j++) {
             uint at = chunk * 8u + j;
             if (at * 4u < p.k) y[(row * p.y_stride >> 2) + at] = raw_w(r, j);

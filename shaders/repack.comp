@@ -1,4 +1,4 @@
-// repack.comp: rows as the file has them to device rows (src/quant/quant_layout.c), one 16-byte vector of the target an invocation; while
+// repack.comp: rows as the file has them to device rows (src/quant/quant_layout.c), one 16-byte vector of a row an invocation; while
 // weights load. Bytes move and nothing is computed, so the result is that of smt_quant_to_device.
 #include "lib/prelude.glsl"
 
@@ -35,10 +35,11 @@ uvec4 gather_16(uint row_at, uint part, uint at) {
 void main() {
     uint vector = gl_GlobalInvocationID.x;
     if (vector >= p.n_vectors) return;
-    uint row_at = vector / p.row_vectors * p.file_row_bytes, at = vector % p.row_vectors, part = 0u;
+    uint row = vector / p.row_vectors, row_at = row * p.file_row_bytes, at = vector % p.row_vectors, part = 0u, to = vector;
+    if (row < p.woven) to = row / SMT_WEAVE * SMT_WEAVE * p.row_vectors + at * SMT_WEAVE + row % SMT_WEAVE;
     while (part < REPACK_PARTS - 1u && at >= p.vectors[part]) at -= p.vectors[part++];
     // The bulk of a block is whole vectors.
     uint block = at * 16u / p.stride[0], from = block * p.block_bytes + p.from[0] + at * 16u % p.stride[0];
     bool whole = part == 0u && from + 16u <= p.file_row_bytes;
-    dst[p.dst_off16 + vector] = whole ? load_16(row_at + from) : gather_16(row_at, part, at);
+    dst[p.dst_off16 + to] = whole ? load_16(row_at + from) : gather_16(row_at, part, at);
 }

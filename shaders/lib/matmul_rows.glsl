@@ -59,22 +59,23 @@ bool product_owner() { return true; }
 
 // win, off: window and 16-byte offset of the first row; win2, off2: of the second matrix of a gated pair.
 void product(uint win, uint off, uint win2, uint off2, uint chunks) {
-    uint side_win[2] = uint[2](win, SMT_GATED == 1 ? win2 : win), row_byte[SIDES];
+    uint side_win[2] = uint[2](win, SMT_GATED == 1 ? win2 : win);
+    Row rows[SIDES];
     [[unroll]] for (uint s = 0; s < SIDES; s++) {
         // lanes beyond the end repeat the last row: broadcasts need them all
         uint row = min(product_row(SMT_GATED == 1 ? 0u : s), p.rows - 1u);
-        row_byte[s] = (SMT_GATED == 1 && s == 1u ? off2 : off) * 16u + row * p.row_bytes;
+        rows[s] = row_at(SMT_GATED == 1 && s == 1u ? off2 : off, row, p.row_bytes, p.rows);
         [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) acc[s][c] = vec4(0);
     }
     for (uint first = 0; first < chunks; first += 8u) {
         Head head[SIDES];
-        [[unroll]] for (uint s = 0; s < SIDES; s++) head[s] = head_load(side_win[s], row_byte[s], first >> 3);
+        [[unroll]] for (uint s = 0; s < SIDES; s++) head[s] = head_load(side_win[s], rows[s], first >> 3);
         uint end = min(chunks, first + 8u);
         for (uint i = first; i < end; i++) {
             x_prepare(i);
             [[unroll]] for (uint s = 0; s < SIDES; s++) {
                 // Decoded first, columns outermost: 32 weights wait as memory operands while one column's chains stay in registers.
-                Raw raw = raw_load(side_win[s], row_byte[s], i, head[s]);
+                Raw raw = raw_load(side_win[s], rows[s], i, head[s]);
                 vec4 w[8];
                 [[unroll]] for (uint j = 0; j < 8; j++) w[j] = raw_w(raw, j);
                 [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++)

@@ -50,11 +50,11 @@ void end_class() {
 }
 
 // A chunk of one line; the window index is the same for all that go one way.
-Raw fetch_w(uint win, uint win2, bool second, uint byte, uint chunk) {
+Raw fetch_w(uint win, uint win2, bool second, Row from, uint chunk) {
 #if SMT_GATED
-    if (second) return raw_load(win2, byte, chunk);
+    if (second) return raw_load(win2, from, chunk);
 #endif
-    return raw_load(win, byte, chunk);
+    return raw_load(win, from, chunk);
 }
 
 // win, off: window and 16-byte offset of the first row; win2, off2: of the second matrix of a gated pair.
@@ -63,11 +63,11 @@ void product(uint win, uint off, uint win2, uint off2, uint chunks) {
     uint me = gl_LocalInvocationID.x, row = me % TILE_ROWS, part = me / TILE_ROWS % 2u;
     bool second = me >= 2u * TILE_ROWS; // in a gated pair
     uint line = second ? row + TILE_ROWS : row; // lines beyond the end repeat the last row
-    uint byte = (second ? off2 : off) * 16u + min(gl_WorkGroupID.x * TILE_ROWS + row, p.rows - 1u) * p.row_bytes;
+    Row from = row_at(second ? off2 : off, min(gl_WorkGroupID.x * TILE_ROWS + row, p.rows - 1u), p.row_bytes, p.rows);
     [[unroll]] for (uint i = 0; i < MINE_LINES; i++)
         [[unroll]] for (uint c = 0; c < MATMUL_COLUMNS; c++) acc[i][c] = total[i][c] = 0.0;
     uint chunk = 0u, start = 0u;
-    Raw next = fetch_w(win, win2, second, byte, chunk);
+    Raw next = fetch_w(win, win2, second, from, chunk);
     fetch_x(chunk);
     for (uint n = 0; n < chunks; n++) {
         before_put();
@@ -77,7 +77,7 @@ void product(uint win, uint off, uint win2, uint off2, uint chunks) {
         chunk += uint(SMT_WAVE_LANES);
         bool ends = chunk >= chunks;
         if (ends) chunk = min(++start, chunks - 1u); // the last turn fetches what nobody needs
-        next = fetch_w(win, win2, second, byte, chunk);
+        next = fetch_w(win, win2, second, from, chunk);
         fetch_x(chunk);
         multiply();
         if (ends) end_class();

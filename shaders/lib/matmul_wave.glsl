@@ -60,17 +60,17 @@ void fold() {
 void product(uint win, uint off, uint win2, uint off2, uint chunks) {
     if (chunks == 0u) return;
     uint group = gl_LocalInvocationID.x / LANES, lane = gl_LocalInvocationID.x % LANES, last = p.rows - 1u;
-    uint byte_a = off * 16u + min(row_of(group, 0u), last) * p.row_bytes; // groups beyond the end repeat the last row
+    Row row_a = row_at(off, min(row_of(group, 0u), last), p.row_bytes, p.rows); // groups beyond the end repeat the last row
 #if SMT_GATED
-    uint byte_b = off2 * 16u + min(row_of(group, 0u), last) * p.row_bytes;
+    Row row_b = row_at(off2, min(row_of(group, 0u), last), p.row_bytes, p.rows);
 #else
-    uint byte_b = off * 16u + min(row_of(group, 1u), last) * p.row_bytes;
+    Row row_b = row_at(off, min(row_of(group, 1u), last), p.row_bytes, p.rows);
     win2 = win;
 #endif
     [[unroll]] for (uint i = 0; i < STREAMS * SMT_COLUMNS; i++) acc[i] = 0.0;
     for (uint first = 0; first < chunks; first += LANES) {
         uint chunk = min(first + lane, chunks - 1u); // beyond the end the activations are zero
-        Raw a = raw_load(win, byte_a, chunk), b = raw_load(win2, byte_b, chunk);
+        Raw a = raw_load(win, row_a, chunk), b = raw_load(win2, row_b, chunk);
         turn(first, chunks, a, b);
     }
     fold();

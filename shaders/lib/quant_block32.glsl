@@ -28,29 +28,29 @@ struct Head {
 };
 
 // In a short row the second of two vectors may lie beyond the plane; no chunk asks for what it holds.
-Head head_load(uint win, uint row_byte, uint super) {
+Head head_load(uint win, Row row, uint super) {
     Head h;
-    uint blocks = p.k >> 5, small = (row_byte >> 4) + blocks * VECTORS;
+    uint blocks = p.k >> 5, small = blocks * VECTORS;
 #if PAIRS
-    h.scales = load_vec(win, small + 2u * super);
-    h.scales2 = load_vec(win, small + 2u * super + 1u);
+    h.scales = row_vec(win, row, small + 2u * super);
+    h.scales2 = row_vec(win, row, small + 2u * super + 1u);
 #else
-    h.scales = load_vec(win, small + super);
+    h.scales = row_vec(win, row, small + super);
 #endif
 #if FIFTH
     small += PAIRS ? (blocks + 3u) >> 2 : (blocks + 7u) >> 3;
-    h.high = load_vec(win, small + 2u * super);
-    h.high2 = load_vec(win, small + 2u * super + 1u);
+    h.high = row_vec(win, row, small + 2u * super);
+    h.high2 = row_vec(win, row, small + 2u * super + 1u);
 #endif
     return h;
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint at = (row_byte >> 4) + chunk * VECTORS;
-    r.q = load_vec(win, at);
+    uint at = chunk * VECTORS;
+    r.q = row_vec(win, row, at);
 #if SMT_TYPE == T_Q8_0
-    r.q2 = load_vec(win, at + 1u);
+    r.q2 = row_vec(win, row, at + 1u);
 #endif
 #if PAIRS
     uint both = ((chunk & 4u) != 0u ? head.scales2 : head.scales)[chunk & 3u];

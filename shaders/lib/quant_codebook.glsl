@@ -8,7 +8,7 @@ layout(std430, set = 0, binding = CODEBOOK_BINDING) readonly buffer Codebooks { 
 
 // Chunks share nothing.
 #define Head uint
-Head head_load(uint win, uint row_byte, uint super) { return 0u; }
+Head head_load(uint win, Row row, uint super) { return 0u; }
 
 // Eight elements of two bits: half of a word.
 uint entry8(uint base, uint index) { return codebooks[base + (index >> 1)] >> (16u * (index & 1u)); }
@@ -34,17 +34,17 @@ struct Raw {
     float scale;
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
     uint g = chunk & 7u;
 #if SMT_TYPE == T_IQ3_XXS
-    uint block = row_byte + (chunk >> 3) * 98u, s = load_u32(win, block + 66u + 4u * g);
+    uint block = row + (chunk >> 3) * 98u, s = load_u32(win, block + 66u + 4u * g);
     precise float scale = half_exact(load_u16(win, block)) * (0.5 + float(s >> 28)) * 0.5;
     r.signs = even_signs4(s);
     const uint base = CODEBOOK_IQ3_XXS;
     uint high = 0u;
 #else
-    uint block = row_byte + (chunk >> 3) * 110u, four = load_u8(win, block + 106u + (g >> 1)) >> (4u * (g & 1u));
+    uint block = row + (chunk >> 3) * 110u, four = load_u8(win, block + 106u + (g >> 1)) >> (4u * (g & 1u));
     precise float scale = half_exact(load_u16(win, block)) * float(1u + 2u * (four & 15u));
     r.signs = load_u32(win, block + 74u + 4u * g);
     const uint base = CODEBOOK_IQ3_S;
@@ -72,17 +72,17 @@ struct Raw {
     vec2 scale;  // of elements 0..15 and 16..31
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
     uint g = chunk & 7u;
 #if SMT_TYPE == T_IQ1_S
-    uint block = row_byte + (chunk >> 3) * 50u, low = load_u32(win, block + 2u + 4u * g), h = load_u16(win, block + 34u + 2u * g);
+    uint block = row + (chunk >> 3) * 50u, low = load_u32(win, block + 2u + 4u * g), h = load_u16(win, block + 34u + 2u * g);
     precise vec2 scale = vec2(half_exact(load_u16(win, block)) * float(2u * ((h >> 12) & 7u) + 1u));
     r.minus = (h >> 15) * 15u;
     const uint step = 3u;
 #else
     // Eight bytes of scales at 48: four words of {four 3-bit scales, a nibble of d}.
-    uint block = row_byte + (chunk >> 3) * 56u, at = block >> 2, low = W[win].w[at + g], h = load_u16(win, block + 32u + 2u * g);
+    uint block = row + (chunk >> 3) * 56u, at = block >> 2, low = W[win].w[at + g], h = load_u16(win, block + 32u + 2u * g);
     uint s0 = W[win].w[at + 12u], s1 = W[win].w[at + 13u], s = W[win].w[at + 12u + (g >> 2)] >> (16u * ((g >> 1) & 1u) + 6u * (g & 1u));
     uint d = ((s0 >> 12) & 0xfu) | ((s0 >> 24) & 0xf0u) | ((s1 >> 4) & 0xf00u) | ((s1 >> 16) & 0xf000u);
     precise vec2 scale = half_exact(d) * vec2(2u * (s & 7u) + 1u, 2u * ((s >> 3) & 7u) + 1u);
@@ -109,22 +109,22 @@ struct Raw {
     vec2 scale; // of elements 0..15 and 16..31
 };
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
     uint g = chunk & 7u;
 #if SMT_TYPE == T_IQ2_XXS
-    uint block = row_byte + (chunk >> 3) * 66u, low = load_u32(win, block + 2u + 8u * g), s = load_u32(win, block + 6u + 8u * g);
+    uint block = row + (chunk >> 3) * 66u, low = load_u32(win, block + 2u + 8u * g), s = load_u32(win, block + 6u + 8u * g);
     precise vec2 scale = vec2(half_exact(load_u16(win, block)) * (0.5 + float(s >> 28)) * 0.25);
     r.signs = even_signs4(s);
     [[unroll]] for (uint l = 0; l < 4; l++) r.q[l] = entry8(CODEBOOK_IQ2_XXS, (low >> (8u * l)) & 255u);
 #elif SMT_TYPE == T_IQ2_XS
-    uint block = row_byte + (chunk >> 3) * 74u, a = load_u32(win, block + 2u + 8u * g), b = load_u32(win, block + 6u + 8u * g);
+    uint block = row + (chunk >> 3) * 74u, a = load_u32(win, block + 2u + 8u * g), b = load_u32(win, block + 6u + 8u * g);
     uint nibble = load_u8(win, block + 66u + g);
     r.signs = even_signs((a >> 9) & 127u) | (even_signs(a >> 25) << 8) | (even_signs((b >> 9) & 127u) << 16) | (even_signs(b >> 25) << 24);
     r.q = uint[4](entry8(CODEBOOK_IQ2_XS, a & 511u), entry8(CODEBOOK_IQ2_XS, (a >> 16) & 511u), entry8(CODEBOOK_IQ2_XS, b & 511u),
                   entry8(CODEBOOK_IQ2_XS, (b >> 16) & 511u));
 #else
-    uint block = row_byte + (chunk >> 3) * 82u, low = load_u32(win, block + 2u + 4u * g), high = load_u8(win, block + 66u + g);
+    uint block = row + (chunk >> 3) * 82u, low = load_u32(win, block + 2u + 4u * g), high = load_u8(win, block + 66u + g);
     uint nibble = load_u8(win, block + 74u + g);
     r.signs = load_u32(win, block + 34u + 4u * g);
     [[unroll]] for (uint l = 0; l < 4; l++)

@@ -1,16 +1,15 @@
 // quant_float.glsl: F32, F16, BF16 rows in the layout PAD32 (rows are whole chunks of 32 elements, 16-byte aligned).
 // Chunks share nothing.
 #define Head uint
-Head head_load(uint win, uint row_byte, uint super) { return 0u; }
+Head head_load(uint win, Row row, uint super) { return 0u; }
 
 #if SMT_TYPE == 0
 struct Raw {
     uvec4 v[8];
 };
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint at = (row_byte >> 4) + chunk * 8u;
-    [[unroll]] for (uint i = 0; i < 8; i++) r.v[i] = load_vec(win, at + i);
+    [[unroll]] for (uint i = 0; i < 8; i++) r.v[i] = row_vec(win, row, chunk * 8u + i);
     return r;
 }
 vec4 raw_w(Raw r, uint j) { return uintBitsToFloat(r.v[j]); }
@@ -18,10 +17,9 @@ vec4 raw_w(Raw r, uint j) { return uintBitsToFloat(r.v[j]); }
 struct Raw {
     uvec4 v[4];
 };
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint at = (row_byte >> 4) + chunk * 4u;
-    [[unroll]] for (uint i = 0; i < 4; i++) r.v[i] = load_vec(win, at + i);
+    [[unroll]] for (uint i = 0; i < 4; i++) r.v[i] = row_vec(win, row, chunk * 4u + i);
     return r;
 }
 vec4 raw_w(Raw r, uint j) {

@@ -1,7 +1,8 @@
 // quant_funcs.glsl: one tensor type, chosen by SMT_TYPE (its ggml id), behind one interface:
-//   Head head_load(window, row byte, s)  what the eight chunks 8 s ... 8 s + 7 of a row of p.k elements share
-//   Raw raw_load(window, row byte, i, head)    the words and scales of chunk i: elements 32 i ... 32 i + 31
+//   Head head_load(window, row, s)  what the eight chunks 8 s ... 8 s + 7 of a row of p.k elements share
+//   Raw raw_load(window, row, i, head)    the words and scales of chunk i: elements 32 i ... 32 i + 31
 //   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
+// Row: lib/windows.glsl.
 // Types whose chunks are small integers (src/quant/quant.h: smt_quant_codes) have besides, for products of integers:
 //   uint raw_q(raw, j)                   codes of elements 4j .. 4j + 3 in four signed bytes, each CODE_OFFSET too large
 //   vec2 raw_scales(raw)                 their scale, and with CODE_MIN the min to add; with CODE_HALVES the scales of elements 0..15 and 16..31
@@ -62,6 +63,6 @@ float half_of(uvec4 eight, uint index) { return half_exact((eight[(index >> 1) &
 #endif
 
 // For those who take chunks one at a time.
-Raw raw_load(uint win, uint row_byte, uint chunk) { return raw_load(win, row_byte, chunk, head_load(win, row_byte, chunk >> 3)); }
+Raw raw_load(uint win, Row row, uint chunk) { return raw_load(win, row, chunk, head_load(win, row, chunk >> 3)); }
 
 #endif

@@ -31,21 +31,21 @@ struct Head {
 #endif
 };
 
-Head head_load(uint win, uint row_byte, uint super) {
+Head head_load(uint win, Row row, uint super) {
     Head h;
-    uint block = (row_byte >> 4) + super * VECTORS;
-    h.scales = load_vec(win, block);
+    uint block = super * VECTORS;
+    h.scales = row_vec(win, row, block);
 #if SMT_TYPE == T_Q5_K
-    h.high = load_vec(win, block + 1u);
-    h.high2 = load_vec(win, block + 2u);
+    h.high = row_vec(win, row, block + 1u);
+    h.high2 = row_vec(win, row, block + 2u);
 #endif
     return h;
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint s = chunk & 7u, at = (row_byte >> 4) + (chunk >> 3) * VECTORS + VECTORS - 8u + (s & 6u), shift = 4u * (s & 1u);
-    uvec4 a = load_vec(win, at) >> shift, b = load_vec(win, at + 1u) >> shift;
+    uint s = chunk & 7u, at = (chunk >> 3) * VECTORS + VECTORS - 8u + (s & 6u), shift = 4u * (s & 1u);
+    uvec4 a = row_vec(win, row, at) >> shift, b = row_vec(win, row, at + 1u) >> shift;
 #if SMT_TYPE == T_Q5_K
     a = (a & 0x0f0f0f0fu) | (((head.high >> s) & 0x01010101u) << 4);
     b = (b & 0x0f0f0f0fu) | (((head.high2 >> s) & 0x01010101u) << 4);
@@ -86,22 +86,21 @@ struct Head {
     float d;
 };
 
-Head head_load(uint win, uint row_byte, uint super) {
+Head head_load(uint win, Row row, uint super) {
     Head h;
-    uint row = row_byte >> 4;
-    h.scales = load_vec(win, row + super * 13u + 12u);
-    h.d = half_of(load_vec(win, row + (p.k >> 8) * 13u + (super >> 3)), super);
+    h.scales = row_vec(win, row, super * 13u + 12u);
+    h.d = half_of(row_vec(win, row, (p.k >> 8) * 13u + (super >> 3)), super);
     return h;
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint block = (row_byte >> 4) + (chunk >> 3) * 13u, s = chunk & 3u, n = (chunk >> 2) & 1u;
+    uint block = (chunk >> 3) * 13u, s = chunk & 3u, n = (chunk >> 2) & 1u;
     uint at = block + 4u * n + 2u * (s & 1u), shift = 4u * (s >> 1);
-    r.low = load_vec(win, at) >> shift;
-    r.low2 = load_vec(win, at + 1u) >> shift;
-    r.high = load_vec(win, block + 8u + 2u * n) >> (2u * s);
-    r.high2 = load_vec(win, block + 9u + 2u * n) >> (2u * s);
+    r.low = row_vec(win, row, at) >> shift;
+    r.low2 = row_vec(win, row, at + 1u) >> shift;
+    r.high = row_vec(win, row, block + 8u + 2u * n) >> (2u * s);
+    r.high2 = row_vec(win, row, block + 9u + 2u * n) >> (2u * s);
     int both = int(head.scales[2u * n + (s >> 1)] >> (16u * (s & 1u)));
     precise vec2 scale = head.d * vec2(bitfieldExtract(both, 0, 8), bitfieldExtract(both, 8, 8));
     r.scale = scale;

@@ -18,19 +18,18 @@ struct Head {
     uint d; // and dmin
 };
 
-Head head_load(uint win, uint row_byte, uint super) {
+Head head_load(uint win, Row row, uint super) {
     Head h;
-    uint row = row_byte >> 4;
-    h.scales = load_vec(win, row + super * 5u);
-    h.d = load_vec(win, row + (p.k >> 8) * 5u + (super >> 2))[super & 3u];
+    h.scales = row_vec(win, row, super * 5u);
+    h.d = row_vec(win, row, (p.k >> 8) * 5u + (super >> 2))[super & 3u];
     return h;
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint s = chunk & 7u, at = (row_byte >> 4) + (chunk >> 3) * 5u + 1u + 2u * (s >> 2), shift = 2u * (s & 3u);
-    r.q = load_vec(win, at) >> shift;
-    r.q2 = load_vec(win, at + 1u) >> shift;
+    uint s = chunk & 7u, at = (chunk >> 3) * 5u + 1u + 2u * (s >> 2), shift = 2u * (s & 3u);
+    r.q = row_vec(win, row, at) >> shift;
+    r.q2 = row_vec(win, row, at + 1u) >> shift;
     uint both = head.scales[s >> 1] >> (16u * (s & 1u));
     precise vec2 scale = half_exact(head.d & 0xffffu) * vec2(both & 15u, (both >> 8) & 15u);
     precise vec2 low = half_exact(head.d >> 16) * vec2((both >> 4) & 15u, (both >> 12) & 15u);
@@ -50,20 +49,19 @@ struct Head {
     uvec4 scales, third, third2;
 };
 
-Head head_load(uint win, uint row_byte, uint super) {
+Head head_load(uint win, Row row, uint super) {
     Head h;
-    uint row = row_byte >> 4;
-    h.scales = load_vec(win, row + (p.k >> 8) * 6u + super);
-    h.third = load_vec(win, row + super * 6u);
-    h.third2 = load_vec(win, row + super * 6u + 1u);
+    h.scales = row_vec(win, row, (p.k >> 8) * 6u + super);
+    h.third = row_vec(win, row, super * 6u);
+    h.third2 = row_vec(win, row, super * 6u + 1u);
     return h;
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    uint s = chunk & 7u, at = (row_byte >> 4) + (chunk >> 3) * 6u + 2u + 2u * (s >> 2), shift = 2u * (s & 3u);
-    r.q = ((load_vec(win, at) >> shift) & 0x03030303u) | (((head.third >> s) & 0x01010101u) << 2);
-    r.q2 = ((load_vec(win, at + 1u) >> shift) & 0x03030303u) | (((head.third2 >> s) & 0x01010101u) << 2);
+    uint s = chunk & 7u, at = (chunk >> 3) * 6u + 2u + 2u * (s >> 2), shift = 2u * (s & 3u);
+    r.q = ((row_vec(win, row, at) >> shift) & 0x03030303u) | (((head.third >> s) & 0x01010101u) << 2);
+    r.q2 = ((row_vec(win, row, at + 1u) >> shift) & 0x03030303u) | (((head.third2 >> s) & 0x01010101u) << 2);
     // Scales 2s and 2s + 1: nibbles of two of the first eight bytes, pairs of bits of two of the last four.
     uint low4 = head.scales[(s & 3u) >> 1] >> (16u * (s & 1u) + 4u * (s >> 2));
     uint high2 = head.scales.z >> (16u * (s & 1u) + 2u * (s >> 1));

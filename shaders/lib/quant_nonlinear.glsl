@@ -12,19 +12,19 @@ struct Raw {
 };
 
 #define Head uvec4
-Head head_load(uint win, uint row_byte, uint super) {
-    uint small = (row_byte >> 4) + (p.k >> 5);
+Head head_load(uint win, Row row, uint super) {
+    uint small = p.k >> 5;
 #if SMT_TYPE == T_IQ4_NL
-    return load_vec(win, small + super);
+    return row_vec(win, row, small + super);
 #else
-    uvec4 two = load_vec(win, small + (super >> 1));
+    uvec4 two = row_vec(win, row, small + (super >> 1));
     return (super & 1u) != 0u ? two.zwzw : two;
 #endif
 }
 
-Raw raw_load(uint win, uint row_byte, uint chunk, Head head) {
+Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    r.q = load_vec(win, (row_byte >> 4) + chunk);
+    r.q = row_vec(win, row, chunk);
 #if SMT_TYPE == T_IQ4_NL
     r.scale = half_of(head, chunk);
 #elif SMT_TYPE == T_IQ4_XS

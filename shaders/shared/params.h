@@ -24,6 +24,8 @@ typedef float f32;
 /* Matrix products of the GPU family: lanes that share a row, which is part of the order of summation, and lines of a tile. */
 #define SMT_WAVE_LANES 16
 #define SMT_TILE_LINES 64
+/* Rows whose 16-byte vectors alternate in a woven layout (src/quant/quant.h): as many as the lanes of a CPU driver, a row each. */
+#define SMT_WEAVE 8
 /* The most experts per token that moe_route keeps in local memory. */
 #define SMT_MAX_USED 32
 
@@ -175,12 +177,13 @@ struct sample_params {
 };
 
 /* repack: n_vectors 16-byte vectors of device rows from file rows that begin at byte 0. A row is the parts' planes, one after another, of
- * `vectors` each: of every block of the file its bytes [from, from + bytes), at multiples of `stride`, then zeros. A stride of 0: no such part. */
+ * `vectors` each: of every block of the file its bytes [from, from + bytes), at multiples of `stride`, then zeros. A stride of 0: no such part.
+ * woven: so many rows, whole groups of SMT_WEAVE, are woven. */
 #define REPACK_PARTS 3
 struct repack_params {
     u32 n_vectors, row_vectors;
     u32 file_row_bytes, block_bytes, blocks; /* blocks: of a row */
-    u32 src_words, dst_off16;
+    u32 src_words, dst_off16, woven;
     u32 from[REPACK_PARTS], bytes[REPACK_PARTS], stride[REPACK_PARTS], vectors[REPACK_PARTS];
 };
 

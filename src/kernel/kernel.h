@@ -83,6 +83,8 @@ uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t rows);
 uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t rows, uint32_t n_used, uint32_t n_experts);
 /* Whether products of the type have a fast form on this device. */
 bool smt_kernel_fast(const smt_caps *caps, smt_dtype type);
+/* Whether matrices of the type are woven (quant.h) on this device: where an invocation owns a row and reads it as texels. */
+bool smt_kernel_weaves(const smt_caps *caps, smt_dtype type);
 /* Sets heads, rows and tile of an ATTEND key for a step of n_rows rows: heads divides heads_per_kv. */
 void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key);
 /* The window-array size for n windows: 1, 4, 16; 0: more than any kernel binds. */

@@ -70,6 +70,8 @@ bool smt_kernel_fast(const smt_caps *caps, smt_dtype type) {
     return caps->family == SMT_FAMILY_WAVE && smt_quant_has_codes(type);
 }
 
+bool smt_kernel_weaves(const smt_caps *caps, smt_dtype type) { return smt_caps_texels(caps) && smt_quant_vectors(type); }
+
 void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key) {
     key->tile = caps->family == SMT_FAMILY_WAVE && caps->max_shared_bytes >= ATTEND_TILE_SHARED && caps->max_invocations >= 256;
     uint32_t columns = key->tile ? 16 : 8; /* more do not fit the registers; every shape is a pipeline to compile */
@@ -139,7 +141,7 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
     snprintf(out->label, sizeof out->label, "%.*s", (int)(strlen(out->source) - strlen(".comp")), out->source);
     if (smt_kernel_decodes(key->kernel)) {
         define(out, "SMT_TYPE", key->type);
-        if (smt_caps_texels(caps) && smt_quant_vectors((smt_dtype)key->type)) {
+        if (smt_kernel_weaves(caps, (smt_dtype)key->type)) {
             out->window_texels = SMT_TEXEL_U32X4;
             out->buffer_texels = key->kernel == SMT_KERNEL_EMBED ? 0 : 1; /* the activations */
         }

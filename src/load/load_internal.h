@@ -8,6 +8,7 @@
 typedef struct smt_load_job {
     const smt_matrix *matrix; /* borrowed */
     uint32_t plane, row, rows;
+    bool woven;            /* then the first row begins a group */
     smt_vk_buffer *buffer; /* borrowed */
     uint64_t to;
 } smt_load_job;
@@ -35,7 +36,7 @@ typedef struct smt_load_hand {
     uint8_t *piece; /* [piece_bytes], host memory that file rows pass through on their way into mapped memory */
     uint64_t piece_bytes;
 } smt_load_hand;
-/* Of a list: enough for one row of each job, and little enough to stay in a processor's cache; 0: none of them repacks. */
+/* Of a list: enough for one row, or group, of each job, and little enough to stay in a processor's cache; 0: none of them repacks. */
 uint64_t smt_load_piece_bytes(const smt_load_jobs *jobs);
 uint64_t smt_load_job_bytes(const smt_load_job *job); /* on the device */
 void smt_load_job_expect(const smt_load_job *job);    /* it is read soon */

@@ -12,6 +12,10 @@ typedef struct lister {
     smt_error *err;
 } lister;
 
+static bool weaves(const lister *l, const smt_matrix *m) {
+    return smt_kernel_weaves(smt_vk_device_caps(l->args->device), smt_matrix_dtype(m));
+}
+
 static smt_status add(lister *l, const smt_load_job *job) {
     smt_load_jobs *jobs = &l->out[smt_upload_is_direct(l->upload, job->buffer) ? SMT_LOAD_MAPPED : SMT_LOAD_STAGED];
     SMT_TRY(smt_grow((void **)&jobs->jobs, &jobs->capacity, jobs->n + 1, sizeof *jobs->jobs, l->err));
@@ -19,10 +23,11 @@ static smt_status add(lister *l, const smt_load_job *job) {
     return SMT_OK;
 }
 
-/* Rows of one plane of a file matrix, as many to a job as a chunk holds. */
+/* Rows of one plane of a file matrix, as many to a job as a chunk holds; whole groups of them if they are woven. */
 static smt_status add_rows(lister *l, const smt_load_job *all) {
     uint64_t device_row = smt_quant_device_row_bytes(all->matrix->tensor->type, all->matrix->k);
     uint32_t step = (uint32_t)(SMT_UPLOAD_CHUNK / device_row);
+    if (all->woven) step -= step % SMT_WEAVE;
     if (step == 0)
         return SMT_FAIL(l->err, SMT_UNSUPPORTED, "tensor %s: a row has %llu bytes", all->matrix->tensor->name,
                         (unsigned long long)device_row);
@@ -38,7 +43,7 @@ static smt_status add_rows(lister *l, const smt_load_job *all) {
 
 static smt_status add_matrix(lister *l, const smt_item *item, const smt_plan_place *place) {
     const smt_matrix *m = item->matrix;
-    smt_load_job job = {.matrix = m, .row = item->row0, .rows = item->rows, .to = place->offset};
+    smt_load_job job = {.matrix = m, .row = item->row0, .rows = item->rows, .woven = weaves(l, m), .to = place->offset};
     job.buffer = l->weights->buffers[place->buffer];
     if (m->n_planes == 1 && !m->transposed) return add_rows(l, &job);
     job.row = 0;
@@ -57,6 +62,7 @@ static smt_status add_expert(lister *l, const smt_item *item, const smt_plan_pla
         SMT_TRY(add_rows(l, &(smt_load_job){.matrix = parts[i],
                                             .plane = item->expert,
                                             .rows = parts[i]->rows,
+                                            .woven = weaves(l, parts[i]),
                                             .buffer = l->weights->buffers[place->buffer],
                                             .to = place->offset + at[i]}));
     return SMT_OK;

@@ -19,16 +19,19 @@ static uint64_t file_at(const smt_load_job *job) {
 }
 
 static bool repacks(const smt_load_job *job) {
-    return !job->matrix->transposed && !smt_quant_same_bytes(job_type(job), job->matrix->k);
+    return !job->matrix->transposed && (job->woven || !smt_quant_same_bytes(job_type(job), job->matrix->k));
 }
+
+/* Rows that go together. */
+static uint32_t unit(const smt_load_job *job) { return job->woven ? SMT_WEAVE : 1; }
 
 uint64_t smt_load_piece_bytes(const smt_load_jobs *jobs) {
     uint64_t most = 0;
     for (size_t i = 0; i < jobs->n; i++) {
         if (!repacks(&jobs->jobs[i])) continue;
-        uint64_t row = file_row(&jobs->jobs[i]);
+        uint64_t least = file_row(&jobs->jobs[i]) * unit(&jobs->jobs[i]);
         if (most < PIECE) most = PIECE;
-        if (most < row) most = row;
+        if (most < least) most = least;
     }
     return most;
 }
@@ -62,16 +65,20 @@ static smt_status load_transposed(smt_load_hand *hand, const smt_load_job *job, 
     const smt_matrix *m = job->matrix;
     smt_dtype type = job_type(job);
     uint64_t device_row = smt_quant_device_row_bytes(type, m->k), bytes = smt_load_job_bytes(job);
+    uint64_t coded_row = smt_dtype_row_bytes(type, m->k);
     float *values = smt_alloc((size_t)m->k * m->rows, sizeof *values), *line = smt_alloc(m->k, sizeof *line);
-    uint8_t *coded = smt_alloc(m->k, sizeof(float)), *to;
+    uint8_t *coded = smt_alloc(unit(job), coded_row), *to;
     smt_status status =
         values && line && coded ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory deriving %s", m->tensor->name);
     if (status == SMT_OK) status = decode_plane(job, values, err);
     if (status == SMT_OK) status = smt_upload_begin(hand->upload, job->buffer, job->to, bytes, &to, err);
-    for (uint32_t r = 0; status == SMT_OK && r < m->rows; r++) {
-        for (uint32_t j = 0; j < m->k; j++) line[j] = values[(size_t)j * m->rows + r];
-        smt_quant_encode(type, line, coded, m->k);
-        smt_quant_to_device(type, coded, to + r * device_row, 1, m->k);
+    for (uint32_t r = 0, n; status == SMT_OK && r < m->rows; r += n) {
+        n = smt_min_u32(unit(job), m->rows - r);
+        for (uint32_t i = 0; i < n; i++) {
+            for (uint32_t j = 0; j < m->k; j++) line[j] = values[(size_t)j * m->rows + r + i];
+            smt_quant_encode(type, line, coded + i * coded_row, m->k);
+        }
+        smt_quant_to_device(type, coded, to + r * device_row, n, m->k, job->woven);
     }
     if (status == SMT_OK) status = smt_upload_commit(hand->upload, job->buffer, job->to, bytes, err);
     smt_free(values);
@@ -85,11 +92,11 @@ static smt_status load_transposed(smt_load_hand *hand, const smt_load_job *job, 
 static smt_status load_pieces(smt_load_hand *hand, const smt_load_job *job, uint8_t *to, smt_error *err) {
     const smt_matrix *m = job->matrix;
     uint64_t row = file_row(job), device_row = smt_quant_device_row_bytes(job_type(job), m->k);
-    uint32_t step = (uint32_t)(hand->piece_bytes / row);
+    uint32_t step = (uint32_t)(hand->piece_bytes / row) / unit(job) * unit(job);
     for (uint32_t i = 0; i < job->rows; i += step) {
         uint32_t n = smt_min_u32(step, job->rows - i);
         SMT_TRY(smt_gguf_tensor_read(m->tensor, file_at(job) + i * row, hand->piece, n * row, err));
-        smt_quant_to_device(job_type(job), hand->piece, to + i * device_row, n, m->k);
+        smt_quant_to_device(job_type(job), hand->piece, to + i * device_row, n, m->k, job->woven);
     }
     return SMT_OK;
 }
@@ -105,5 +112,6 @@ smt_status smt_load_job_do(smt_load_hand *hand, const smt_load_job *job, smt_err
     else
         SMT_TRY(smt_gguf_tensor_read(job->matrix->tensor, file_at(job), to, job->rows * file_row(job), err));
     if (direct || !repack) return smt_upload_commit(hand->upload, job->buffer, job->to, bytes, err);
-    return smt_upload_commit_rows(hand->upload, job->buffer, job->to, job_type(job), job->rows, job->matrix->k, err);
+    const struct repack_params rows = smt_quant_repack(job_type(job), job->rows, job->matrix->k, job->woven);
+    return smt_upload_commit_rows(hand->upload, job->buffer, job->to, &rows, err);
 }

@@ -89,12 +89,12 @@ smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t
     return submit_half(upload, &m, err);
 }
 
-smt_status smt_upload_commit_rows(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, smt_dtype type, uint32_t rows,
-                                  uint32_t n, smt_error *err) {
-    const move m = {.from = {upload->ring, upload->half * SMT_UPLOAD_CHUNK, smt_align_up(rows * smt_dtype_row_bytes(type, n), 4)},
-                    .to = {buffer, offset, rows * smt_quant_device_row_bytes(type, n)},
+smt_status smt_upload_commit_rows(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, const struct repack_params *rows,
+                                  smt_error *err) {
+    const move m = {.from = {upload->ring, upload->half * SMT_UPLOAD_CHUNK, 4ull * rows->src_words},
+                    .to = {buffer, offset, 16ull * rows->n_vectors},
                     .repack = true,
-                    .push = smt_quant_repack(type, rows, n)};
+                    .push = *rows};
     return submit_half(upload, &m, err);
 }
 

@@ -22,10 +22,10 @@ bool smt_upload_is_direct(const smt_upload *upload, const smt_vk_buffer *buffer)
 smt_status smt_upload_begin(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, uint8_t **out,
                             smt_error *err);
 smt_status smt_upload_commit(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err);
-/* For a half that was filled with file rows: `rows` rows of n elements go to their place as device rows, which are at most
- * SMT_UPLOAD_CHUNK bytes. */
-smt_status smt_upload_commit_rows(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, smt_dtype type, uint32_t rows,
-                                  uint32_t n, smt_error *err);
+/* For a half that was filled with file rows: they go to their place as device rows, at most SMT_UPLOAD_CHUNK bytes, as smt_quant_repack
+ * told. */
+smt_status smt_upload_commit_rows(smt_upload *upload, smt_vk_buffer *buffer, uint64_t offset, const struct repack_params *rows,
+                                  smt_error *err);
 /* Waits for everything and releases the ring; also after a failure. */
 smt_status smt_upload_finish(smt_upload *upload, smt_error *err);
 

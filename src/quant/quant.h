@@ -10,7 +10,9 @@
  *                     together and padded to a vector. A row has the file's bytes plus at most two paddings. Nothing is computed:
  *                     bytes move.
  *   SMT_LAYOUT_PAD32  F32, F16, BF16: each row padded with zeros to a multiple of 32 elements, so that a kernel may read whole
- *                     chunks; the same bytes as the file where 32 divides the row, as it does in every real model. */
+ *                     chunks; the same bytes as the file where 32 divides the row, as it does in every real model.
+ * Woven (smt_kernel_weaves): of each piece of a matrix, its rows in groups of SMT_WEAVE take turns vector by vector, so that lanes that own
+ * a row each read side by side. Rows left over at the end of a piece stay as they are; sizes do not change. */
 #ifndef SMT_QUANT_H
 #define SMT_QUANT_H
 
@@ -28,10 +30,11 @@ bool smt_quant_vectors(smt_dtype type);
 uint64_t smt_quant_device_row_bytes(smt_dtype type, uint64_t n);
 /* Whether device rows of n elements are the file's bytes, so that they may be read straight to their place. */
 bool smt_quant_same_bytes(smt_dtype type, uint64_t n);
-/* File rows to device rows: `rows` rows of n elements. dst holds rows * smt_quant_device_row_bytes(type, n). */
-void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n);
+/* File rows to device rows: `rows` rows of n elements. dst holds rows * smt_quant_device_row_bytes(type, n). woven: only for types that
+ * kernels read as vectors; the rows begin a group. */
+void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n, bool woven);
 /* The same as push constants of the repack kernel, for a target that begins at its binding's. The device bytes must be below 2^32. */
-struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n);
+struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n, bool woven);
 
 /* n elements (a multiple of the block) to float32. False for a type without a C decoder. src need not be aligned. */
 bool smt_quant_decode(smt_dtype type, const void *src, float *dst, uint64_t n);

@@ -6,7 +6,9 @@
  *   row of planes:  [bulk of block 0][bulk of block 1]... [small part of block 0][of block 1]... pad [second small part of block 0]... pad
  *
  * The bulk of a block is a multiple of 16 bytes, so every code a kernel wants lies in aligned vectors; in the file a block of Q8_0 has 34
- * bytes. */
+ * bytes. Woven, eight rows of V vectors become
+ *
+ *   [vector 0 of row 0][vector 0 of row 1]...[vector 0 of row 7][vector 1 of row 0]...[vector V - 1 of row 7] */
 #include "quant.h"
 
 #include <string.h>
@@ -66,57 +68,80 @@ bool smt_quant_same_bytes(smt_dtype type, uint64_t n) {
     return bytes && bytes == smt_dtype_row_bytes(type, n) && (!p || !p->small[0].bytes);
 }
 
-/* One part of every block of a row to its plane; returns where the next plane begins. */
-static uint8_t *gather(const part *p, const uint8_t *src, uint64_t block_bytes, uint64_t blocks, uint8_t *dst) {
+/* A device row that is being written: its vectors lie `step` vectors apart. */
+typedef struct target {
+    uint8_t *row;
+    uint64_t step;
+} target;
+
+static uint8_t *place(const target *to, uint64_t byte) { return to->row + byte / VECTOR * VECTOR * to->step + byte % VECTOR; }
+
+static void clear(const target *to, uint64_t from, uint64_t bytes) {
+    for (uint64_t at = from; at < from + bytes; at += VECTOR) memset(place(to, at), 0, VECTOR);
+}
+
+/* One part of every block of a row to its plane, which begins at byte `at` of the row; returns where the next plane begins. A part is whole
+ * vectors, or lies in one. */
+static uint64_t gather(const part *p, const uint8_t *src, uint64_t block_bytes, uint64_t blocks, const target *to, uint64_t at) {
     uint64_t bytes = smt_align_up(blocks * p->stride, VECTOR);
-    if (p->bytes != p->stride || bytes != blocks * p->stride) memset(dst, 0, bytes);
+    if (p->bytes != p->stride || bytes != blocks * p->stride) clear(to, at, bytes);
     src += p->from;
     /* sizes the compiler knows become moves; these are most of a model's bytes */
-#define MOVE(size)                                                                                      \
-    case size:                                                                                          \
-        for (uint64_t b = 0; b < blocks; b++) memcpy(dst + b * p->stride, src + b * block_bytes, size); \
+#define MOVE(size)                                                                                                \
+    case size:                                                                                                    \
+        for (uint64_t b = 0; b < blocks; b++) memcpy(place(to, at + b * p->stride), src + b * block_bytes, size); \
         break
-    switch (p->bytes) {
+    switch (p->bytes % VECTOR) {
+    case 0:
+        for (uint64_t b = 0; b < blocks; b++)
+            for (uint64_t v = 0; v < p->bytes; v += VECTOR)
+                memcpy(place(to, at + b * p->stride + v), src + b * block_bytes + v, VECTOR);
+        break;
         MOVE(2);
         MOVE(4);
-        MOVE(16);
-        MOVE(32);
-        MOVE(208);
     default:
-        for (uint64_t b = 0; b < blocks; b++) memcpy(dst + b * p->stride, src + b * block_bytes, p->bytes);
+        for (uint64_t b = 0; b < blocks; b++) memcpy(place(to, at + b * p->stride), src + b * block_bytes, p->bytes);
     }
 #undef MOVE
-    return dst + bytes;
+    return at + bytes;
 }
 
-static void to_planes(const planes *p, const uint8_t *src, uint64_t block_bytes, uint64_t blocks, uint8_t *dst) {
-    dst = gather(&p->bulk, src, block_bytes, blocks, dst);
-    for (int i = 0; i < 2; i++)
-        if (p->small[i].bytes) dst = gather(&p->small[i], src, block_bytes, blocks, dst);
+static void to_planes(const planes *p, const uint8_t *src, uint64_t block_bytes, uint64_t blocks, const target *to) {
+    uint64_t at = gather(&p->bulk, src, block_bytes, blocks, to, 0);
+    for (size_t i = 0; i < SMT_COUNT(p->small); i++)
+        if (p->small[i].bytes) at = gather(&p->small[i], src, block_bytes, blocks, to, at);
 }
 
-void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n) {
+/* A row of single values, and zeros behind it. */
+static void to_padded(const uint8_t *src, uint64_t bytes, uint64_t device_bytes, const target *to) {
+    uint64_t whole = bytes / VECTOR * VECTOR;
+    for (uint64_t at = 0; at < whole; at += VECTOR) memcpy(place(to, at), src + at, VECTOR);
+    clear(to, whole, device_bytes - whole);
+    if (whole < bytes) memcpy(place(to, whole), src + whole, bytes - whole);
+}
+
+void smt_quant_to_device(smt_dtype type, const void *src, void *dst, uint64_t rows, uint64_t n, bool woven) {
     uint64_t file_bytes = smt_dtype_row_bytes(type, n), device_bytes = smt_quant_device_row_bytes(type, n);
     if (!device_bytes) return;
-    if (smt_quant_same_bytes(type, n)) {
+    if (!woven && smt_quant_same_bytes(type, n)) {
         memcpy(dst, src, rows * file_bytes);
         return;
     }
     const planes *p = find(type);
     const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
+    uint64_t n_woven = woven ? rows / SMT_WEAVE * SMT_WEAVE : 0;
     for (uint64_t r = 0; r < rows; r++) {
         const uint8_t *from = (const uint8_t *)src + r * file_bytes;
-        uint8_t *row = (uint8_t *)dst + r * device_bytes;
-        if (p) {
-            to_planes(p, from, info->bytes, n / info->elems, row);
-        } else {
-            memcpy(row, from, file_bytes);
-            memset(row + file_bytes, 0, device_bytes - file_bytes);
-        }
+        uint64_t lane = r < n_woven ? r % SMT_WEAVE : 0;
+        const target to = {(uint8_t *)dst + (r - lane) * device_bytes + lane * VECTOR, r < n_woven ? SMT_WEAVE : 1};
+        if (p)
+            to_planes(p, from, info->bytes, n / info->elems, &to);
+        else
+            to_padded(from, file_bytes, device_bytes, &to);
     }
 }
 
-struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n) {
+struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n, bool woven) {
     static const planes unchanged = {.bulk = {0, VECTOR, VECTOR}}; /* and zeros behind the row */
     const planes *p = find(type);
     uint64_t file_bytes = smt_dtype_row_bytes(type, n), row_bytes = smt_quant_device_row_bytes(type, n);
@@ -127,7 +152,8 @@ struct repack_params smt_quant_repack(smt_dtype type, uint64_t rows, uint64_t n)
                                 .file_row_bytes = (uint32_t)file_bytes,
                                 .block_bytes = p ? info->bytes : VECTOR,
                                 .blocks = (uint32_t)blocks,
-                                .src_words = (uint32_t)(smt_align_up(rows * file_bytes, 4) / 4)};
+                                .src_words = (uint32_t)(smt_align_up(rows * file_bytes, 4) / 4),
+                                .woven = woven ? (uint32_t)(rows / SMT_WEAVE * SMT_WEAVE) : 0};
     if (!p) p = &unchanged;
     for (int i = 0; i < REPACK_PARTS; i++) {
         const part *one = i == 0 ? &p->bulk : &p->small[i - 1];

@@ -3,24 +3,24 @@
 
 #define ROWS 6 /* of the step */
 
-/* A table of 9 tokens in parts of 4, 4 and 1: each dispatch writes the rows whose token it holds. */
+/* A table of 19 tokens in parts of 9, 9 and 1: each dispatch writes the rows whose token it holds. */
 static void check_embed(smt_lab *lab, smt_lab_mode mode, smt_dtype type, uint32_t k) {
-    static const uint32_t tokens[ROWS] = {8, 0, 3, 4, 7, 4};
+    static const uint32_t tokens[ROWS] = {18, 0, 8, 9, 17, 4};
     char label[100];
     snprintf(label, sizeof label, "embed %s k %u", smt_dtype_get((uint32_t)type)->name, k);
     smt_test_random random = {.state = k};
-    smt_lab_matrix m = smt_lab_matrix_make(&random, type, 9, k);
+    smt_lab_matrix m = smt_lab_matrix_make(&random, type, 19, k);
     uint32_t stride = (uint32_t)smt_align_up(k, 4) + 8, words = stride * (ROWS + 1);
-    for (uint32_t row0 = 0; row0 < m.rows; row0 += 4) {
+    for (uint32_t row0 = 0; row0 < m.rows; row0 += 9) {
         const struct embed_params p = {.w_off16 = 2,
                                        .row_bytes = m.row_bytes,
                                        .row0 = row0,
-                                       .rows = smt_min_u32(4, m.rows - row0),
+                                       .rows = smt_min_u32(9, m.rows - row0),
                                        .k = k,
                                        .y_stride = stride};
         smt_lab_begin(lab, mode, &(smt_kernel_key){.kernel = SMT_KERNEL_EMBED, .windows = 1, .type = (uint32_t)type});
         uint8_t *bytes = smt_lab_window(lab, 32 + (size_t)p.rows * p.row_bytes + 4);
-        memcpy(bytes + 32, m.bytes + (size_t)row0 * m.row_bytes, (size_t)p.rows * p.row_bytes);
+        smt_lab_matrix_put(lab, &m, row0, p.rows, bytes + 32);
         float *y = smt_lab_output(lab, 1, words), *expected = smt_lab_image(words);
         uint32_t *step = smt_lab_step(lab, 2, ROWS, 0, ROWS + 1);
         for (uint32_t r = 0; r < ROWS; r++) smt_lab_step_set(step, STEP_ARRAY_TOKEN, r, tokens[r]);

@@ -20,8 +20,7 @@ static void put_planes(smt_lab *lab, const smt_lab_matrix *planes, uint32_t n, u
     uint8_t *bytes = smt_lab_window(lab, 16 * ((size_t)off16 + n * (size_t)batch_off16) + 4);
     memset(bytes, 0xff, 16 * off16);
     for (uint32_t i = 0; i < n; i++)
-        memcpy(bytes + 16 * ((size_t)off16 + i * (size_t)batch_off16), planes[i].bytes,
-               (size_t)planes[i].rows * planes[i].row_bytes);
+        smt_lab_matrix_put(lab, &planes[i], 0, planes[i].rows, bytes + 16 * ((size_t)off16 + i * (size_t)batch_off16));
 }
 
 /* A bias behind `off16` of the next window, NaN but for the rows of this part. Returns those. */

@@ -33,7 +33,7 @@ static void place_experts(smt_lab *lab, const grouped *g, const expert_set *set,
             table[e * EXPERT_WORDS + EXPERT_WINDOW] = lab->job.n_windows - 1;
             for (uint32_t j = 0; j < 3; j++) {
                 uint32_t at = lead + (3 * i + j) * part;
-                memcpy(bytes + at, set->parts[e][j].bytes, (size_t)m->rows * m->row_bytes);
+                smt_lab_matrix_put(lab, &set->parts[e][j], 0, m->rows, bytes + at);
                 table[e * EXPERT_WORDS + EXPERT_GATE + j] = at / 16;
             }
         }

@@ -27,9 +27,10 @@ static float *normed_by_kernel(smt_lab *lab, smt_lab_mode mode, uint32_t k, cons
     return kept;
 }
 
-static void put_matrix(smt_lab *lab, const smt_lab_matrix *w) {
-    size_t bytes = (size_t)w->rows * w->row_bytes;
-    memcpy(smt_lab_window(lab, bytes + 4), w->bytes, bytes);
+static void put_matrix(smt_lab *lab, const smt_lab_matrix *w, uint32_t planes) {
+    uint8_t *to = smt_lab_window(lab, (size_t)w->rows * w->row_bytes + 4);
+    uint32_t rows = w->rows / planes;
+    for (uint32_t i = 0; i < planes; i++) smt_lab_matrix_put(lab, w, i * rows, rows, to + (size_t)i * rows * w->row_bytes);
 }
 
 /* Twice, because the counter must end as it began; the second time in two parts, as a tall matrix is cut. */
@@ -69,7 +70,7 @@ static void check_norm(smt_lab *lab, smt_lab_mode mode, const followed *f) {
                               .norm_k = f->rows,
                               .norm_groups = groups,
                               .eps = EPS};
-    put_matrix(lab, &w);
+    put_matrix(lab, &w, 1);
     memcpy(smt_lab_buffer(lab, 1, 4ull * p.x_stride), x, 4ull * f->k);
     memcpy(smt_lab_buffer(lab, 3, 4ull * words), residual, 4ull * words);
     memcpy(smt_lab_buffer(lab, 9, 4ull * words), weight, 4ull * words);
@@ -161,7 +162,7 @@ static void check_merge(smt_lab *lab, smt_lab_mode mode, const merged *m) {
                                     .x_div = 1,
                                     .max_chunks = m->max_chunks};
     uint32_t words = m->rows * m->heads + 1;
-    put_matrix(lab, &w);
+    put_matrix(lab, &w, m->heads);
     memcpy(smt_lab_buffer(lab, 1, 4 * parts * m->value_dim), partial, 4 * parts * m->value_dim);
     memcpy(smt_lab_buffer(lab, 5, 8 * parts), sums, 8 * parts);
     float *y = smt_lab_output(lab, 2, words), *expected = smt_lab_image(words);

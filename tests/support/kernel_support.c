@@ -295,9 +295,8 @@ smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint
     size_t n = (size_t)rows * k, file_bytes = rows * smt_dtype_row_bytes(type, k);
     assert_true(m.row_bytes > 0);
     m.file = smt_alloc(file_bytes, 1);
-    m.bytes = smt_alloc(rows, m.row_bytes);
     m.values = smt_alloc(n, sizeof *m.values);
-    assert_true(m.file && m.bytes && m.values);
+    assert_true(m.file && m.values);
     if (smt_dtype_get((uint32_t)type)->elems == 1) {
         for (size_t i = 0; i < n; i++) m.values[i] = 0.3f * smt_test_normal(random);
         assert_true(smt_quant_encode(type, m.values, m.file, n));
@@ -305,12 +304,16 @@ smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint
         smt_test_blocks(random, type, m.file, n / smt_dtype_get((uint32_t)type)->elems, 0.1f);
     }
     assert_true(smt_quant_decode(type, m.file, m.values, n));
-    smt_quant_to_device(type, m.file, m.bytes, rows, k);
     return m;
 }
 
+void smt_lab_matrix_put(const smt_lab *lab, const smt_lab_matrix *matrix, uint32_t row0, uint32_t rows, uint8_t *to) {
+    bool woven = smt_kernel_weaves(smt_vk_device_caps(lab->devices[lab->job.mode]), matrix->type);
+    smt_quant_to_device(matrix->type, matrix->file + row0 * smt_dtype_row_bytes(matrix->type, matrix->k), to, rows, matrix->k,
+                        woven);
+}
+
 void smt_lab_matrix_free(smt_lab_matrix *matrix) {
-    smt_free(matrix->bytes);
     smt_free(matrix->file);
     smt_free(matrix->values);
     *matrix = (smt_lab_matrix){0};

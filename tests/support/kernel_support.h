@@ -96,15 +96,16 @@ void smt_test_kernel_stats(smt_vk_device *device, const smt_kernel_key *key, smt
 
 /* ---- fixtures ---- */
 
-/* A matrix in device layout and its values. Block types get random blocks (random_blocks.h). */
+/* A matrix and its values. Block types get random blocks (random_blocks.h). */
 struct smt_lab_matrix {
     smt_dtype type;
-    uint32_t rows, k, row_bytes;
-    uint8_t *bytes; /* owned, [rows * row_bytes] */
-    uint8_t *file;  /* owned: as in a file */
-    float *values;  /* owned, [rows, k] */
+    uint32_t rows, k, row_bytes; /* row_bytes: on a device */
+    uint8_t *file;               /* owned: as in a file */
+    float *values;               /* owned, [rows, k] */
 };
 smt_lab_matrix smt_lab_matrix_make(smt_test_random *random, smt_dtype type, uint32_t rows, uint32_t k);
+/* Rows [row0, row0 + rows) of it, one piece, as the job's device keeps them: rows * row_bytes. */
+void smt_lab_matrix_put(const smt_lab *lab, const smt_lab_matrix *matrix, uint32_t row0, uint32_t rows, uint8_t *to);
 void smt_lab_matrix_free(smt_lab_matrix *matrix);
 
 /* The types that the engine runs, one after another: the first after `type`, or -1. Begin with smt_lab_next_type(-1). */

@@ -35,7 +35,7 @@ static void test_padding(void **state) {
     for (int i = 0; i < ROWS * K; i++) src[i] = (uint16_t)(i + 1);
     memset(dst, 0xee, sizeof dst);
     assert_int_equal(smt_quant_device_row_bytes(SMT_DTYPE_F16, K), PADDED * sizeof *dst);
-    smt_quant_to_device(SMT_DTYPE_F16, src, dst, ROWS, K);
+    smt_quant_to_device(SMT_DTYPE_F16, src, dst, ROWS, K, false);
     for (int r = 0; r < ROWS; r++)
         for (int i = 0; i < PADDED; i++) assert_int_equal(dst[r * PADDED + i], i < K ? src[r * K + i] : 0);
     assert_int_equal(dst[ROWS * PADDED], 0xeeee);
@@ -54,7 +54,7 @@ static void check_planes(smt_dtype type, uint32_t k, const move *moves, size_t n
     assert_true(src && dst && expected);
     for (uint32_t i = 0; i < ROWS * file; i++) src[i] = (uint8_t)(i * 31 + i / 256 * 7 + 1);
     memset(dst, 0xee, ROWS * device + 1);
-    smt_quant_to_device(type, src, dst, ROWS, k);
+    smt_quant_to_device(type, src, dst, ROWS, k, false);
     for (uint32_t r = 0; r < ROWS; r++) {
         memset(expected, 0, device);
         for (size_t m = 0; m < n_moves; m++)
@@ -94,21 +94,51 @@ static void test_unchanged(void **state) {
     uint8_t src[BYTES], dst[BYTES + 1];
     for (int i = 0; i < BYTES; i++) src[i] = (uint8_t)(i * 31 + 7);
     memset(dst, 0xee, sizeof dst);
-    smt_quant_to_device(SMT_DTYPE_IQ2_XS, src, dst, ROWS, 256);
+    smt_quant_to_device(SMT_DTYPE_IQ2_XS, src, dst, ROWS, 256, false);
     assert_memory_equal(src, dst, ROWS * 74);
     assert_int_equal(dst[ROWS * 74], 0xee);
-    smt_quant_to_device(SMT_DTYPE_F32, src, dst, ROWS, 96); /* 96 is whole chunks: the file's bytes */
+    smt_quant_to_device(SMT_DTYPE_F32, src, dst, ROWS, 96, false); /* 96 is whole chunks: the file's bytes */
     assert_memory_equal(src, dst, BYTES);
     assert_int_equal(dst[BYTES], 0xee);
     assert_true(smt_quant_same_bytes(SMT_DTYPE_Q4_K, 512) && !smt_quant_same_bytes(SMT_DTYPE_Q8_0, 2048));
 }
 
+/* Woven rows are the plain ones with their vectors in turns; what is left of a group stays as it is. */
+static void check_woven(smt_dtype type, uint32_t k, uint32_t rows) {
+    const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
+    uint32_t file = k / info->elems * info->bytes, device = (uint32_t)smt_quant_device_row_bytes(type, k), vectors = device / 16;
+    uint8_t *src = smt_alloc(rows, file), *plain = smt_alloc(rows, device), *dst = smt_alloc(rows * device + 1, 1);
+    assert_true(src && plain && dst);
+    for (uint32_t i = 0; i < rows * file; i++) src[i] = (uint8_t)(i * 31 + i / 256 * 7 + 1);
+    memset(dst, 0xee, rows * device + 1);
+    smt_quant_to_device(type, src, plain, rows, k, false);
+    smt_quant_to_device(type, src, dst, rows, k, true);
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t v = 0; v < vectors; v++) {
+            uint32_t group = r / 8 * 8, at = group + 8 <= rows ? group * vectors + 8 * v + r % 8 : r * vectors + v;
+            assert_memory_equal(dst + 16 * at, plain + r * device + 16 * v, 16);
+        }
+    assert_int_equal(dst[rows * device], 0xee);
+    smt_free(src);
+    smt_free(plain);
+    smt_free(dst);
+}
+
+static void test_woven(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {3, 8, 21};
+    for (uint32_t id = 0; id < SMT_DTYPE_LIMIT; id++) {
+        const smt_dtype_info *info = smt_dtype_get(id);
+        if (!info || !smt_quant_vectors((smt_dtype)id)) continue;
+        for (size_t i = 0; i < SMT_COUNT(rows); i++) check_woven((smt_dtype)id, 3 * info->elems, rows[i]);
+        if (info->elems == 1) check_woven((smt_dtype)id, 45, 9);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row_bytes),
-        cmocka_unit_test(test_padding),
-        cmocka_unit_test(test_planes),
-        cmocka_unit_test(test_unchanged),
+        cmocka_unit_test(test_row_bytes), cmocka_unit_test(test_padding),   cmocka_unit_test(test_planes),
+        cmocka_unit_test(test_woven),     cmocka_unit_test(test_unchanged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
