@@ -56,24 +56,27 @@ smt_status smt_check_weights_make(smt_check *check, smt_dtype type, uint32_t row
                                   smt_error *err) {
     const smt_dtype_info *info = smt_dtype_get((uint32_t)type);
     size_t n = (size_t)rows * k, n_blocks = n / info->elems;
-    void *file, *bytes, *values;
+    void *file, *values;
     *out = (smt_check_weights){.type = type, .rows = rows, .k = k, .row_bytes = (uint32_t)smt_quant_device_row_bytes(type, k)};
     SMT_TRY(smt_check_alloc(check, n_blocks, info->bytes, &file, err));
     SMT_TRY(smt_check_alloc(check, n, sizeof *out->values, &values, err));
-    SMT_TRY(smt_check_alloc(check, rows, out->row_bytes, &bytes, err));
     out->values = values;
-    out->bytes = bytes;
+    out->file = file;
     bool made = info->elems > 1 || random_values(check, type, file, out->values, n);
     for (size_t b = 0; made && info->elems > 1 && b < n_blocks; b++)
         made = random_block(check, type, (uint8_t *)file + b * info->bytes, out->values + b * info->elems);
     if (!made) return SMT_FAIL(err, SMT_INTERNAL, "no sensible weights of type %s were found", info->name);
-    smt_quant_to_device(type, file, out->bytes, rows, k);
     return SMT_OK;
+}
+
+void smt_check_weights_put(const smt_check *check, const smt_check_weights *weights, uint32_t first, uint32_t rows, uint8_t *to) {
+    const uint8_t *file = weights->file + first * smt_dtype_row_bytes(weights->type, weights->k);
+    smt_quant_to_device(weights->type, file, to, rows, weights->k, smt_kernel_weaves(check->caps, weights->type));
 }
 
 uint32_t smt_check_work(const uint32_t *ids, uint32_t n_entries, const struct group_params *p, uint32_t *work) {
     uint32_t n = 0, tiles = 0;
-    for (uint32_t e = 0; e < p->n_experts; e++) {
+    for (uint32_t e = p->first_expert; e < p->end_expert; e++) {
         uint32_t in_tile = p->columns;
         for (uint32_t i = 0; i < n_entries; i++) {
             if (ids[i] != e) continue;

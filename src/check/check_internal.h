@@ -57,17 +57,19 @@ uint32_t smt_check_random(smt_check *check, uint32_t below);
 void smt_check_fill(smt_check *check, float *x, uint32_t n);
 double smt_check_dot(const float *a, const float *b, uint32_t k);
 
-/* Rows of a type, each row's as it lies on the device. */
+/* Rows of a type. */
 typedef struct smt_check_weights {
     smt_dtype type;
-    uint32_t rows, k, row_bytes;
-    uint8_t *bytes; /* [rows * row_bytes] */
-    float *values;  /* [rows, k] */
+    uint32_t rows, k, row_bytes; /* row_bytes: of a device row */
+    const uint8_t *file;         /* [rows], as a file has them */
+    float *values;               /* [rows, k] */
 } smt_check_weights;
 /* A row length for the type that no vector divides where the type allows, of several blocks and more chunks than lanes share a row. */
 uint32_t smt_check_length(smt_dtype type);
 smt_status smt_check_weights_make(smt_check *check, smt_dtype type, uint32_t rows, uint32_t k, smt_check_weights *out,
                                   smt_error *err);
+/* Rows [first, first + rows) as a matrix of the device has them. */
+void smt_check_weights_put(const smt_check *check, const smt_check_weights *weights, uint32_t first, uint32_t rows, uint8_t *to);
 
 /* The work list of entries that chose ids[n_entries], as moe_group makes it. Returns the number of tiles. */
 uint32_t smt_check_work(const uint32_t *ids, uint32_t n_entries, const struct group_params *p, uint32_t *work);
@@ -84,6 +86,9 @@ smt_status smt_check_attend_merge(smt_check *check, smt_error *err);
 smt_status smt_check_route(smt_check *check, smt_error *err);
 smt_status smt_check_group(smt_check *check, smt_error *err);
 smt_status smt_check_combine(smt_check *check, smt_error *err);
+smt_status smt_check_parts(smt_check *check, smt_error *err);
+smt_status smt_check_join(smt_check *check, smt_error *err);
+smt_status smt_check_repack(smt_check *check, smt_error *err);
 smt_status smt_check_moe_down(smt_check *check, smt_error *err);
 smt_status smt_check_swiglu(smt_check *check, smt_error *err);
 smt_status smt_check_sample_top(smt_check *check, smt_error *err);

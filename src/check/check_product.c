@@ -39,7 +39,7 @@ static uint32_t matrix_bytes(const product *p) { return (uint32_t)smt_align_up((
 
 /* A matrix is `rows` rows of the pool. */
 static void put_matrix(const product *p, uint32_t first, uint8_t *to) {
-    memcpy(to, p->pool.bytes + (size_t)first * p->pool.row_bytes, (size_t)p->rows * p->pool.row_bytes);
+    smt_check_weights_put(p->check, &p->pool, first, p->rows, to);
 }
 static const float *pool_row(const product *p, uint32_t row) { return p->pool.values + (size_t)row * p->pool.k; }
 
@@ -226,7 +226,7 @@ static smt_status check_experts(smt_check *c, smt_error *err) {
     uint32_t k = expert_length((smt_dtype)key->type);
     SMT_TRY(begin(&p, k, 2 * n_experts, err));
     const struct group_params list = {
-        .n_experts = n_experts, .columns = key->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries};
+        .end_expert = n_experts, .columns = key->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries};
     struct matmul_params push = {.row_bytes = p.pool.row_bytes,
                                  .k = k,
                                  .rows = p.rows,
@@ -264,7 +264,8 @@ smt_status smt_check_moe_down(smt_check *c, smt_error *err) {
     product p = {.check = c};
     uint32_t k = expert_length((smt_dtype)c->key->type);
     SMT_TRY(begin(&p, k, 2 * n_experts, err));
-    const struct group_params list = {.n_experts = n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * N_USED};
+    const struct group_params list = {
+        .end_expert = n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * N_USED};
     struct matmul_params push = {.row_bytes = p.pool.row_bytes,
                                  .k = k,
                                  .rows = p.rows,
@@ -315,7 +316,7 @@ smt_status smt_check_embed(smt_check *c, smt_error *err) {
     SMT_TRY(smt_check_begin(c, parts, smt_quant_has_codebook(type) ? SMT_COUNT(parts) : SMT_COUNT(parts) - 1, err));
     float *expected = c->expected[0];
     smt_check_step(c->memory[1], N, 0, N + 1);
-    memcpy(c->memory[2], w.bytes, (size_t)VOCABULARY * w.row_bytes);
+    smt_check_weights_put(c, &w, 0, VOCABULARY, c->memory[2]);
     if (smt_quant_has_codebook(type)) memcpy(c->memory[3], smt_quant_codebooks, sizeof smt_quant_codebooks);
     for (uint32_t r = 0; r < N; r++) {
         smt_check_step_set(c->memory[1], STEP_ARRAY_TOKEN, r, tokens[r]);

@@ -21,6 +21,9 @@ static const smt_check_fn cases[] = {
     [SMT_KERNEL_SWIGLU] = smt_check_swiglu,
     [SMT_KERNEL_SAMPLE_TOP] = smt_check_sample_top,
     [SMT_KERNEL_SAMPLE_DRAW] = smt_check_sample_draw,
+    [SMT_KERNEL_PARTS] = smt_check_parts,
+    [SMT_KERNEL_JOIN] = smt_check_join,
+    [SMT_KERNEL_REPACK] = smt_check_repack,
 };
 _Static_assert(SMT_COUNT(cases) == SMT_KERNEL_COUNT, "every kernel has a case");
 
