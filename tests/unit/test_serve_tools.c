@@ -300,6 +300,29 @@ static void schemas_beyond_grammars(void **state) {
     assert_null(complaint_about("\"parameters\": {\"$ref\": \"#/$defs/x\", \"$defs\": {\"x\": {\"type\": \"object\"}}}", &error));
 }
 
+/* Each schema is small enough, and all of them are not. */
+static void schemas_that_are_too_much(void **state) {
+    static char word[400000];
+    json_t *body = json_pack("{s:[]}", "tools");
+    serve_error error = {0};
+    serve_tools tools;
+    char name[8], *grammar;
+    size_t bytes;
+    (void)state;
+    memset(word, 'a', sizeof word - 1);
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "f%d", i);
+        json_array_append_new(json_object_get(body, "tools"),
+                              json_pack("{s:s, s:{s:s, s:{s:{s:{s:s}}}}}", "type", "function", "function", "name", name,
+                                        "parameters", "properties", "a", "const", word));
+    }
+    assert_true(serve_tools_read(body, &tools, &error));
+    assert_false(serve_tools_grammar(&tools, serve_dialect_row(0), NULL, &grammar, &bytes, &error));
+    assert_int_equal(error.code, 400);
+    assert_non_null(strstr(error.message, "larger than 4194304"));
+    json_decref(body);
+}
+
 /* ---- conversations ---- */
 
 static const char v31[] =
@@ -445,6 +468,7 @@ int main(void) {
         cmocka_unit_test(choices),
         cmocka_unit_test(answers_that_grammars_allow),
         cmocka_unit_test(schemas_beyond_grammars),
+        cmocka_unit_test(schemas_that_are_too_much),
         cmocka_unit_test(habits_of_templates),
         cmocka_unit_test(conversations_are_retold),
         cmocka_unit_test(functions_stand_in_the_system_message),
