@@ -300,6 +300,29 @@ static void schemas_beyond_grammars(void **state) {
     assert_null(complaint_about("\"parameters\": {\"$ref\": \"#/$defs/x\", \"$defs\": {\"x\": {\"type\": \"object\"}}}", &error));
 }
 
+/* Each schema is small enough, and all of them are not. */
+static void schemas_that_are_too_much(void **state) {
+    static char word[400000];
+    json_t *body = json_pack("{s:[]}", "tools");
+    serve_error error = {0};
+    serve_tools tools;
+    char name[8], *grammar;
+    size_t bytes;
+    (void)state;
+    memset(word, 'a', sizeof word - 1);
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "f%d", i);
+        json_array_append_new(json_object_get(body, "tools"),
+                              json_pack("{s:s, s:{s:s, s:{s:{s:{s:s}}}}}", "type", "function", "function", "name", name,
+                                        "parameters", "properties", "a", "const", word));
+    }
+    assert_true(serve_tools_read(body, &tools, &error));
+    assert_false(serve_tools_grammar(&tools, serve_dialect_row(0), NULL, &grammar, &bytes, &error));
+    assert_int_equal(error.code, 400);
+    assert_non_null(strstr(error.message, "larger than 4194304"));
+    json_decref(body);
+}
+
 /* ---- conversations ---- */
 
 static const char v31[] =
@@ -311,6 +334,13 @@ static const char hermes[] =
     "{{ '<tool_call>\\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}{{ c.function.arguments | tojson }}"
     "{{ '}\\n</tool_call>' }}{% endfor %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
 static const char forgets[] = "{% for m in messages %}{{ m.content or '' }}{% endfor %}";
+/* As DeepSeek-V3's is: calls of a message that has no text, and closing marks behind the second call only. */
+static const char either[] =
+    "{% for m in messages %}{% if m.role == 'assistant' and m.content is none %}{% for c in m.tool_calls %}"
+    "{% if loop.first %}{{ '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + c.type + '<｜tool▁sep｜>' + c.function.name + "
+    "'\\n```json\\n' "
+    "+ c.function.arguments + '\\n```<｜tool▁call▁end｜>' }}{% endif %}{% endfor %}{% else %}{{ m.content }}{% endif %}{% endfor "
+    "%}";
 static const char loses_results[] =
     "{% for m in messages if m.role != 'tool' %}{% if m.tool_calls %}{% for c in m.tool_calls %}"
     "{{ '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + c.function.name + '<｜tool▁sep｜>' + c.function.arguments }}{% endfor %}"
@@ -322,11 +352,12 @@ static void habits_of_templates(void **state) {
     static const struct {
         const char *source;
         size_t dialect;
-        bool writes, lists, objects;
-    } cases[] = {{"deepseek2", 0, false, false, false}, {"deepseek3", 1, true, false, false},
-                 {"llama2", 0, false, false, false},    {v31, 2, true, false, false},
-                 {hermes, 0, true, true, true},         {forgets, 0, false, false, false},
-                 {refuses, 0, false, false, false},     {loses_results, 0, false, false, false}};
+        bool writes, lists, objects, one;
+    } cases[] = {{"deepseek2", 0, false, false, false, false}, {"deepseek3", 1, true, false, false, false},
+                 {"llama2", 0, false, false, false, false},    {v31, 2, true, false, false, true},
+                 {hermes, 0, true, true, true, true},          {forgets, 0, false, false, false, false},
+                 {refuses, 0, false, false, false, false},     {loses_results, 0, false, false, false, false},
+                 {either, 1, true, false, false, true}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         smt_error err = {0};
@@ -338,6 +369,7 @@ static void habits_of_templates(void **state) {
         assert_int_equal(habits.writes_calls, cases[i].writes);
         assert_int_equal(habits.lists_tools, cases[i].lists);
         assert_int_equal(habits.wants_objects, cases[i].objects);
+        assert_int_equal(habits.one_of_both, cases[i].one);
         smt_chat_template_free(chat);
     }
 }
@@ -372,6 +404,7 @@ static void retell(const serve_habits *habits, const char *body_text, char *out,
 static void conversations_are_retold(void **state) {
     const serve_habits plain = {.dialect = serve_dialect_row(0)},
                        own = {.dialect = serve_dialect_row(1), .writes_calls = true, .lists_tools = true},
+                       either_one = {.dialect = serve_dialect_row(1), .writes_calls = true, .one_of_both = true},
                        objects = {
                            .dialect = serve_dialect_row(0), .writes_calls = true, .lists_tools = true, .wants_objects = true};
     char got[3000];
@@ -387,6 +420,13 @@ static void conversations_are_retold(void **state) {
     assert_string_equal(
         got, "assistant|-|{\"tool_calls\":[{\"id\":\"i\",\"function\":{\"name\":\"add\",\"arguments\":\"{\\\"a\\\": 4}\"},"
              "\"type\":\"function\"}]}\ntool|4|{\"tool_call_id\":\"i\"}\n");
+    retell(&either_one,
+           "{\"messages\": [{\"role\": \"assistant\", \"content\": \"I add.\", \"tool_calls\": [{\"function\": {\"name\": "
+           "\"add\", \"arguments\": \"\"}}]}, {\"role\": \"assistant\", \"content\": \"4\"}]}",
+           got, sizeof got);
+    assert_string_equal(got,
+                        "assistant|I add.|-\nassistant|-|{\"tool_calls\":[{\"function\":{\"name\":\"add\",\"arguments\":\"{}\"},"
+                        "\"type\":\"function\"}]}\nassistant|4|-\n");
     retell(&objects, "{\"messages\": [" CALL("\"{\\\"a\\\": 4}\"") "]}", got, sizeof got);
     assert_non_null(strstr(got, "\"arguments\":{\"a\":4}"));
     retell(&objects, "{\"messages\": [" CALL("\"{\\\"a\\\": \"") "]}", got, sizeof got);
@@ -428,6 +468,7 @@ int main(void) {
         cmocka_unit_test(choices),
         cmocka_unit_test(answers_that_grammars_allow),
         cmocka_unit_test(schemas_beyond_grammars),
+        cmocka_unit_test(schemas_that_are_too_much),
         cmocka_unit_test(habits_of_templates),
         cmocka_unit_test(conversations_are_retold),
         cmocka_unit_test(functions_stand_in_the_system_message),

@@ -28,6 +28,7 @@ const serve_dialect *serve_dialect_row(size_t index) { return index < sizeof row
 /* ---- the trial ---- */
 
 #define NAME      "trial_function"
+#define TEXT      "trial text"
 #define RESULT    "trial result"
 #define ARGUMENTS "{\"trial\": 1}"
 #define CALL_WITH(arguments)                                                                          \
@@ -53,21 +54,31 @@ static bool speaks(const serve_dialect *d, const char *prompt) {
     return false;
 }
 
-static bool try_calls(const smt_chat_template *chat, const char *fields, serve_habits *out) {
+/* A conversation with a call as the template writes it, the caller's (smt_free); NULL: it refuses that. */
+static char *try_calls(const smt_chat_template *chat, const char *text, const char *fields) {
     const smt_chat_message messages[] = {{"user", "Try it.", NULL},
-                                         {"assistant", NULL, fields},
+                                         {"assistant", text, fields},
                                          {"tool", RESULT, "{\"tool_call_id\": \"call_0\", \"name\": \"" NAME "\"}"}};
     const smt_chat_request request = {.struct_size = sizeof request, .messages = messages, .n_messages = 3, .tools = TOOLS};
     char *prompt;
     size_t bytes;
-    if (smt_chat_render(chat, &request, &prompt, &bytes, NULL) != SMT_OK) return false;
-    for (size_t i = 0; !out->writes_calls && serve_dialect_row(i); i++) {
+    smt_chat_render(chat, &request, &prompt, &bytes, NULL);
+    return prompt;
+}
+
+static bool learn_calls(const smt_chat_template *chat, const char *fields, serve_habits *out) {
+    char *prompt = try_calls(chat, NULL, fields);
+    for (size_t i = 0; prompt && !out->writes_calls && serve_dialect_row(i); i++) {
         if (!speaks(&rows[i], prompt) || !strstr(prompt, RESULT)) continue;
         out->dialect = &rows[i];
         out->writes_calls = true;
     }
     smt_free(prompt);
-    return out->writes_calls;
+    if (!out->writes_calls) return false;
+    prompt = try_calls(chat, TEXT, fields);
+    out->one_of_both = !prompt || !speaks(out->dialect, prompt) || !strstr(prompt, TEXT);
+    smt_free(prompt);
+    return true;
 }
 
 static bool lists_tools(const smt_chat_template *chat) {
@@ -84,7 +95,7 @@ static bool lists_tools(const smt_chat_template *chat) {
 void serve_learn_habits(const smt_chat_template *chat, serve_habits *out) {
     *out = (serve_habits){.dialect = &rows[0]};
     if (!chat) return;
-    if (!try_calls(chat, CALL_WITH("\"{\\\"trial\\\": 1}\""), out))
-        out->wants_objects = try_calls(chat, CALL_WITH(ARGUMENTS), out);
+    if (!learn_calls(chat, CALL_WITH("\"{\\\"trial\\\": 1}\""), out))
+        out->wants_objects = learn_calls(chat, CALL_WITH(ARGUMENTS), out);
     out->lists_tools = out->writes_calls && lists_tools(chat);
 }

@@ -227,6 +227,7 @@ typedef struct serve_habits {
     bool writes_calls;            /* and results; else they have to become texts */
     bool lists_tools;
     bool wants_objects; /* arguments of calls as objects, not as JSON text */
+    bool one_of_both;   /* of a message with a text and calls one gets lost */
 } serve_habits;
 
 /* A connection, from its beginning to its end. */

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST_BYTES (4 << 20) /* of a grammar that smt_grammar_create takes */
+
 static void put_literal(FILE *out, const char *text) {
     fputc('"', out);
     for (; *text; text++) {
@@ -73,6 +75,8 @@ static bool put_arguments(FILE *out, const json_t *function, size_t index, serve
         status = any ? put_schema(out, any, index, &err) : SMT_MEMORY;
         json_decref(any);
     }
+    if (status == SMT_OK && ftell(out) > MOST_BYTES)
+        return serve_fail(error, 400, "\"tools\": the grammar of their parameters becomes larger than %d bytes", MOST_BYTES);
     if (status == SMT_OK) return true;
     serve_fail_library(error, status, &err);
     return serve_fail(error, error->code, "\"tools\": \"%s\": %.400s%s", json_string_value(json_object_get(function, "name")),

@@ -1,7 +1,8 @@
 /* serve_tool_words.c: a conversation with calls and results, for a template to write.
  *
- * A template that knows calls gets them as messages, in the form that it expects: no text where there is none beside the calls (some
- * pass over the calls of a message whose text is empty), arguments as text or as objects. For another one they become texts: an
+ * A template that knows calls gets them as messages, in the form that it expects: no text where there is none beside the calls (some,
+ * DeepSeek-V3's among them, pass over the calls of a message that has a text, be it empty), two messages where there is one, arguments as
+ * text or as objects. For another one they become texts: an
  * assistant's calls stand behind what it said, in the words of the dialect, and results are what the user says, those of one turn
  * together with what the user says next, since roles have to take turns in some templates. Functions that the template does not list
  * stand behind the system message. */
@@ -14,6 +15,20 @@
 static void set_text(const char **text, char *value) {
     free((char *)*text);
     *text = value;
+}
+
+/* An empty one in front of the index-th. */
+static bool insert_message(serve_messages *messages, size_t index, const char *role, serve_error *error) {
+    smt_chat_message *grown = realloc(messages->items, (messages->count + 1) * sizeof *grown);
+    char *copy = strdup(role);
+    if (grown) messages->items = grown;
+    if (!grown || !copy) {
+        free(copy);
+        return serve_fail_memory(error);
+    }
+    memmove(grown + index + 1, grown + index, (messages->count++ - index) * sizeof *grown);
+    grown[index] = (smt_chat_message){.role = copy};
+    return true;
 }
 
 /* ---- calls ---- */
@@ -32,10 +47,11 @@ static bool check_calls(const json_t *calls, size_t message, serve_error *error)
     return true;
 }
 
-/* Arguments as text, the caller's (free); NULL: no memory. */
+/* Arguments as text, the caller's (free); NULL: no memory. Some clients send nothing for none. */
 static char *arguments_text(const json_t *call) {
     const json_t *arguments = json_object_get(serve_tool_function(call), "arguments");
-    return json_is_string(arguments) ? strdup(json_string_value(arguments)) : json_dumps(arguments, 0);
+    if (!json_is_string(arguments)) return json_dumps(arguments, 0);
+    return strdup(json_string_length(arguments) ? json_string_value(arguments) : "{}");
 }
 
 /* Each call's arguments as the template wants them. */
@@ -56,9 +72,9 @@ static bool convert_calls(json_t *calls, bool objects, size_t message, serve_err
     return true;
 }
 
-static bool pass_calls(json_t *fields, const serve_habits *habits, size_t index, smt_chat_message *message, serve_error *error) {
+static bool pass_calls(json_t *fields, const serve_habits *habits, size_t number, smt_chat_message *message, serve_error *error) {
     if (message->content && !*message->content) set_text(&message->content, NULL);
-    if (!convert_calls(json_object_get(fields, "tool_calls"), habits->wants_objects, index, error)) return false;
+    if (!convert_calls(json_object_get(fields, "tool_calls"), habits->wants_objects, number, error)) return false;
     set_text(&message->fields, json_dumps(fields, JSON_COMPACT));
     return message->fields || serve_fail_memory(error);
 }
@@ -89,16 +105,27 @@ static bool tell_calls(const json_t *calls, const serve_dialect *d, smt_chat_mes
     return true;
 }
 
-static bool retell_assistant(const serve_habits *habits, size_t index, smt_chat_message *message, serve_error *error) {
+/* number: of the message, as the client counts. */
+static bool retell_assistant(const serve_habits *habits, size_t number, smt_chat_message *message, bool *out_calls,
+                             serve_error *error) {
     json_t *fields = message->fields ? json_loads(message->fields, 0, NULL) : NULL,
            *calls = json_object_get(fields, "tool_calls");
     bool none = !calls || json_is_null(calls) || (json_is_array(calls) && json_array_size(calls) == 0);
-    bool good = none || check_calls(calls, index, error);
+    bool good = none || check_calls(calls, number, error);
     if (good && !none)
-        good = habits->writes_calls ? pass_calls(fields, habits, index, message, error)
+        good = habits->writes_calls ? pass_calls(fields, habits, number, message, error)
                                     : tell_calls(calls, habits->dialect, message, error);
     json_decref(fields);
+    *out_calls = !none;
     return good;
+}
+
+/* The text becomes a message in front of the calls. */
+static bool part_text(serve_messages *messages, size_t index, serve_error *error) {
+    if (!insert_message(messages, index, "assistant", error)) return false;
+    messages->items[index].content = messages->items[index + 1].content;
+    messages->items[index + 1].content = NULL;
+    return true;
 }
 
 /* ---- results ---- */
@@ -172,16 +199,7 @@ static bool write_list(FILE *out, const serve_tools *tools, const serve_dialect 
 
 static bool open_system(serve_messages *messages, serve_error *error) {
     if (messages->count && !strcmp(messages->items[0].role, "system")) return true;
-    smt_chat_message *grown = realloc(messages->items, (messages->count + 1) * sizeof *grown);
-    char *role = strdup("system");
-    if (grown) messages->items = grown;
-    if (!grown || !role) {
-        free(role);
-        return serve_fail_memory(error);
-    }
-    memmove(grown + 1, grown, messages->count++ * sizeof *grown);
-    grown[0] = (smt_chat_message){.role = role};
-    return true;
+    return insert_message(messages, 0, "system", error);
 }
 
 static bool tell_tools(const serve_tools *tools, const serve_dialect *d, serve_messages *messages, serve_error *error) {
@@ -199,9 +217,12 @@ static bool tell_tools(const serve_tools *tools, const serve_dialect *d, serve_m
 }
 
 bool serve_tools_retell(const serve_tools *tools, const serve_habits *habits, serve_messages *messages, serve_error *error) {
-    for (size_t i = 0; i < messages->count; i++)
-        if (!strcmp(messages->items[i].role, "assistant") && !retell_assistant(habits, i, &messages->items[i], error))
-            return false;
+    for (size_t i = 0, number = 0; i < messages->count; i++, number++) {
+        bool calls = false;
+        if (strcmp(messages->items[i].role, "assistant")) continue;
+        if (!retell_assistant(habits, number, &messages->items[i], &calls, error)) return false;
+        if (calls && habits->one_of_both && messages->items[i].content && !part_text(messages, i++, error)) return false;
+    }
     if (!habits->writes_calls && !retell_results(messages, error)) return false;
     return !tools->list || habits->lists_tools || tell_tools(tools, habits->dialect, messages, error);
 }
