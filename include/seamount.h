@@ -445,6 +445,10 @@ typedef struct smt_heap_budget {
     uint64_t bytes;
 } smt_heap_budget;
 
+/* What several devices share among them: the layers, each device having some of them whole; or the experts of each layer, while the first device
+ * has all else. Sharing experts costs two hops a layer, and lets the devices read at the same time. */
+typedef enum smt_split_mode { SMT_SPLIT_LAYER, SMT_SPLIT_EXPERT } smt_split_mode;
+
 /* Where weights may go. Every field may be zero. */
 typedef struct smt_placement_options {
     size_t struct_size;
@@ -459,6 +463,7 @@ typedef struct smt_placement_options {
     size_t n_expert_weights;
     /* Memory for such a runner is kept free of weights. NULL: a plan takes the defaults, an engine what its compile_for says. */
     const struct smt_runner_options *runner;
+    smt_split_mode split; /* SMT_SPLIT_EXPERT: SMT_INVALID for a model without experts */
 } smt_placement_options;
 
 /* A device of a machine that one plans for. What is 0 is assumed from the kind of device. */
@@ -477,7 +482,8 @@ typedef struct smt_plan_options {
         *devices; /* those to use, in the order of their layers, as in smt_device_options; a device may be named twice: it is
                              then two, with half its memory each. NULL: the fewest that hold the model; software devices and GPUs with
                              shared memory only where there are no others */
-    const double *shares; /* [n_shares] of the layers, for each device named; NULL: by speed and memory */
+    const double
+        *shares; /* [n_shares] of the layers, or of each layer's experts, for each device named; NULL: by speed and memory */
     uint32_t n_shares;
     const char *kernels;                    /* see smt_device_options */
     const smt_placement_options *placement; /* NULL: defaults */
@@ -515,12 +521,15 @@ typedef struct smt_placement_heap {
 
 typedef struct smt_placement_device {
     const char *id, *name, *kind; /* of the machine's description; the last device is "host" */
-    bool computes;                /* it holds layers [first_layer, last_layer) */
+    bool computes;                /* it holds layers [first_layer, last_layer), or of each of them experts */
     uint32_t first_layer, last_layer;
     double read_bytes_s, link_bytes_s;
     bool measured; /* read_bytes_s was given, not assumed */
     uint32_t n_heaps;
     smt_placement_heap heaps[16]; /* of "host": host memory, and the mapped file, where nothing is ever placed yet */
+    /* Of every layer the experts [first_expert, last_expert): less than all where devices share them. experts_only: it has nothing else. */
+    uint32_t first_expert, last_expert;
+    bool experts_only;
 } smt_placement_device;
 /* All devices of the machine, in its order, the host last; one that computes twice, for having been named twice, is there twice. */
 SMT_API smt_status smt_placement_device_get(const smt_placement *placement, uint32_t index, smt_placement_device *out_device);

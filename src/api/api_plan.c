@@ -153,10 +153,13 @@ smt_status smt_api_placement_request(const smt_placement_options *options, const
     smt_placement_options o;
     SMT_TRY(smt_api_copy_options(&o, sizeof o, options, "smt_placement_options", err));
     SMT_TRY(check_expert_weights(&o, model, err));
+    if (o.split != SMT_SPLIT_LAYER && o.split != SMT_SPLIT_EXPERT)
+        return SMT_FAIL(err, SMT_INVALID, "smt_placement_options.split: %d is no mode", (int)o.split);
     out->request = (smt_plan_request){.reserve = o.reserve_bytes,
                                       .host_layers = o.host_layers,
                                       .host_expert_layers = o.host_expert_layers,
-                                      .expert_weights = o.expert_weights};
+                                      .expert_weights = o.expert_weights,
+                                      .by_experts = o.split == SMT_SPLIT_EXPERT};
     smt_status status = smt_api_request_runner(o.runner, caps[first], out, err);
     if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, out, err);
     if (status == SMT_OK) return SMT_OK;
@@ -333,6 +336,9 @@ static void describe_device(const smt_placement *p, uint32_t fact, uint32_t twin
         out->computes = true;
         out->first_layer = d->first_layer;
         out->last_layer = d->last_layer;
+        out->first_expert = d->items.range.first_expert;
+        out->last_expert = d->items.range.end_expert;
+        out->experts_only = d->items.range.experts_only;
         limits = &d->limits;
         break;
     }

@@ -2,11 +2,7 @@
 #include "check/check_internal.h"
 
 smt_status smt_check_repack(smt_check *c, smt_error *err) {
-    enum {
-        ROWS = SMT_WEAVE + 3,
-        K = 96,
-        type = SMT_DTYPE_Q5_1
-    };                                     /* a type with two small parts; rows that are woven and such as are not */
+    enum { ROWS = SMT_WEAVE + 3, K = 96 };
     const smt_dtype type = SMT_DTYPE_Q5_1; /* with two small parts; some rows are woven, some are not */
     const uint32_t file_words = ROWS * (uint32_t)smt_dtype_row_bytes(type, K) / 4,
                    row_words = (uint32_t)smt_quant_device_row_bytes(type, K) / 4;

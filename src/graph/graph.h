@@ -38,22 +38,26 @@ typedef struct smt_item {
 
 /* The experts of one layer. Offsets are bytes inside one expert. */
 typedef struct smt_expert_layout {
-    uint32_t first_item; /* expert e is item first_item + e */
+    uint32_t first_item; /* of the first expert that the device has: see smt_items_expert */
     uint64_t gate, up, down, stride;
     uint32_t per_window, n_windows; /* a plan that spreads experts over several kinds of memory raises n_windows */
 } smt_expert_layout;
 
-/* What a device has of a model: layers [first, last), the embedding table, the output head. */
+/* What a device has of a model: layers [first, last), the embedding table, the output head. Where devices share the experts of a layer, the
+ * first device has all else, and each has the experts [first_expert, end_expert) of every layer: whole ranges (smt_graph_range_size). */
 typedef struct smt_items_range {
     uint32_t first, last;
     bool embedding, head;
+    bool shares_experts; /* else it has all experts of its layers */
+    bool experts_only;   /* nothing but its share of them: first and last are 0 */
+    uint32_t first_expert, end_expert;
 } smt_items_range;
 
 typedef struct smt_items {
     smt_items_range range;
     smt_item *items;             /* owned */
     uint32_t n_items, n_experts; /* n_experts: of a layer, one item after another */
-    smt_expert_layout *layers;   /* owned, [n_layers]; n_windows 0 for dense layers */
+    smt_expert_layout *layers;   /* owned, [n_layers]; n_windows 0 for layers without experts on this device */
     uint64_t window_limit;       /* bytes that a storage-buffer window may span */
     uint64_t texel_limit;        /* and one whose weights are read as texels; 0: none are */
     bool codebooks;              /* some matrix has a type whose kernels read the codebooks */
@@ -65,6 +69,10 @@ smt_status smt_items_create(const smt_model *model, const smt_caps *caps, smt_it
 smt_status smt_items_create_range(const smt_model *model, const smt_caps *caps, const smt_items_range *range, smt_items *out,
                                   smt_error *err);
 void smt_items_free(smt_items *items);
+/* The item of an expert that the device has. */
+static inline uint32_t smt_items_expert(const smt_items *items, uint32_t layer, uint32_t expert) {
+    return items->layers[layer].first_item + expert - items->range.first_expert;
+}
 /* First item of a matrix; its parts follow. UINT32_MAX: none. */
 uint32_t smt_items_find(const smt_items *items, const smt_matrix *matrix);
 
@@ -118,7 +126,10 @@ typedef enum smt_node_windows { SMT_WINDOWS_NONE, SMT_WINDOWS_ITEMS, SMT_WINDOWS
 /* What the host does between two submissions, when the device that it takes from has finished. Ends the segment before it. */
 typedef enum smt_node_host {
     SMT_HOST_NONE,
-    SMT_HOST_HOP /* copy_bytes of buffers[0], a SMT_VALUE_HOP_OUT, to buffers[1], a SMT_VALUE_HOP_IN of the node's device */
+    SMT_HOST_HOP, /* copy_bytes of buffers[0], a SMT_VALUE_HOP_OUT, to buffers[1], a SMT_VALUE_HOP_IN of the node's device */
+    /* See whether buffers[0], the ids that the rows of the step have chosen, names experts of the node's device. Where not, the device sits
+     * out: nothing is brought to it or submitted, and what it would have sent is 0, until the next such node. */
+    SMT_HOST_CHOICE
 } smt_node_host;
 
 typedef struct smt_node {
@@ -143,6 +154,7 @@ typedef struct smt_node {
         struct route_params route;
         struct group_params group;
         struct combine_params combine;
+        struct parts_params parts;
         struct swiglu_params swiglu;
         struct sample_params sample;
     } push;
@@ -238,6 +250,9 @@ uint64_t smt_graph_block_bytes(const smt_model *model, bool f16); /* one cache b
 uint32_t smt_graph_blocks_per_window(const smt_model *model, bool f16, uint64_t window_limit);
 uint32_t smt_graph_coarse_words(const smt_model *model, uint32_t n_ctx);
 uint64_t smt_graph_rope_bytes(const smt_model *model, uint32_t n_ctx);
+/* Experts are summed in ranges of so many ids: the groups, where the model has them, else an eighth; and how many ranges that makes. */
+uint32_t smt_graph_range_size(const smt_model *model);
+uint32_t smt_graph_ranges(const smt_model *model);
 uint64_t smt_graph_step_bytes(uint32_t max_rows);
 /* Bytes of the capture value for `rows` rows: hidden states, then routing ids and weights of every MoE layer. */
 uint64_t smt_graph_capture_bytes(const smt_model *model, uint32_t rows);

@@ -245,20 +245,27 @@ static void build_head(smt_builder *b, smt_stream in) {
     if (shape->sample) smt_build_sample(b, logits);
 }
 
+/* A value that every device has once. */
+static uint32_t own_value(smt_builder *b, smt_value_kind kind, uint64_t bytes) {
+    for (uint32_t i = 0; b->status == SMT_OK && i < b->graph->n_values; i++)
+        if (b->graph->values[i].kind == kind && b->graph->values[i].device == b->device) return i;
+    return smt_build_value(b, kind, UINT32_MAX, bytes);
+}
+
 void smt_build_enter(smt_builder *b, uint32_t device) {
     const smt_model *m = b->model;
     const smt_graph_shape *shape = &b->graph->shape;
     b->device = device;
     b->items = b->devices[device].items;
     b->caps = b->devices[device].caps;
-    b->step = smt_build_value(b, SMT_VALUE_STEP, UINT32_MAX, smt_graph_step_bytes(shape->rows));
-    b->rope = smt_build_value(b, SMT_VALUE_ROPE, UINT32_MAX, smt_graph_rope_bytes(m, shape->n_ctx));
-    b->blocks = smt_build_value(b, SMT_VALUE_BLOCKS, UINT32_MAX, 4 * (uint64_t)shape->n_blocks);
-    b->counter = smt_build_value(b, SMT_VALUE_COUNTER, UINT32_MAX, SMT_COUNTER_BYTES);
+    b->step = own_value(b, SMT_VALUE_STEP, smt_graph_step_bytes(shape->rows));
+    b->rope = own_value(b, SMT_VALUE_ROPE, smt_graph_rope_bytes(m, shape->n_ctx));
+    b->blocks = own_value(b, SMT_VALUE_BLOCKS, 4 * (uint64_t)shape->n_blocks);
+    b->counter = own_value(b, SMT_VALUE_COUNTER, SMT_COUNTER_BYTES);
     b->codebooks = b->capture = SMT_NO_VALUE;
-    if (b->items->codebooks) b->codebooks = smt_build_value(b, SMT_VALUE_CODEBOOKS, UINT32_MAX, sizeof smt_quant_codebooks);
+    if (b->items->codebooks) b->codebooks = own_value(b, SMT_VALUE_CODEBOOKS, sizeof smt_quant_codebooks);
     if (shape->keep_hidden || shape->keep_routing || shape->embeddings)
-        b->capture = smt_build_value(b, SMT_VALUE_CAPTURE, UINT32_MAX, smt_graph_capture_bytes(m, shape->rows));
+        b->capture = own_value(b, SMT_VALUE_CAPTURE, smt_graph_capture_bytes(m, shape->rows));
 }
 
 /* The hidden states of all rows, as slot `slot` of what is captured. */

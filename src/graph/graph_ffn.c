@@ -6,11 +6,10 @@
  * processors, its experts are summed while their down products are made. */
 #include "graph/graph_internal.h"
 
-static const smt_matrix no_bias;
+const smt_matrix smt_no_bias;
 
-/* silu(gate x) * (up x) of one dense pair. */
-static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_matrix *gate_bias, const smt_matrix *up,
-                            const smt_matrix *up_bias, uint32_t x, const char *label) {
+uint32_t smt_build_gated(smt_builder *b, const smt_matrix *gate, const smt_matrix *gate_bias, const smt_matrix *up,
+                         const smt_matrix *up_bias, uint32_t x, const char *label) {
     uint32_t y = smt_build_scratch(b, b->graph->shape.rows, gate->rows);
     smt_matmul_args args = {.w = gate,
                             .w2 = up,
@@ -39,17 +38,9 @@ static uint32_t build_gated(smt_builder *b, const smt_matrix *gate, const smt_ma
 }
 
 smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
-    uint32_t hidden = build_gated(b, &layer->gate, &layer->gate_bias, &layer->up, &layer->up_bias, in.normed, "ffn gate/up");
+    uint32_t hidden = smt_build_gated(b, &layer->gate, &layer->gate_bias, &layer->up, &layer->up_bias, in.normed, "ffn gate/up");
     return smt_build_with_norm(b, &layer->down, &layer->down_bias, hidden, in.x, norm, "ffn down");
 }
-
-/* What the expert kernels of one layer share. */
-typedef struct expert_work {
-    uint32_t ids, weights, list, table, columns, entries;
-    uint32_t entries_word, up_blocks, down_blocks;
-    bool single;         /* one row: grids are known beforehand */
-    uint32_t tiles_most; /* each expert has one tile that is not full, at most */
-} expert_work;
 
 static uint32_t expert_bound(const smt_model *m) {
     uint32_t experts = 64;
@@ -57,11 +48,11 @@ static uint32_t expert_bound(const smt_model *m) {
     return experts;
 }
 
-static expert_work make_work(smt_builder *b, const smt_model_layer *layer) {
+smt_expert_work smt_build_work(smt_builder *b, const smt_model_layer *layer) {
     const smt_model *m = b->model;
     uint32_t rows = b->graph->shape.rows;
     bool gated = smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps);
-    expert_work w = {.single = rows == 1, .entries = rows * m->n_used};
+    smt_expert_work w = {.single = rows == 1 && !b->items->range.shares_experts, .entries = rows * m->n_used};
     w.columns = smt_kernel_expert_columns(b->caps, rows, m->n_used, m->n_experts);
     w.tiles_most = smt_min_u32(w.entries, w.entries / w.columns + m->n_experts);
     w.entries_word = WORK_HEAD + WORK_TILE_WORDS * w.entries; /* a tile holds at least one entry */
@@ -74,7 +65,7 @@ static expert_work make_work(smt_builder *b, const smt_model_layer *layer) {
     return w;
 }
 
-static void build_route(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t logits) {
+void smt_build_route(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t logits) {
     const smt_model *m = b->model;
     uint32_t bias = layer->router_bias.tensor ? smt_items_find(b->items, &layer->router_bias) : SMT_NO_VALUE;
     smt_node node = {.key = {.kernel = SMT_KERNEL_ROUTE,
@@ -104,14 +95,15 @@ static void build_route(smt_builder *b, const smt_model_layer *layer, const expe
     smt_build_node(b, &node);
 }
 
-static void build_lists(smt_builder *b, const expert_work *w) {
+void smt_build_lists(smt_builder *b, const smt_expert_work *w) {
     const smt_model *m = b->model;
     smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = expert_bound(m)},
                                   .layer = b->layer,
                                   .buffers = {w->ids, w->list, b->step},
                                   .n_buffers = 3,
                                   .writes = 1 << 1,
-                                  .push.group = {.end_expert = m->n_experts,
+                                  .push.group = {.first_expert = b->items->range.first_expert,
+                                                 .end_expert = b->items->range.end_expert,
                                                  .n_used = m->n_used,
                                                  .columns = w->columns,
                                                  .up_blocks = w->up_blocks,
@@ -123,9 +115,8 @@ static void build_lists(smt_builder *b, const expert_work *w) {
                                   .label = "expert lists"});
 }
 
-/* One product of all chosen experts. x_div: entries per row of x. */
-static smt_node expert_node(const smt_builder *b, const expert_work *w, const smt_matrix *matrix, bool gated, uint32_t table_word,
-                            uint32_t x, uint32_t x_div, uint32_t y, const char *label) {
+smt_node smt_expert_node(const smt_builder *b, const smt_expert_work *w, const smt_matrix *matrix, bool gated,
+                         uint32_t table_word, uint32_t x, uint32_t x_div, uint32_t y, const char *label) {
     bool down = table_word == EXPERT_DOWN;
     return (smt_node){.key = {.kernel = SMT_KERNEL_MATMUL,
                               .windows = smt_kernel_windows(b->items->layers[b->layer].n_windows),
@@ -154,17 +145,16 @@ static smt_node expert_node(const smt_builder *b, const expert_work *w, const sm
                       .label = label};
 }
 
-/* silu(gate x) * (up x) of every entry. */
-static uint32_t build_expert_hidden(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t normed) {
+uint32_t smt_build_expert_hidden(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t normed) {
     uint32_t n_used = b->model->n_used, n_ff = layer->gate_exps.rows, hidden = smt_build_scratch(b, w->entries, n_ff);
     if (smt_matrix_dtype(&layer->gate_exps) == smt_matrix_dtype(&layer->up_exps)) {
-        smt_node both = expert_node(b, w, &layer->gate_exps, true, EXPERT_GATE, normed, n_used, hidden, "experts gate/up");
+        smt_node both = smt_expert_node(b, w, &layer->gate_exps, true, EXPERT_GATE, normed, n_used, hidden, "experts gate/up");
         smt_build_node(b, &both);
         return hidden;
     }
     uint32_t gate = smt_build_scratch(b, w->entries, n_ff), up = smt_build_scratch(b, w->entries, n_ff);
-    smt_node nodes[] = {expert_node(b, w, &layer->gate_exps, false, EXPERT_GATE, normed, n_used, gate, "experts gate"),
-                        expert_node(b, w, &layer->up_exps, false, EXPERT_UP, normed, n_used, up, "experts up")};
+    smt_node nodes[] = {smt_expert_node(b, w, &layer->gate_exps, false, EXPERT_GATE, normed, n_used, gate, "experts gate"),
+                        smt_expert_node(b, w, &layer->up_exps, false, EXPERT_UP, normed, n_used, up, "experts up")};
     for (size_t i = 0; i < SMT_COUNT(nodes); i++) smt_build_node(b, &nodes[i]);
     smt_build_node(b, &(smt_node){.key = {.kernel = SMT_KERNEL_SWIGLU, .windows = 1},
                                   .layer = b->layer,
@@ -178,16 +168,13 @@ static uint32_t build_expert_hidden(smt_builder *b, const smt_model_layer *layer
     return hidden;
 }
 
-/* Id ranges whose experts are summed apart. */
-static uint32_t expert_ranges(const smt_model *m) { return m->n_groups > 1 ? m->n_groups : 8; }
-
 /* Down products of the entries, then the ordered sum with shared expert (or SMT_NO_VALUE) and residual. */
-static uint32_t build_down_and_combine(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t hidden,
+static uint32_t build_down_and_combine(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t hidden,
                                        uint32_t shared_y, uint32_t residual) {
     const smt_model *m = b->model;
     uint32_t y = smt_build_scratch(b, w->entries, m->n_embd), out = smt_build_scratch(b, b->graph->shape.rows, m->n_embd);
     uint32_t stride = smt_stride(m->n_embd);
-    smt_node down = expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, y, "experts down");
+    smt_node down = smt_expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, y, "experts down");
     smt_build_node(b, &down);
     smt_build_node(
         b, &(smt_node){.key = {.kernel = SMT_KERNEL_COMBINE, .windows = 1},
@@ -198,7 +185,7 @@ static uint32_t build_down_and_combine(smt_builder *b, const smt_model_layer *la
                        .push.combine = {.n_embd = m->n_embd,
                                         .n_used = m->n_used,
                                         .n_experts = m->n_experts,
-                                        .n_ranges = expert_ranges(m),
+                                        .n_ranges = smt_graph_ranges(m),
                                         .y_stride = stride,
                                         .shared_stride = stride,
                                         .res_stride = stride,
@@ -211,18 +198,18 @@ static uint32_t build_down_and_combine(smt_builder *b, const smt_model_layer *la
 }
 
 /* The same for a single row, in one kernel; a norm may follow in it. */
-static smt_stream build_down_summed(smt_builder *b, const smt_model_layer *layer, const expert_work *w, uint32_t hidden,
+static smt_stream build_down_summed(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t hidden,
                                     uint32_t shared_y, uint32_t residual, const smt_matrix *norm) {
     const smt_model *m = b->model;
     smt_stream out = {.x = smt_build_scratch(b, 1, m->n_embd), .normed = SMT_NO_VALUE};
-    smt_node node = expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, out.x, "experts down and sum");
+    smt_node node = smt_expert_node(b, w, &layer->down_exps, false, EXPERT_DOWN, hidden, 1, out.x, "experts down and sum");
     node.key.kernel = SMT_KERNEL_MOE_DOWN;
     node.buffers[2] = residual;
     node.buffers[3] = w->weights;
     node.buffers[6] = SMT_NO_VALUE; /* of the codebooks */
     node.buffers[7] = shared_y == SMT_NO_VALUE ? residual : shared_y;
     node.n_buffers = 8;
-    node.push.matmul.range_size = smt_div_up(m->n_experts, expert_ranges(m));
+    node.push.matmul.range_size = smt_graph_range_size(m);
     node.push.matmul.has_shared = shared_y != SMT_NO_VALUE;
     node.groups[1] = 1;
     if (norm) {
@@ -233,10 +220,10 @@ static smt_stream build_down_summed(smt_builder *b, const smt_model_layer *layer
     return out;
 }
 
-static void capture_routing(smt_builder *b, const expert_work *w) {
+void smt_build_routing(smt_builder *b, const smt_expert_work *w) {
     const smt_model *m = b->model;
     uint32_t moe_layer = 0, rows = b->graph->shape.rows;
-    if (b->status != SMT_OK) return;
+    if (b->status != SMT_OK || !b->graph->shape.keep_routing) return;
     for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
     uint64_t bytes = 4ull * rows * m->n_used;
     smt_build_capture(b, w->ids, smt_graph_capture_ids(m, rows, moe_layer), bytes, b->capture);
@@ -244,15 +231,17 @@ static void capture_routing(smt_builder *b, const expert_work *w) {
 }
 
 smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
+    if (b->items->range.shares_experts) return smt_build_shared_moe(b, layer, in, norm);
     uint32_t shared_hidden = SMT_NO_VALUE, shared_y = SMT_NO_VALUE;
-    expert_work w = make_work(b, layer);
+    smt_expert_work w = smt_build_work(b, layer);
     uint32_t logits = smt_build_linear(b, &layer->router, in.normed, SMT_NO_VALUE, "router");
     if (layer->gate_shexp.tensor)
-        shared_hidden = build_gated(b, &layer->gate_shexp, &no_bias, &layer->up_shexp, &no_bias, in.normed, "shared gate/up");
-    build_route(b, layer, &w, logits);
+        shared_hidden =
+            smt_build_gated(b, &layer->gate_shexp, &smt_no_bias, &layer->up_shexp, &smt_no_bias, in.normed, "shared gate/up");
+    smt_build_route(b, layer, &w, logits);
     if (layer->gate_shexp.tensor) shared_y = smt_build_linear(b, &layer->down_shexp, shared_hidden, SMT_NO_VALUE, "shared down");
-    if (!w.single) build_lists(b, &w);
-    uint32_t hidden = build_expert_hidden(b, layer, &w, in.normed);
+    if (!w.single) smt_build_lists(b, &w);
+    uint32_t hidden = smt_build_expert_hidden(b, layer, &w, in.normed);
     /* In one kernel a row's experts come one after another; a GPU has the lanes to take them side by side. */
     bool summed = w.single && b->caps->family == SMT_FAMILY_ROWS;
     smt_stream out = {.x = SMT_NO_VALUE, .normed = SMT_NO_VALUE};
@@ -260,7 +249,7 @@ smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_strea
         out = build_down_summed(b, layer, &w, hidden, shared_y, in.x, norm);
     else
         out.x = build_down_and_combine(b, layer, &w, hidden, shared_y, in.x);
-    if (b->graph->shape.keep_routing) capture_routing(b, &w);
+    smt_build_routing(b, &w);
     if (!summed) out = smt_build_norm_of(b, out.x, norm);
     return out;
 }

@@ -16,9 +16,10 @@ typedef struct smt_builder {
     uint32_t device;
     const smt_items *items;
     const smt_caps *caps;
-    uint32_t step, rope, blocks, counter; /* values every device has */
-    uint32_t codebooks;                   /* SMT_NO_VALUE where no type needs them */
-    uint32_t capture;                     /* SMT_NO_VALUE where nothing is captured */
+    uint32_t step, rope, blocks, counter;                         /* values every device has */
+    uint32_t codebooks;                                           /* SMT_NO_VALUE where no type needs them */
+    uint32_t capture;                                             /* SMT_NO_VALUE where nothing is captured */
+    uint64_t out_at[SMT_GRAPH_DEVICES], in_at[SMT_GRAPH_DEVICES]; /* where the next hop of a device lies */
 } smt_builder;
 
 /* Floats from row to row of an activation of n values. */
@@ -91,6 +92,32 @@ smt_input smt_build_attend(smt_builder *b, const smt_attend_args *args);
 /* Feed-forward of one layer, dense or mixture of experts; `norm` follows. */
 smt_stream smt_build_ffn(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
 smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
+/* The same where several devices share the experts (graph_share.c). */
+smt_stream smt_build_shared_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm);
+
+/* ---- parts of a feed-forward layer (graph_ffn.c) ---- */
+
+/* What the expert kernels of one layer share on one device. */
+typedef struct smt_expert_work {
+    uint32_t ids, weights, list, table, columns, entries;
+    uint32_t entries_word, up_blocks, down_blocks;
+    bool single;         /* the router makes the list of the only row: grids are known beforehand */
+    uint32_t tiles_most; /* each expert has one tile that is not full, at most */
+} smt_expert_work;
+smt_expert_work smt_build_work(smt_builder *b, const smt_model_layer *layer);
+extern const smt_matrix smt_no_bias;
+/* silu(gate x) * (up x) of one dense pair. */
+uint32_t smt_build_gated(smt_builder *b, const smt_matrix *gate, const smt_matrix *gate_bias, const smt_matrix *up,
+                         const smt_matrix *up_bias, uint32_t x, const char *label);
+void smt_build_route(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t logits);
+void smt_build_lists(smt_builder *b, const smt_expert_work *w);
+/* One product of all chosen experts. x_div: entries per row of x. */
+smt_node smt_expert_node(const smt_builder *b, const smt_expert_work *w, const smt_matrix *matrix, bool gated,
+                         uint32_t table_word, uint32_t x, uint32_t x_div, uint32_t y, const char *label);
+/* silu(gate x) * (up x) of every entry. */
+uint32_t smt_build_expert_hidden(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t normed);
+/* Keeps ids and weights, where the graph does. */
+void smt_build_routing(smt_builder *b, const smt_expert_work *w);
 
 /* Draws the next token from one row of logits. */
 void smt_build_sample(smt_builder *b, uint32_t logits);
@@ -101,6 +128,12 @@ void smt_build_capture(smt_builder *b, uint32_t value, uint64_t to, uint64_t byt
 
 /* What the current device makes next is for another: brings a row-wise activation of n floats there (graph_hop.c). */
 uint32_t smt_build_hop(smt_builder *b, uint32_t device, uint32_t x, uint32_t n);
+/* The same in steps. The bytes of a value leave the current device: the value that holds them on their way. */
+uint32_t smt_build_send(smt_builder *b, uint32_t x, uint64_t bytes);
+/* What another device has sent: the value that holds it where it arrives, to be copied before the device hears of others. */
+uint32_t smt_build_receive(smt_builder *b, uint32_t from);
+/* Hops that follow lie where the former ones did: none of those is under way when they begin. */
+void smt_build_reuse_hops(smt_builder *b);
 /* Turns to a device. */
 void smt_build_enter(smt_builder *b, uint32_t device);
 

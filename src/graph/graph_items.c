@@ -90,13 +90,15 @@ static smt_status add_experts(builder *b, const smt_model_layer *layer, uint32_t
     layout->down = layout->up + plane_bytes(parts[1]);
     layout->stride = layout->down + plane_bytes(parts[2]);
     uint64_t fit = limit / layout->stride;
-    layout->per_window = (uint32_t)smt_min_u64(fit, b->model->n_experts);
-    layout->n_windows = layout->per_window ? smt_div_up(b->model->n_experts, layout->per_window) : UINT32_MAX;
+    uint32_t n_experts = b->out->n_experts;
+    if (n_experts == 0) return SMT_OK;
+    layout->per_window = (uint32_t)smt_min_u64(fit, n_experts);
+    layout->n_windows = layout->per_window ? smt_div_up(n_experts, layout->per_window) : UINT32_MAX;
     if (smt_kernel_windows(layout->n_windows) == 0)
         return SMT_FAIL(b->err, SMT_UNSUPPORTED,
                         "layer %u: %u experts of %llu bytes need more than 16 windows of %llu bytes on this device", index,
-                        b->model->n_experts, (unsigned long long)layout->stride, (unsigned long long)limit);
-    for (uint32_t e = 0; e < b->model->n_experts; e++) {
+                        n_experts, (unsigned long long)layout->stride, (unsigned long long)limit);
+    for (uint32_t e = b->out->range.first_expert; e < b->out->range.end_expert; e++) {
         smt_item *item = add(b);
         if (!item) return SMT_MEMORY;
         item->layer = index;
@@ -111,7 +113,7 @@ static smt_status add_layer(builder *b, uint32_t index) {
     const smt_matrix *matrices[SMT_MODEL_LAYER_MATRICES];
     bool plain_float[SMT_MODEL_LAYER_MATRICES];
     uint32_t n = smt_model_layer_matrices(layer, matrices, plain_float);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n && !b->out->range.experts_only; i++)
         if (!smt_model_is_routed(layer, matrices[i])) SMT_TRY(add_matrix(b, matrices[i], index));
     return layer->moe ? add_experts(b, layer, index) : SMT_OK;
 }
@@ -126,14 +128,16 @@ smt_status smt_items_create_range(const smt_model *model, const smt_caps *caps, 
     uint64_t storage = smt_min_u64(caps->max_storage_range, caps->max_allocation); /* a window lies in one allocation */
     uint64_t texels = smt_caps_texels(caps) ? smt_min_u64(16ull * caps->max_texels, caps->max_allocation) : 0;
     *out = (smt_items){.range = *range,
-                       .n_experts = model->n_experts,
                        .window_limit = smt_min_u64(storage, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1),
                        .texel_limit = smt_min_u64(texels, WINDOW_MOST) & ~(uint64_t)(ITEM_ALIGN - 1)};
     builder b = {.model = model, .out = out, .err = err};
+    if (!range->shares_experts) out->range.end_expert = model->n_experts;
+    out->n_experts = out->range.end_expert - out->range.first_expert;
     out->layers = smt_alloc(model->n_layers, sizeof *out->layers);
     smt_status status = out->layers ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for %u layers", model->n_layers);
     if (status == SMT_OK && range->embedding) status = add_matrix(&b, &model->token_embd, UINT32_MAX);
-    for (uint32_t i = range->first; status == SMT_OK && i < range->last; i++) status = add_layer(&b, i);
+    uint32_t last = range->experts_only ? model->n_layers : range->last;
+    for (uint32_t i = range->first; status == SMT_OK && i < last; i++) status = add_layer(&b, i);
     if (status == SMT_OK && range->head) status = add_matrix(&b, &model->output_norm, UINT32_MAX);
     if (status == SMT_OK && range->head) status = add_matrix(&b, &model->output, UINT32_MAX);
     if (status != SMT_OK) smt_items_free(out);

@@ -22,6 +22,14 @@ uint64_t smt_graph_rope_bytes(const smt_model *model, uint32_t n_ctx) {
     return 4 * ((uint64_t)smt_graph_coarse_words(model, n_ctx) + (uint64_t)SMT_BLOCK * model->rope_dim);
 }
 
+uint32_t smt_graph_range_size(const smt_model *model) {
+    return smt_div_up(model->n_experts, model->n_groups > 1 ? model->n_groups : 8);
+}
+
+uint32_t smt_graph_ranges(const smt_model *model) {
+    return model->n_experts ? smt_div_up(model->n_experts, smt_graph_range_size(model)) : 0;
+}
+
 uint64_t smt_graph_step_bytes(uint32_t max_rows) { return 4 * (STEP_HEAD + (uint64_t)STEP_ARRAYS * max_rows); }
 
 static uint64_t hidden_bytes(const smt_model *model, uint32_t rows) { return (uint64_t)rows * model->n_embd * 4; }

@@ -11,10 +11,11 @@ static smt_status load_table(const smt_load_args *args, const smt_weights *weigh
     const smt_plan_place *place = &args->plan->tables[index];
     uint8_t *bytes;
     SMT_TRY(smt_upload_begin(upload, weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, &bytes, err));
-    for (uint32_t e = 0; e < n; e++) {
+    memset(bytes, 0, 4ull * EXPERT_WORDS * n); /* experts of other devices: nothing looks them up */
+    for (uint32_t e = args->items->range.first_expert; e < args->items->range.end_expert; e++) {
         uint32_t window = smt_plan_window(args->plan, args->items, index, e);
-        uint64_t at =
-            args->plan->items[layout->first_item + e].offset - args->plan->windows[index * SMT_MAX_WINDOWS + window].offset;
+        uint64_t at = args->plan->items[smt_items_expert(args->items, index, e)].offset -
+                      args->plan->windows[index * SMT_MAX_WINDOWS + window].offset;
         const uint32_t row[EXPERT_WORDS] = {[EXPERT_WINDOW] = window,
                                             [EXPERT_GATE] = (uint32_t)((at + layout->gate) / 16),
                                             [EXPERT_UP] = (uint32_t)((at + layout->up) / 16),

@@ -5,7 +5,7 @@
  *           plan_size.c    how much memory a runner needs
  *   above   plan_facts.c   what a device offers: pools of memory, limits, speeds (assumed where nobody measured)
  *           plan_pools.c   which pool every matrix and every expert of one device goes to
- *           plan_split.c   which devices, and which layers on each
+ *           plan_split.c   which devices, and which layers on each         plan_experts.c  or which experts of every layer
  *           plan_create.c  smt_plan_create: the whole, as one smt_placement
  *           plan_predict.c how fast that will be, and what holds it back        plan_advice.c  what would make it fit
  *           plan_report.c  the placement as one list, for those who print it
@@ -159,8 +159,9 @@ typedef struct smt_plan_request {
     uint32_t n_facts;
     const uint32_t *order; /* [n_order] the devices to use, in this order, one perhaps several times; 0: automatic choice */
     uint32_t n_order;
-    const double *shares; /* [n_shares] of the layers for each of `order`; 0: by speed */
+    const double *shares; /* [n_shares] of the layers, or of each layer's experts, for each of `order`; 0: by speed */
     uint32_t n_shares;
+    bool by_experts;                /* several devices share the experts of each layer, instead of the layers */
     const smt_plan_demand *demand;  /* NULL: weights alone */
     const smt_plan_budget *budgets; /* [n_budgets]; the last one of a heap counts */
     size_t n_budgets;
@@ -190,7 +191,7 @@ typedef struct smt_placed_device {
     smt_plan_speeds speeds;
     uint32_t first_layer, last_layer; /* [first, last) */
     bool first, last;                 /* it embeds; it holds the output head */
-    smt_items items;                  /* owned: of its layers */
+    smt_items items;                  /* owned: of its layers; where experts are shared, items.range says which it has */
     smt_plan_weights weights;         /* owned */
     smt_plan_runner_sizes sizes;      /* n_layers 0 without a demand */
     smt_plan_runner runner;           /* owned */
@@ -211,6 +212,7 @@ struct smt_placement {
     uint32_t n_facts;
     smt_placed_device *devices; /* owned, [n_devices] those that compute, in the order of their layers */
     uint32_t n_devices;
+    bool by_experts; /* the first device has all layers, and every device some of their experts */
     uint64_t host_limit, host_used;
     bool fits;
     char why[512]; /* what does not fit, with numbers, and what would make it fit; "" when all fits */

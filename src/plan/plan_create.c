@@ -78,18 +78,34 @@ static smt_status measure_runner(planner *p) {
     return SMT_OK;
 }
 
+static smt_items_range range_of(const planner *p, uint32_t i) {
+    const smt_plan_split *split = &p->split;
+    uint32_t size = smt_graph_range_size(p->model);
+    if (!split->by_experts || split->n == 1)
+        return (smt_items_range){
+            .first = split->first[i], .last = split->first[i + 1], .embedding = i == 0, .head = i + 1 == split->n};
+    return (smt_items_range){.last = i == 0 ? p->model->n_layers : 0,
+                             .embedding = i == 0,
+                             .head = i == 0,
+                             .shares_experts = true,
+                             .experts_only = i > 0,
+                             .first_expert = smt_min_u32(split->first_range[i] * size, p->model->n_experts),
+                             .end_expert = smt_min_u32(split->first_range[i + 1] * size, p->model->n_experts)};
+}
+
 static smt_status open_device(planner *p, uint32_t i) {
     smt_placed_device *d = &p->out->devices[i];
     d->fact = p->split.facts[i];
     d->caps = p->request->facts[d->fact].caps;
     name_twin(p, d, i);
     d->speeds = p->costs[d->fact].speeds;
-    d->first_layer = p->split.first[i];
-    d->last_layer = p->split.first[i + 1];
-    d->first = i == 0;
-    d->last = i + 1 == p->split.n;
     d->limits = device_limits(p, d->fact);
-    const smt_items_range range = {.first = d->first_layer, .last = d->last_layer, .embedding = d->first, .head = d->last};
+    const smt_items_range range = range_of(p, i);
+    d->first_layer = range.first;
+    d->last_layer = range.experts_only ? p->model->n_layers : range.last;
+    while (range.experts_only && !p->model->layers[d->first_layer].moe) d->first_layer++;
+    d->first = range.embedding;
+    d->last = range.head;
     return smt_items_create_range(p->model, &d->caps, &range, &d->items, p->err);
 }
 
@@ -141,6 +157,7 @@ static smt_status place_all(planner *p) {
     p->out->devices = smt_alloc(p->split.n, sizeof *p->out->devices);
     if (!p->out->devices) return SMT_FAIL(p->err, SMT_MEMORY, "out of memory for %u devices", p->split.n);
     p->out->n_devices = p->split.n;
+    p->out->by_experts = p->split.by_experts && p->split.n > 1;
     p->out->fits = true;
     for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(open_device(p, i));
     SMT_TRY(measure_runner(p));
@@ -160,7 +177,8 @@ static smt_status check_request(const smt_plan_request *r, smt_error *err) {
         sum += r->shares[i];
     }
     if (r->n_shares && (r->n_shares != r->n_order || !(sum > 0)))
-        return SMT_FAIL(err, SMT_INVALID, "%u shares of layers for %u devices named, together %g", r->n_shares, r->n_order, sum);
+        return SMT_FAIL(err, SMT_INVALID, "%u shares of %s for %u devices named, together %g", r->n_shares,
+                        r->by_experts ? "experts" : "layers", r->n_order, sum);
     return SMT_OK;
 }
 

@@ -7,10 +7,15 @@
 /* Devices that one plan uses at most, one device named twice counted twice. */
 #define SMT_PLAN_MOST_DEVICES SMT_GRAPH_DEVICES
 
-/* Layers [first[i], first[i + 1]) on the device with facts[i]. */
+/* Layers [first[i], first[i + 1]) on the device with facts[i]; or, where devices share the experts of each layer, all but these on the first
+ * one, and experts of the ranges [first_range[i], first_range[i + 1]) on each. */
 typedef struct smt_plan_split {
     uint32_t n;
     uint32_t facts[SMT_PLAN_MOST_DEVICES], first[SMT_PLAN_MOST_DEVICES + 1];
+    bool by_experts;
+    uint32_t first_range[SMT_PLAN_MOST_DEVICES + 1];
+    uint32_t candidates[SMT_PLAN_MOST_DEVICES],
+        n_candidates; /* of an automatic choice: all that may compute, the fastest first */
 } smt_plan_split;
 
 /* What every device is up against: bytes by layer in its layout, and its working memory. */
@@ -31,6 +36,13 @@ void smt_plan_costs_free(smt_plan_costs *costs, uint32_t n);
 /* SMT_UNSUPPORTED when no device can have the model, with the reason of one. */
 smt_status smt_plan_split_layers(const smt_model *model, const smt_plan_request *request, const smt_plan_costs *costs,
                                  smt_plan_split *out, smt_error *err);
+
+/* n_units for n devices in proportion to shares, which sum to more than 0. */
+void smt_plan_apportion(uint32_t n_units, const double *shares, uint32_t n, uint32_t *out);
+/* Shares the experts out (plan_experts.c) to the devices that the user names, or to at least as many as a split by layers has. SMT_INVALID:
+ * there are none. */
+smt_status smt_plan_split_experts(const smt_model *model, const smt_plan_request *request, const smt_plan_costs *costs,
+                                  smt_plan_split *split, smt_error *err);
 
 /* How often a token uses an expert: 0 to 1. */
 double smt_plan_expert_use(const smt_model *model, const smt_plan_request *request, uint32_t layer, uint32_t expert);

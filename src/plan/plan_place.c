@@ -126,11 +126,11 @@ static smt_status place_window(placer *p, uint32_t layer, smt_plan_pool pool, co
     smt_expert_layout *layout = &p->items->layers[layer];
     if (layout->n_windows == SMT_MAX_WINDOWS)
         return SMT_FAIL(p->err, SMT_UNSUPPORTED, "layer %u: %u experts, %u to a window, need more than %d windows on this device",
-                        layer, p->model->n_experts, layout->per_window, SMT_MAX_WINDOWS);
+                        layer, p->items->n_experts, layout->per_window, SMT_MAX_WINDOWS);
     smt_plan_place *window = &p->out->windows[layer * SMT_MAX_WINDOWS + layout->n_windows++];
     SMT_TRY(place(&p->out->plan, p->caps, pool, n * layout->stride, "a window of experts", window, p->err));
     for (uint32_t i = 0; i < n; i++)
-        p->out->items[layout->first_item + experts[i]] =
+        p->out->items[smt_items_expert(p->items, layer, experts[i])] =
             (smt_plan_place){.buffer = window->buffer, .offset = window->offset + i * layout->stride, .bytes = layout->stride};
     return SMT_OK;
 }
@@ -142,8 +142,8 @@ static smt_status place_experts(placer *p, uint32_t layer) {
     layout->n_windows = 0;
     for (uint32_t pool = 0; pool < SMT_POOL_COUNT; pool++) {
         uint32_t held[SMT_MODEL_MAX_EXPERTS], n = 0;
-        for (uint32_t e = 0; e < p->model->n_experts; e++) {
-            if (pool_of(p, layout->first_item + e) != pool) continue;
+        for (uint32_t e = p->items->range.first_expert; e < p->items->range.end_expert; e++) {
+            if (pool_of(p, smt_items_expert(p->items, layer, e)) != pool) continue;
             held[n++] = e;
             if (n < layout->per_window) continue;
             SMT_TRY(place_window(p, layer, (smt_plan_pool)pool, held, n));
@@ -184,7 +184,7 @@ smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, con
 }
 
 uint32_t smt_plan_window(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, uint32_t expert) {
-    const smt_plan_place *item = &plan->items[items->layers[layer].first_item + expert];
+    const smt_plan_place *item = &plan->items[smt_items_expert(items, layer, expert)];
     const smt_plan_place *windows = &plan->windows[layer * SMT_MAX_WINDOWS];
     uint32_t w = 0;
     while (windows[w].buffer != item->buffer || item->offset < windows[w].offset ||

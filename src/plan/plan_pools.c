@@ -111,7 +111,7 @@ static void put(chooser *c, const unit *u, smt_plan_pool pool) {
 
 static uint32_t windows_needed(const chooser *c, const smt_expert_layout *layout) {
     uint32_t held[SMT_POOL_COUNT] = {0}, windows = 0;
-    for (uint32_t e = 0; e < c->model->n_experts; e++) held[c->pools[layout->first_item + e]]++;
+    for (uint32_t i = 0; i < c->device->items.n_experts; i++) held[c->pools[layout->first_item + i]]++;
     for (uint32_t pool = 0; pool < SMT_POOL_COUNT; pool++) windows += smt_div_up(held[pool], layout->per_window);
     return windows;
 }
@@ -122,8 +122,8 @@ static void mend_windows(chooser *c) {
         const smt_expert_layout *layout = &c->device->items.layers[l];
         for (uint32_t pool = SMT_POOL_MAPPED;
              layout->n_windows && pool != UINT32_MAX && windows_needed(c, layout) > SMT_MAX_WINDOWS; pool--)
-            for (uint32_t e = 0; e < c->model->n_experts; e++)
-                if (c->pools[layout->first_item + e] == pool) c->pools[layout->first_item + e] = SMT_POOL_HOST;
+            for (uint32_t i = layout->first_item; i < layout->first_item + c->device->items.n_experts; i++)
+                if (c->pools[i] == pool) c->pools[i] = SMT_POOL_HOST;
     }
 }
 

@@ -2,6 +2,7 @@
  *
  *   device = max(bytes from device memory / read + bytes from host memory / link, multiply-adds / rate) + stages * latency
  *   step   = the devices one after another + a hop at each border
+ *            where they share the experts of each layer: the first device's other work + the slowest share of the experts + two hops a layer
  *
  * Reading and computing overlap, kernels of one step do not. A decoded token looks back on half the context; of a prompt's experts those
  * count that n_batch rows touch if each chooses independently. The result is meant for comparing placements: the speeds of summation and the
@@ -47,11 +48,17 @@ static double add_item(const predictor *p, const smt_placed_device *d, uint32_t 
     return (head ? 1 : p->rows) * (double)item->rows * item->matrix->k;
 }
 
-static step_time device_time(const predictor *p, const smt_placed_device *d) {
+/* Of what a device does, the part that is made of experts, or the rest, or all. */
+typedef enum share { SHARE_ALL, SHARE_EXPERTS, SHARE_REST } share;
+
+static step_time device_time(const predictor *p, const smt_placed_device *d, share which) {
     const smt_model *m = p->model;
     const smt_plan_speeds *speeds = &d->speeds;
-    double bytes[2] = {0}, macs = 0, n_layers = d->last_layer - d->first_layer;
-    for (uint32_t i = 0; i < d->items.n_items; i++) macs += add_item(p, d, i, bytes);
+    bool stages_count = which != SHARE_EXPERTS || d->items.range.experts_only;
+    double bytes[2] = {0}, macs = 0, n_layers = which == SHARE_EXPERTS ? 0 : d->last_layer - d->first_layer;
+    for (uint32_t i = 0; i < d->items.n_items; i++)
+        if (which == SHARE_ALL || (d->items.items[i].expert != UINT32_MAX) == (which == SHARE_EXPERTS))
+            macs += add_item(p, d, i, bytes);
     double per_position =
         m->mla ? m->n_heads * (2.0 * m->kv_rank + m->rope_dim) : m->n_heads * (double)(m->nope_dim + m->rope_dim + m->value_dim);
     macs += p->rows * n_layers * per_position * p->depth;
@@ -61,8 +68,8 @@ static step_time device_time(const predictor *p, const smt_placed_device *d) {
               [WAIT_LINK] = bytes[1] / speeds->link_s,
               [WAIT_CACHE] = 4.0 * smt_graph_row_words(m, p->placement->demand.cache_f16) * n_layers * p->depth / speeds->read_s,
               [WAIT_MACS] = macs / speeds->macs_s,
-              [WAIT_STAGES] = stages * speeds->stage_s,
-              [WAIT_HOPS] = p->placement->n_devices > 1 ? speeds->hop_s : 0}};
+              [WAIT_STAGES] = stages_count ? stages * speeds->stage_s : 0,
+              [WAIT_HOPS] = p->placement->n_devices > 1 && which == SHARE_ALL ? speeds->hop_s : 0}};
     double reading = time.s[WAIT_READ] + time.s[WAIT_LINK] + time.s[WAIT_CACHE];
     time.total = (reading > time.s[WAIT_MACS] ? reading : time.s[WAIT_MACS]) + time.s[WAIT_STAGES] + time.s[WAIT_HOPS];
     if (reading > time.s[WAIT_MACS])
@@ -72,9 +79,51 @@ static step_time device_time(const predictor *p, const smt_placed_device *d) {
     return time;
 }
 
+/* What the first device waits for in all layers until its rows are with the others, and until their parts of the sums are back. */
+static double sharing_seconds(const predictor *p) {
+    const smt_placement *placement = p->placement;
+    const smt_model *m = p->model;
+    double floats = 0, hop_s = 0;
+    for (uint32_t i = 1; i < placement->n_devices; i++) {
+        const smt_items_range *range = &placement->devices[i].items.range;
+        uint32_t n_ranges = smt_div_up(range->end_expert - range->first_expert, smt_graph_range_size(m));
+        floats += p->rows * ((1.0 + n_ranges) * m->n_embd + 2.0 * m->n_used);
+        if (placement->devices[i].speeds.hop_s > hop_s) hop_s = placement->devices[i].speeds.hop_s;
+    }
+    const smt_plan_speeds *home = &placement->devices[0].speeds;
+    return smt_model_moe_layers(m) * (home->hop_s + hop_s + 4 * floats / home->link_s);
+}
+
+/* Times that follow one another: [n_devices] at most, with the devices they are spent on. Returns how many. */
+static uint32_t list_times(const predictor *p, step_time *times, uint32_t *devices) {
+    const smt_placement *placement = p->placement;
+    if (!placement->by_experts) {
+        for (uint32_t i = 0; i < placement->n_devices; i++) {
+            times[i] = device_time(p, &placement->devices[i], SHARE_ALL);
+            devices[i] = i;
+        }
+        return placement->n_devices;
+    }
+    double hops = sharing_seconds(p);
+    times[0] = device_time(p, &placement->devices[0], SHARE_REST);
+    times[0].s[WAIT_HOPS] += hops;
+    times[0].total += hops;
+    times[1].total = -1;
+    devices[0] = 0;
+    for (uint32_t i = 0; i < placement->n_devices; i++) {
+        step_time time = device_time(p, &placement->devices[i], SHARE_EXPERTS);
+        if (time.total <= times[1].total) continue;
+        times[1] = time;
+        devices[1] = i;
+    }
+    return 2;
+}
+
 static double step_seconds(const predictor *p) {
+    step_time times[SMT_PLAN_MOST_DEVICES];
+    uint32_t devices[SMT_PLAN_MOST_DEVICES], n = list_times(p, times, devices);
     double sum = 0;
-    for (uint32_t i = 0; i < p->placement->n_devices; i++) sum += device_time(p, &p->placement->devices[i]).total;
+    for (uint32_t i = 0; i < n; i++) sum += times[i].total;
     return sum;
 }
 
@@ -86,17 +135,16 @@ static void name_bottleneck(const predictor *p, double total, char *text, size_t
                                                   [WAIT_MACS] = "computes",
                                                   [WAIT_STAGES] = "waits between kernels",
                                                   [WAIT_HOPS] = "hands activations over"};
+    step_time times[SMT_PLAN_MOST_DEVICES];
+    uint32_t devices[SMT_PLAN_MOST_DEVICES], n = list_times(p, times, devices), device = 0, what = 0;
     double most = 0;
-    uint32_t device = 0, what = 0;
-    for (uint32_t i = 0; i < p->placement->n_devices; i++) {
-        step_time time = device_time(p, &p->placement->devices[i]);
+    for (uint32_t i = 0; i < n; i++)
         for (uint32_t w = 0; w < WAIT_COUNT; w++)
-            if (time.s[w] > most) {
-                most = time.s[w];
-                device = i;
+            if (times[i].s[w] > most) {
+                most = times[i].s[w];
+                device = devices[i];
                 what = w;
             }
-    }
     snprintf(text, capacity, "%s %s: %.0f %% of a token's time", p->placement->devices[device].caps.id, words[what],
              100 * most / total);
 }

@@ -98,14 +98,13 @@ static bool fill(const splitter *s, const uint32_t *facts, uint32_t n, const uin
     return at == n_layers;
 }
 
-/* Layers for each device in proportion to shares, which sum to more than 0. */
-static void apportion(uint32_t n_layers, const double *shares, uint32_t n, uint32_t *out) {
+void smt_plan_apportion(uint32_t n_units, const double *shares, uint32_t n, uint32_t *out) {
     double sum = 0, before = 0;
     for (uint32_t i = 0; i < n; i++) sum += shares[i];
     for (uint32_t i = 0; i < n; i++) {
         double end = before + shares[i] / sum;
-        uint32_t last = i + 1 == n ? n_layers : (uint32_t)(end * n_layers + 0.5);
-        out[i] = last - (uint32_t)(before * n_layers + 0.5);
+        uint32_t last = i + 1 == n ? n_units : (uint32_t)(end * n_units + 0.5);
+        out[i] = last - (uint32_t)(before * n_units + 0.5);
         before = end;
     }
 }
@@ -116,7 +115,7 @@ static bool fill_by_shares(const splitter *s, const uint32_t *facts, uint32_t n,
     uint32_t most[SMT_PLAN_MOST_DEVICES];
     double sum = 0, low = 1, high = s->model->n_layers * 64.0;
     smt_plan_split tried;
-    apportion(s->model->n_layers, shares, n, most);
+    smt_plan_apportion(s->model->n_layers, shares, n, most);
     if (fill(s, facts, n, most, keep, out)) return true;
     if (!fill(s, facts, n, NULL, keep, out)) return false;
     for (uint32_t i = 0; i < n; i++) sum += shares[i];
@@ -194,7 +193,7 @@ static smt_status choose_sets(splitter *s, smt_error *err) {
 static void by_given_shares(splitter *s) {
     const smt_plan_request *r = s->request;
     uint32_t most[SMT_PLAN_MOST_DEVICES], at = 0;
-    apportion(s->model->n_layers, r->shares, r->n_order, most);
+    smt_plan_apportion(s->model->n_layers, r->shares, r->n_order, most);
     s->best = (smt_plan_split){0};
     for (uint32_t i = 0; i < r->n_order; i++) {
         if (most[i] == 0) continue;
@@ -273,5 +272,7 @@ smt_status smt_plan_split_layers(const smt_model *model, const smt_plan_request 
         SMT_TRY(choose_sets(&s, err));
     if (s.best.n == 0) give_up(&s);
     *out = s.best;
-    return SMT_OK;
+    for (; out->n_candidates < s.n_candidates; out->n_candidates++)
+        out->candidates[out->n_candidates] = s.candidates[out->n_candidates];
+    return request->by_experts ? smt_plan_split_experts(model, request, costs, out, err) : SMT_OK;
 }

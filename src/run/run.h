@@ -52,7 +52,7 @@ typedef struct smt_run_device {
 typedef struct smt_run_model {
     const smt_model *model; /* borrowed */
     smt_run_device
-        *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last holds the output head */
+        *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last that has any holds the head */
     uint32_t n_devices;
     smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
     smt_callbacks callbacks;
@@ -155,6 +155,7 @@ typedef struct smt_run_part {
     smt_run_queue queue;
     smt_run_pace pace;
     smt_run_spent spent;
+    bool idle; /* it sits out: see SMT_HOST_CHOICE */
 } smt_run_part;
 
 typedef struct smt_run_observer smt_run_observer;
@@ -170,6 +171,7 @@ typedef struct smt_run {
     uint32_t logits_rows;  /* rows of logits one step may return */
     uint32_t capture_rows; /* rows of one step that captures hidden states or routing */
     bool split;            /* partial results of the split attention fit its scratch */
+    uint32_t n_rows;       /* of the step whose inputs were written last */
     atomic_bool cancel;
     smt_run_observer *observer; /* borrowed: it puts itself here; NULL: nobody looks on */
 } smt_run;
@@ -281,8 +283,9 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err);
 /* Its devices, as a graph wants them: out [n_devices]. */
 void smt_run_graph_devices(const smt_run_model *model, smt_graph_device *out);
-/* Which part has a layer. */
+/* Which part has a layer, and what is behind the last one; an expert of a layer. */
 uint32_t smt_run_part_of(const smt_run *run, uint32_t layer);
+uint32_t smt_run_part_of_expert(const smt_run *run, uint32_t layer, uint32_t expert);
 /* Where a value of a graph lies. */
 smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uint32_t id);
 /* Does what a node of the host's says; what it needs has to be finished first, and is waited for. */

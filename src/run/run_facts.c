@@ -21,19 +21,21 @@ static smt_status list_places(const smt_run *run, smt_arena *arena, smt_trace_mo
 static smt_status describe_layer(const smt_run *run, uint32_t index, smt_arena *arena, smt_trace_layer *out, smt_error *err) {
     const smt_model *model = run->model->model;
     const smt_model_layer *layer = &model->layers[index];
-    uint32_t device = smt_run_part_of(run, index), n_experts = model->n_experts;
-    const smt_run_device *on = run->parts[device].on;
-    const smt_caps *caps = smt_vk_device_caps(on->vk);
-    uint32_t first = on->items.layers[index].first_item;
+    const smt_items *items = &run->parts[smt_run_part_of(run, index)].on->items;
+    uint32_t n_experts = model->n_experts;
     uint16_t *places = smt_arena_alloc(arena, n_experts, sizeof *places);
     if (!places) return SMT_FAIL(err, SMT_MEMORY, "out of memory for the places of %u experts", n_experts);
-    *out = (smt_trace_layer){.layer = index, .expert_bytes = on->items.items[first].bytes, .places = places};
+    *out = (smt_trace_layer){.layer = index, .places = places};
     for (uint32_t e = 0; e < n_experts; e++) {
-        const smt_plan_buffer *buffer = &on->plan.plan.buffers[on->plan.items[first + e].buffer];
-        places[e] = (uint16_t)(device * SMT_TIER_COUNT + smt_plan_buffer_tier(buffer, caps));
+        uint32_t device = smt_run_part_of_expert(run, index, e);
+        const smt_run_device *on = run->parts[device].on;
+        uint32_t item = smt_items_expert(&on->items, index, e);
+        const smt_plan_buffer *buffer = &on->plan.plan.buffers[on->plan.items[item].buffer];
+        places[e] = (uint16_t)(device * SMT_TIER_COUNT + smt_plan_buffer_tier(buffer, smt_vk_device_caps(on->vk)));
+        out->expert_bytes = on->items.items[item].bytes;
     }
-    for (uint32_t i = 0; i < on->items.n_items; i++) {
-        const smt_item *item = &on->items.items[i];
+    for (uint32_t i = 0; i < items->n_items; i++) {
+        const smt_item *item = &items->items[i];
         bool shared =
             item->matrix == &layer->gate_shexp || item->matrix == &layer->up_shexp || item->matrix == &layer->down_shexp;
         if (item->matrix && shared) out->shared_bytes += item->bytes;

@@ -10,7 +10,14 @@
 
 uint32_t smt_run_part_of(const smt_run *run, uint32_t layer) {
     uint32_t i = 0;
-    while (i + 1 < run->n_parts && layer >= run->parts[i].on->items.range.last) i++;
+    while (!run->parts[i].on->items.range.head && layer >= run->parts[i].on->items.range.last) i++;
+    return i;
+}
+
+uint32_t smt_run_part_of_expert(const smt_run *run, uint32_t layer, uint32_t expert) {
+    uint32_t i = 0;
+    if (!run->parts[0].on->items.range.shares_experts) return smt_run_part_of(run, layer);
+    while (i + 1 < run->n_parts && expert >= run->parts[i].on->items.range.end_expert) i++;
     return i;
 }
 
@@ -18,14 +25,31 @@ static smt_status hop(smt_run *run, const smt_graph *graph, const smt_node *node
     smt_run_part *from = &run->parts[graph->values[node->buffers[0]].device], *to = &run->parts[node->device];
     const smt_vk_range out = smt_run_value_range(run, graph, node->buffers[0]),
                        in = smt_run_value_range(run, graph, node->buffers[1]);
+    uint8_t *target = (uint8_t *)smt_vk_buffer_map(in.buffer) + in.offset;
+    if (to->idle) return SMT_OK;
     SMT_TRY(smt_run_wait(run, from, UINT64_MAX, err));
     double start = smt_os_seconds();
     SMT_TRY(smt_vk_buffer_invalidate(from->on->vk, out.buffer, out.offset, node->copy_bytes, err));
-    memcpy((uint8_t *)smt_vk_buffer_map(in.buffer) + in.offset, (const uint8_t *)smt_vk_buffer_map(out.buffer) + out.offset,
-           node->copy_bytes);
+    if (from->idle)
+        memset(target, 0, node->copy_bytes);
+    else
+        memcpy(target, (const uint8_t *)smt_vk_buffer_map(out.buffer) + out.offset, node->copy_bytes);
     SMT_TRY(smt_vk_buffer_flush(to->on->vk, in.buffer, in.offset, node->copy_bytes, err));
     to->spent.hop_s += smt_os_seconds() - start;
-    to->spent.hop_bytes += node->copy_bytes;
+    to->spent.hop_bytes += from->idle ? 0 : node->copy_bytes;
+    return SMT_OK;
+}
+
+static smt_status look_at_choice(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
+    smt_run_part *from = &run->parts[graph->values[node->buffers[0]].device], *to = &run->parts[node->device];
+    const smt_items_range *range = &to->on->items.range;
+    const smt_vk_range ids = smt_run_value_range(run, graph, node->buffers[0]);
+    uint32_t n = run->n_rows * run->model->model->n_used;
+    SMT_TRY(smt_run_wait(run, from, UINT64_MAX, err));
+    SMT_TRY(smt_vk_buffer_invalidate(from->on->vk, ids.buffer, ids.offset, 4ull * n, err));
+    const uint32_t *chosen = (const uint32_t *)((const uint8_t *)smt_vk_buffer_map(ids.buffer) + ids.offset);
+    to->idle = true;
+    for (uint32_t i = 0; i < n && to->idle; i++) to->idle = chosen[i] < range->first_expert || chosen[i] >= range->end_expert;
     return SMT_OK;
 }
 
@@ -33,6 +57,8 @@ smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *nod
     switch (node->host) {
     case SMT_HOST_HOP:
         return hop(run, graph, node, err);
+    case SMT_HOST_CHOICE:
+        return look_at_choice(run, graph, node, err);
     case SMT_HOST_NONE:
         break;
     }

@@ -115,7 +115,7 @@ smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most
             return SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu submissions of a step", i, n);
         if (segment->host)
             SMT_TRY(smt_run_act(run, entry->graph, &entry->graph->nodes[segment->first], err));
-        else
+        else if (!part->idle)
             SMT_TRY(submit_segment(run, entry, i, out_value, err));
     }
     run->stats.n_steps++;

@@ -70,6 +70,7 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
             SMT_TRY(time_host(run, graph, &piece, &profile->hop_s, err));
             continue;
         }
+        if (run->parts[piece.device].idle) continue;
         for (piece.last = piece.first; piece.last < graph->segments[s].last;) {
             piece.first = piece.last;
             uint32_t layer = graph->nodes[piece.first].layer;

@@ -61,6 +61,7 @@ static void write_step(uint32_t *words, uint32_t device, const smt_run_row *rows
 
 smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
                                 const smt_run_follow *follow, smt_error *err) {
+    run->n_rows = n;
     for (uint32_t i = 0; i < run->n_parts; i++) {
         const smt_run_part *part = &run->parts[i];
         const smt_plan_place *step = &part->plan.step, *blocks = &part->plan.blocks;
@@ -124,11 +125,11 @@ static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
 static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
                                smt_error *err) {
     const smt_model *m = run->model->model;
-    const smt_run_part *last = &run->parts[run->n_parts - 1];
+    const smt_run_part *head = &run->parts[smt_run_part_of(run, UINT32_MAX)];
     const uint8_t *logits = NULL, *captures[SMT_GRAPH_DEVICES];
     const wishes w = collect(run, rows, n);
     bool captured = w.hidden || w.routing;
-    if (w.logits) SMT_TRY(readback(last, &last->plan.logits, &logits, err));
+    if (w.logits) SMT_TRY(readback(head, &head->plan.logits, &logits, err));
     for (uint32_t i = 0; i < run->n_parts && captured; i++)
         SMT_TRY(readback(&run->parts[i], &run->parts[i].plan.capture, &captures[i], err));
     size_t row_bytes = m->n_vocab * sizeof(float);

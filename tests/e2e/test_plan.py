@@ -94,6 +94,19 @@ class Plan(cli.Case):
         for words in ("Radeon RX 7900 XTX", "GeForce RTX 3070", "heap 0  [#", "experts", "cache", "predicted: "):
             self.assertIn(words, text)
 
+    def test_shared_experts(self):
+        two = ["--machine", machine("24+8-two-vendors"), "-dev", "vk0,vk1", "-sm", "expert"]
+        plan = self.plan(*two, "-ts", "3,1")
+        self.check(plan)
+        first, second = plan["devices"][:2]
+        self.assertEqual((first["layers"][0], second["layers"][1]), (0, first["layers"][1]))
+        self.assertEqual((first["experts"], second["experts"]), ([0, 9], [9, 12]))
+        for item in plan["items"]:
+            self.assertEqual(item["device"], "vk1" if item.get("expert", 0) >= 9 else "vk0")
+        text = self.good("plan", "-m", MODEL, *two, "-ts", "0,1").out.decode()
+        self.assertIn("without experts", text)
+        self.assertIn("experts 0 to 11 of layers 1 to", text)
+
     def test_wrong(self):
         args = ["plan", "-m", MODEL, "--machine", machine("8+64-host")]
         for budget in ("vk0=1", "vk0:0", "vk0:0=x", "vk0:0=1Q", ":0=1", "vk0:0=-1"):
@@ -102,6 +115,7 @@ class Plan(cli.Case):
         self.bad(2, "vk9", *args, "-dev", "vk9")
         self.bad(2, "3,,1", *args, "-dev", "vk0", "-ts", "3,,1")
         self.bad(2, "2 shares", *args, "-dev", "vk0", "-ts", "3,1")
+        self.bad(2, "neither layer nor expert", *args, "-sm", "row")
         self.bad(2, "16 weights of experts, the model has 24", *args, "--profile", cli.data("small.trace"))
         self.bad(1, "not a routing trace", *args, "--profile", MODEL)
         self.bad(1, "nowhere.json", "plan", "-m", MODEL, "--machine", "nowhere.json")

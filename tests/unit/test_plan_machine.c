@@ -167,7 +167,8 @@ static void check_coverage(view *v, const smt_file *file) {
     }
 }
 
-/* Layers follow each other over the devices that compute, and everything of a layer is read by its device. */
+/* Layers follow each other over the devices that compute, and everything of a layer is read by its device, or, where devices share experts,
+ * everything but these. */
 static void check_layers(const view *v, const smt_file *file) {
     smt_model_info model;
     uint32_t covered = 0, n_ranges = 0;
@@ -177,7 +178,7 @@ static void check_layers(const view *v, const smt_file *file) {
         if (!d->computes) continue;
         n_ranges++;
         assert_true(d->first_layer < d->last_layer && d->last_layer <= model.n_layers);
-        covered += d->last_layer - d->first_layer;
+        covered += d->experts_only ? 0 : d->last_layer - d->first_layer;
     }
     assert_true(n_ranges > 0);
     assert_int_equal(covered, model.n_layers);
@@ -185,7 +186,33 @@ static void check_layers(const view *v, const smt_file *file) {
         const smt_placement_item *item = &v->items[i];
         if (item->layer != UINT32_MAX)
             assert_in_range(item->layer, v->devices[item->reader].first_layer, v->devices[item->reader].last_layer - 1);
+        if (item->expert != UINT32_MAX)
+            assert_in_range(item->expert, v->devices[item->reader].first_expert, v->devices[item->reader].last_expert - 1);
+        else if (v->devices[item->reader].experts_only)
+            assert_int_not_equal(item->kind, SMT_ITEM_MATRIX);
     }
+}
+
+/* Every expert belongs to one device, and experts that are summed together to the same: groups, or eighths. Returns how many devices share. */
+static uint32_t check_shares(const view *v, const smt_file *file) {
+    smt_model_info model;
+    smt_file_model(file, &model, NULL);
+    uint32_t size = smt_div_up(model.n_experts, model.n_groups > 1 ? model.n_groups : 8), covered = 0, n = 0;
+    for (uint32_t i = 0; i < v->info.n_devices; i++) {
+        const smt_placement_device *d = &v->devices[i];
+        if (!d->computes) continue;
+        n++;
+        covered += d->last_expert - d->first_expert;
+        assert_int_equal(d->first_expert % size, 0);
+        assert_true(d->last_expert % size == 0 || d->last_expert == model.n_experts);
+        assert_true(d->last_expert > d->first_expert || !d->experts_only);
+        if (!d->experts_only) assert_int_equal(d->last_layer - d->first_layer, model.n_layers);
+        for (uint32_t j = 0; j < i; j++)
+            if (v->devices[j].computes)
+                assert_true(v->devices[j].first_expert >= d->last_expert || v->devices[j].last_expert <= d->first_expert);
+    }
+    assert_int_equal(covered, model.n_experts);
+    return n;
 }
 
 static void check_same_again(const view *v, const smt_file *file, const smt_test_machine *machine,
@@ -357,6 +384,78 @@ static void test_order_and_shares(void **state) {
     smt_test_machine_close(&machine);
 }
 
+static void test_shared_experts(void **state) {
+    smt_file **files = *state;
+    static const double shares[] = {0, 3, 1};
+    static const struct {
+        const char *machine, *devices;
+        int model;
+        uint32_t n; /* devices that share; 0: as many as there are */
+        uint32_t n_shares;
+    } cases[] = {
+        {"8x24", NULL, V2, 8, 0},
+        {"8x24", "vk0,vk1,vk2", V2_LITE, 3, 0},
+        {"24+8-two-vendors", "vk1,vk0", V2_LITE, 2, 0},
+        {"8x24", "vk0,vk1,vk2", V2, 3, 3},
+        {"24+8-two-vendors", NULL, V2_LITE, 1, 0},
+        {"8x24", "vk0,vk0", V2_LITE, 2, 0},
+        {"8x24", NULL, V3, 0, 0}, /* does not fit: host memory has the rest */
+        {"range-128m", "vk0,vk0,vk0,vk0,vk0,vk0,vk0,vk0", V2, 8, 0},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) {
+        smt_test_machine machine;
+        view v;
+        const smt_placement_options where = {.struct_size = sizeof where, .split = SMT_SPLIT_EXPERT};
+        const smt_plan_options words = {.devices = cases[i].devices,
+                                        .placement = &where,
+                                        .shares = cases[i].n_shares ? shares : NULL,
+                                        .n_shares = cases[i].n_shares};
+        smt_test_machine_open(cases[i].machine, &machine);
+        open_view(&v, files[cases[i].model], &machine, &words);
+        check_all(&v, files[cases[i].model], &machine, &words);
+        uint32_t n = check_shares(&v, files[cases[i].model]);
+        if (cases[i].n && n != cases[i].n)
+            fail_msg("%s on %s: %u devices share the experts", model_names[cases[i].model], cases[i].machine, n);
+        if (cases[i].n_shares) { /* of 8 groups: none, 6, 2 */
+            assert_int_equal(v.devices[0].last_expert, 0);
+            assert_int_equal(v.devices[1].last_expert, 120);
+            assert_int_equal(v.devices[2].last_expert, 160);
+        }
+        close_view(&v);
+        smt_test_machine_close(&machine);
+    }
+}
+
+static double shared_speed(const smt_file *file, smt_test_machine *machine, const char *devices, double hop_s,
+                           const char *waits) {
+    const smt_placement_options where = {.struct_size = sizeof where, .split = SMT_SPLIT_EXPERT};
+    const smt_plan_options words = {.devices = devices, .placement = &where};
+    view v;
+    for (uint32_t i = 0; i < machine->n_devices; i++) {
+        machine->devices[i].hop_s = hop_s;
+        machine->devices[i].read_bytes_s = 50e9; /* reading takes longer than all else */
+    }
+    open_view(&v, file, machine, &words);
+    assert_true(v.info.fits);
+    assert_non_null(strstr(v.info.bottleneck, waits));
+    double tok_s = v.info.decode_tok_s;
+    close_view(&v);
+    return tok_s;
+}
+
+/* Devices that share experts read them at the same time, and wait for two hops in each layer. */
+static void test_shared_speed(void **state) {
+    smt_file **files = *state;
+    smt_test_machine machine;
+    smt_test_machine_open("8x24", &machine);
+    double one = shared_speed(files[V2_LITE], &machine, "vk0", 1e-9, ""),
+           four = shared_speed(files[V2_LITE], &machine, "vk0,vk1,vk2,vk3", 1e-9, ""),
+           slow = shared_speed(files[V2_LITE], &machine, "vk0,vk1,vk2,vk3", 1e-3, "hands activations over");
+    assert_true(four > one);
+    assert_true(slow < 1 / (26 * 2e-3)); /* layers with experts */
+    smt_test_machine_close(&machine);
+}
+
 /* Experts that are used rarely leave first; whole layers where the user says so. */
 static void test_tiers(void **state) {
     smt_file **files = *state;
@@ -456,7 +555,11 @@ static void test_refused(void **state) {
     expect(file, &machine, (smt_plan_options){.devices = "vk0,vk0", .shares = shares, .n_shares = 2}, SMT_INVALID, "share 2");
     expect(file, &machine, (smt_plan_options){.devices = "vk0", .shares = even, .n_shares = 2}, SMT_INVALID, "2 shares");
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "heap 7");
-    where.budgets = &nobody;
+    where = (smt_placement_options){.struct_size = sizeof where, .split = (smt_split_mode)7};
+    expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "7 is no mode");
+    where.split = SMT_SPLIT_EXPERT;
+    expect(files[DENSE_7B], &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "no experts");
+    where = (smt_placement_options){.struct_size = sizeof where, .budgets = &nobody, .n_budgets = 1};
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_NOT_FOUND, "vk9");
     where = (smt_placement_options){.struct_size = sizeof where, .expert_weights = use, .n_expert_weights = SMT_COUNT(use)};
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "3 weights");
@@ -487,9 +590,10 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machines), cmocka_unit_test(test_more_memory),      cmocka_unit_test(test_fewest),
-        cmocka_unit_test(test_kinds),    cmocka_unit_test(test_order_and_shares), cmocka_unit_test(test_tiers),
-        cmocka_unit_test(test_context),  cmocka_unit_test(test_refused),          cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_machines),       cmocka_unit_test(test_more_memory),      cmocka_unit_test(test_fewest),
+        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_order_and_shares), cmocka_unit_test(test_tiers),
+        cmocka_unit_test(test_shared_experts), cmocka_unit_test(test_shared_speed),     cmocka_unit_test(test_context),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

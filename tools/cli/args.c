@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum value_kind { FLAG, TEXT, LISTED, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION, FAMILY } value_kind;
+typedef enum value_kind { FLAG, TEXT, LISTED, INTEGER, REAL, SEED, CACHE_TYPE, PRECISION, FAMILY, SPLIT_MODE } value_kind;
 
 typedef struct option_row {
     const char *short_name, *name; /* name without the dashes */
@@ -145,8 +145,12 @@ static const option_row options[] = {
                     "by id (vk0), start of the UUID, or part of the name; several share the layers in this order"},
     [OPT_MACHINE] = {NULL, "machine", TEXT, 0, 0, 0, PLAN, "FILE",
                      "plan for the devices that this file describes, as `devices --json` writes them; - for standard input"},
-    [OPT_TENSOR_SPLIT] = {"-ts", "tensor-split", TEXT, 0, 0, 0, PLACES, "LIST",
-                          "shares of the layers for the devices of -dev, such as 3,1; default: by speed and memory"},
+    [OPT_TENSOR_SPLIT] =
+        {"-ts", "tensor-split", TEXT, 0, 0, 0, PLACES, "LIST",
+         "shares of the layers, or with -sm expert of the experts, for the devices of -dev, such as 3,1; default: by speed "
+         "and memory"},
+    [OPT_SPLIT_MODE] = {"-sm", "split-mode", SPLIT_MODE, 0, 0, SMT_SPLIT_LAYER, PLACES, "WHAT",
+                        "what several devices share: layer (default), or expert: those of every layer, all else on the first"},
     [OPT_GPU_LAYERS] =
         {"-ngl", "n-gpu-layers", INTEGER, -1, INT32_MAX, -1, PLACES, "N",
          "layers in device memory, the last ones; the matrices of the others are read from host memory; -1: all (default)"},
@@ -391,6 +395,10 @@ static bool set_value(cli_args *args, int option, const char *label, const char 
     case FAMILY:
         if (!strcmp(text, "rows") || !strcmp(text, "wave")) return true;
         return WRONG(exit_status, "%s \"%s\": neither rows nor wave", label, text);
+    case SPLIT_MODE:
+        value->integer = !strcmp(text, "expert") ? SMT_SPLIT_EXPERT : SMT_SPLIT_LAYER;
+        if (!strcmp(text, "layer") || !strcmp(text, "expert")) return true;
+        return WRONG(exit_status, "%s \"%s\": neither layer nor expert", label, text);
     }
     return false;
 }

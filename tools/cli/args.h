@@ -103,6 +103,7 @@ typedef enum cli_option {
     OPT_DEVICE,
     OPT_MACHINE,
     OPT_TENSOR_SPLIT,
+    OPT_SPLIT_MODE,
     OPT_GPU_LAYERS,
     OPT_CPU_MOE,
     OPT_BUDGET,

@@ -39,6 +39,8 @@ static json_t *json_device(const smt_placement_device *device) {
                                "kind", device->kind, "computes", device->computes, "heaps", heaps);
     if (!device->computes) return object;
     json_object_set_new(object, "layers", json_pack("[I, I]", (json_int_t)device->first_layer, (json_int_t)device->last_layer));
+    json_object_set_new(object, "experts",
+                        json_pack("[I, I]", (json_int_t)device->first_expert, (json_int_t)device->last_expert));
     json_object_set_new(object, "read_bytes_s", json_speed(device->read_bytes_s));
     json_object_set_new(object, "link_bytes_s", json_speed(device->link_bytes_s));
     json_object_set_new(object, "measured", json_boolean(device->measured));
@@ -134,7 +136,18 @@ static void print_heap(uint32_t index, const smt_placement_heap *heap) {
     cli_print("\n");
 }
 
-static void print_device(const smt_placement_device *device) {
+/* shared: devices share the experts of each layer. */
+static void print_work(const smt_placement_device *device, bool shared) {
+    cli_print(", %s, reads %.0f GB/s (%s)\n  ", device->kind, device->read_bytes_s * 1e-9,
+              device->measured ? "measured" : "assumed");
+    if (!device->experts_only) cli_print("layers %u to %u", device->first_layer, device->last_layer - 1);
+    if (!shared) return;
+    if (!device->experts_only) cli_print(device->last_expert > device->first_expert ? ", " : " without experts");
+    if (device->last_expert > device->first_expert) cli_print("experts %u to %u", device->first_expert, device->last_expert - 1);
+    if (device->experts_only) cli_print(" of layers %u to %u", device->first_layer, device->last_layer - 1);
+}
+
+static void print_device(const smt_placement_device *device, bool shared) {
     bool host = !strcmp(device->kind, "host"), any = device->computes;
     for (uint32_t i = 0; i < device->n_heaps; i++) any = any || device->heaps[i].planned > 0;
     if (!any && host) return;
@@ -144,9 +157,7 @@ static void print_device(const smt_placement_device *device) {
         cli_print(", %s: not used\n", device->kind);
         return;
     }
-    if (device->computes)
-        cli_print(", %s, reads %.0f GB/s (%s)\n  layers %u to %u", device->kind, device->read_bytes_s * 1e-9,
-                  device->measured ? "measured" : "assumed", device->first_layer, device->last_layer - 1);
+    if (device->computes) print_work(device, shared);
     cli_print("\n");
     for (uint32_t i = 0; i < device->n_heaps; i++)
         if (device->heaps[i].planned || (!host && strncmp(device->heaps[i].tier, "host", 4))) print_heap(i, &device->heaps[i]);
@@ -155,10 +166,15 @@ static void print_device(const smt_placement_device *device) {
 static void print_text(const smt_placement *placement, const smt_placement_info *info) {
     cli_print("%s: context %u, cache f%u, %u sessions, prompts in steps of %u\n\n", info->fits ? "fits" : "does not fit",
               info->n_ctx, info->cache_bits, info->n_sessions, info->n_batch);
+    smt_placement_device device;
+    bool shared = false;
     for (uint32_t i = 0; i < info->n_devices; i++) {
-        smt_placement_device device;
         smt_placement_device_get(placement, i, &device);
-        print_device(&device);
+        shared = shared || device.experts_only;
+    }
+    for (uint32_t i = 0; i < info->n_devices; i++) {
+        smt_placement_device_get(placement, i, &device);
+        print_device(&device, shared);
     }
     if (info->decode_tok_s > 0)
         cli_print("\npredicted: %.1f tokens/s, prompts %.0f tokens/s (%s)\n", info->decode_tok_s, info->prefill_tok_s,

@@ -1,4 +1,4 @@
-/* placement.c: what the options say about where weights go: -ts, --budget, --profile, -ngl, -ncmoe. */
+/* placement.c: what the options say about where weights go: -sm, -ts, --budget, --profile, -ngl, -ncmoe. */
 #include "cli.h"
 
 #include <errno.h>
@@ -127,6 +127,7 @@ int cli_placement_read(const cli_args *args, cli_placement *out) {
     *out = (cli_placement){.options.struct_size = sizeof out->options};
     out->runner = cli_runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
     out->options.runner = &out->runner;
+    out->options.split = (smt_split_mode)cli_int(args, OPT_SPLIT_MODE);
     int status = read_shares(args, out);
     if (status == CLI_DONE) status = read_budgets(args, out);
     if (status == CLI_DONE) status = read_profile(args, out);
