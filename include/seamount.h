@@ -55,7 +55,8 @@ SMT_API uint32_t smt_version(void);
     X(COMPILE, "a kernel did not compile")                     \
     X(FULL, "the context is full")                             \
     X(CANCELLED, "cancelled")                                  \
-    X(INTERNAL, "internal error")
+    X(INTERNAL, "internal error")                              \
+    X(WRONG_RESULT, "the device computes wrong results")
 
 typedef enum smt_status {
 #define X(name, text) SMT_##name,
@@ -397,6 +398,11 @@ typedef struct smt_host_device {
     void *user;
 } smt_host_device;
 
+/* Each kernel that is compiled for an engine can be given invented numbers before it is used, and what it makes of them is compared with the
+ * same in plain C: about a millisecond a kernel. A driver that gets one wrong is named by SMT_WRONG_RESULT, with the kernel and both numbers.
+ * AUTO: unless the cache folder knows that the kernel, of the same source on the same driver, was right before. */
+typedef enum smt_self_test { SMT_SELF_TEST_AUTO, SMT_SELF_TEST_ALWAYS, SMT_SELF_TEST_NEVER } smt_self_test;
+
 /* What every Vulkan-using call shares. */
 typedef struct smt_device_options {
     size_t struct_size;
@@ -418,6 +424,7 @@ typedef struct smt_device_options {
     /* [n_shares] of the layers, for each of `devices`, which must be given then; NULL: by speed and memory. For engines. */
     const double *shares;
     uint32_t n_shares;
+    smt_self_test self_test;
 } smt_device_options;
 
 SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);
@@ -548,7 +555,8 @@ typedef struct smt_kernel_info {
 typedef void (*smt_kernel_fn)(void *user, const smt_kernel_info *info);
 
 /* Compiles every kernel that `model_path` needs (NULL: every row of the catalogue) and reports each. Allocates no device
- * memory and dispatches nothing. SMT_COMPILE if one failed. */
+ * memory and dispatches nothing, unless options->self_test is SMT_SELF_TEST_ALWAYS: then each kernel is tested, too. SMT_COMPILE if one
+ * failed, SMT_WRONG_RESULT if all compiled and one gave wrong results. */
 SMT_API smt_status smt_kernels_compile(const smt_device_options *options, const char *model_path, smt_kernel_fn report,
                                        void *user, smt_error *err);
 

@@ -2,7 +2,7 @@
 # anything of src/, the server anything of the command line, or when two source files share a basename.
 cmake_minimum_required(VERSION 3.20)
 
-set(LEVELS base=0 os=0 gguf=1 quant=1 vk=1 trace=1 token=2 sample=1 model=2 chat=3 grammar=3 ref=3 convert=3 kernel=3 graph=4 plan=5 load=6 kv=6 run=7 api=8)
+set(LEVELS base=0 os=0 gguf=1 quant=1 vk=1 trace=1 token=2 sample=1 model=2 chat=3 grammar=3 ref=3 convert=3 kernel=3 check=4 graph=4 plan=5 load=6 kv=6 run=7 api=8)
 foreach(entry ${LEVELS})
   string(REGEX MATCH "^([^=]+)=(.*)$" _ ${entry})
   set(level_${CMAKE_MATCH_1} ${CMAKE_MATCH_2})

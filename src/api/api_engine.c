@@ -11,13 +11,14 @@ static smt_status open_devices(smt_engine *engine, const smt_device_options *giv
     return SMT_OK;
 }
 
-static smt_status load(smt_engine *engine, smt_placement *placement, const smt_callbacks *callbacks, const smt_engine_options *o,
-                       smt_error *err) {
+static smt_status load(smt_engine *engine, smt_placement *placement, const smt_device_options *device,
+                       const smt_engine_options *o, smt_error *err) {
     smt_run_options expected = {0};
     const smt_caps *caps[SMT_GRAPH_DEVICES];
     for (uint32_t i = 0; i < engine->n_devices; i++) caps[i] = smt_vk_device_caps(engine->devices[i]);
     if (o->compile_for) SMT_TRY(smt_api_runner_options(o->compile_for, caps, engine->n_devices, &expected, err));
-    const smt_run_model_options options = {.callbacks = *callbacks, .expected = o->compile_for ? &expected : NULL};
+    const smt_run_model_options options = {
+        .callbacks = device->callbacks, .expected = o->compile_for ? &expected : NULL, .self_test = device->self_test};
     return smt_run_model_load(engine->devices, placement, &options, &engine->model, err);
 }
 
@@ -28,7 +29,7 @@ static smt_status place_and_load(smt_engine *engine, const smt_device_options *d
     SMT_TRY(smt_api_place_model(engine->vk, engine->file->model, device, o, &place, err));
     smt_status status = SMT_OK;
     if (place.placement->fits) status = open_devices(engine, device, &place, err); /* else loading says what does not */
-    if (status == SMT_OK) status = load(engine, place.placement, &device->callbacks, o, err);
+    if (status == SMT_OK) status = load(engine, place.placement, device, o, err);
     smt_plan_free(place.placement);
     return status;
 }

@@ -52,8 +52,8 @@ static smt_status catalogue_keys(key_list *list, const smt_caps *caps, smt_error
     return SMT_OK;
 }
 
-/* Compiles one key and reports it; true when it compiled. */
-static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_kernel_fn report, void *user) {
+/* Compiles one key, tests it if so asked, and reports it. */
+static smt_status compile_key(smt_vk_device *device, const smt_kernel_key *key, bool test, smt_kernel_fn report, void *user) {
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
     smt_vk_kernel *kernel;
@@ -62,6 +62,7 @@ static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_ke
     smt_vk_kernel_stats stats = {
         .compile_ms = -1, .vgprs = -1, .spills = -1, .lds = -1, .occupancy = -1, .inverse_throughput = -1};
     if (status == SMT_OK) smt_vk_kernel_get_stats(kernel, &stats);
+    if (status == SMT_OK && test) status = smt_check_kernel(device, key, kernel, SMT_RUN_WAIT_NS, &why);
     smt_kernel_info info = {.kernel = smt_kernel_name(key->kernel),
                             .variant = spec.label,
                             .ok = status == SMT_OK,
@@ -74,7 +75,7 @@ static bool compile_key(smt_vk_device *device, const smt_kernel_key *key, smt_ke
                             .inverse_throughput = stats.inverse_throughput};
     if (report) report(user, &info);
     smt_vk_kernel_destroy(device, kernel);
-    return status == SMT_OK;
+    return status;
 }
 
 static smt_status compile_all(smt_vk_device *device, const smt_device_options *options, const char *model_path,
@@ -82,15 +83,20 @@ static smt_status compile_all(smt_vk_device *device, const smt_device_options *o
     key_list list = {0};
     const smt_caps *caps = smt_vk_device_caps(device);
     smt_status status = model_path ? model_keys(&list, model_path, caps, err) : catalogue_keys(&list, caps, err);
-    size_t failed = 0;
+    size_t failed = 0, wrong = 0;
+    bool test = options->self_test == SMT_SELF_TEST_ALWAYS;
     const smt_callbacks *c = &options->callbacks;
     for (size_t i = 0; i < list.n && status == SMT_OK; i++) {
-        failed += !compile_key(device, &list.keys[i], report, user);
+        smt_status one = compile_key(device, &list.keys[i], test, report, user);
+        wrong += one == SMT_WRONG_RESULT;
+        failed += one != SMT_OK && one != SMT_WRONG_RESULT;
         if (c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, i + 1, list.n))
             status = SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu kernels", i + 1, list.n);
     }
     if (status == SMT_OK && failed)
         status = SMT_FAIL(err, SMT_COMPILE, "%zu of %zu kernels did not compile on %s", failed, list.n, caps->name);
+    if (status == SMT_OK && wrong)
+        status = SMT_FAIL(err, SMT_WRONG_RESULT, "%zu of %zu kernels give wrong results on %s", wrong, list.n, caps->name);
     char complaint[1024];
     if (smt_vk_cache_complaint(device, complaint, sizeof complaint) && c->log) c->log(c->user, SMT_LOG_WARN, complaint);
     smt_free(list.keys);

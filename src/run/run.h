@@ -5,6 +5,7 @@
  *
  *   run_model.c    weights on the devices, shared by every runner
  *   run_kernels.c  compiled kernels, shared likewise
+ *   run_check.c    a kernel's self-test
  *   run_record.c   graph + places -> command buffers, one per segment, cached by shape
  *   run_name.c     what a segment is, in words
  *   run_memory.c   a runner's memory, as planned; rotary tables
@@ -21,6 +22,7 @@
 #ifndef SMT_RUN_H
 #define SMT_RUN_H
 
+#include "check/check.h"
 #include "kv/kv.h"
 #include "load/load.h"
 #include "os/os.h"
@@ -44,6 +46,7 @@ typedef struct smt_run_device {
     smt_weights weights;
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
+    _Atomic uint32_t n_tested; /* kernels that were compared with plain C and right, since they were last told to the log */
 } smt_run_device;
 
 typedef struct smt_run_model {
@@ -53,6 +56,7 @@ typedef struct smt_run_model {
     uint32_t n_devices;
     smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
     smt_callbacks callbacks;
+    smt_self_test self_test;
 } smt_run_model;
 
 typedef struct smt_run_options smt_run_options;
@@ -62,6 +66,7 @@ typedef struct smt_run_model_options {
     const smt_run_options *expected; /* kernels of such a runner compile while the weights load; NULL: none do */
     const smt_plan_request
         *placement; /* budgets, demand (NULL: that of `expected`), what stays in host memory; its devices are not looked at */
+    smt_self_test self_test;
 } smt_run_model_options;
 /* The whole model on one device. */
 smt_status smt_run_model_create(smt_vk_device *device, const smt_model *model, const smt_run_model_options *options,
@@ -77,6 +82,10 @@ void smt_run_model_free(smt_run_model *model);
 /* A catalogue entry on a device, as the engine, the kernels report and the tests all make it. Thread-safe. */
 smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
                                   smt_error *err);
+/* Whether the kernel computes what it should, as far as the model's options want to know (run_check.c). Thread-safe. */
+smt_status smt_run_self_test(const smt_run_model *model, smt_run_device *on, const smt_run_kernel *kernel, smt_error *err);
+/* A line for the log, where any were tested since the last one. */
+void smt_run_tell_tested(smt_run_model *model);
 /* Compiles what is missing of the graph's kernels, on all cores, with progress. */
 smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph, smt_error *err);
 typedef struct smt_run_compile smt_run_compile;

@@ -79,7 +79,8 @@ static smt_status compile(const smt_run_compile *job, task *one, smt_error *err)
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(device), &one->made.key, &spec);
     SMT_TRY(smt_run_kernel_compile(device, &spec, false, &one->made.kernel, err));
-    return any ? smt_vk_kernel_warm(device, one->made.kernel, any, SMT_RUN_WAIT_NS, err) : SMT_OK;
+    if (any) SMT_TRY(smt_vk_kernel_warm(device, one->made.kernel, any, SMT_RUN_WAIT_NS, err));
+    return smt_run_self_test(job->model, &job->model->devices[one->device], &one->made, err);
 }
 
 /* False where no task is left. */
@@ -250,6 +251,7 @@ smt_status smt_run_compile_finish(smt_run_compile *job, bool wanted, smt_error *
         if (status == SMT_OK) status = kept;
     }
     tell_complaints(model);
+    smt_run_tell_tested(model);
     destroy(job);
     return status;
 }

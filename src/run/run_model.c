@@ -79,7 +79,10 @@ smt_status smt_run_model_load(smt_vk_device *const *devices, smt_placement *plac
     if (!placement->fits) return SMT_FAIL(err, placement->n_devices ? SMT_DEVICE_MEMORY : SMT_UNSUPPORTED, "%s", placement->why);
     smt_run_model *m = smt_alloc(1, sizeof *m);
     if (!m) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a model");
-    *m = (smt_run_model){.model = placement->model, .callbacks = options->callbacks, .lock = smt_os_mutex_create()};
+    *m = (smt_run_model){.model = placement->model,
+                         .callbacks = options->callbacks,
+                         .self_test = options->self_test,
+                         .lock = smt_os_mutex_create()};
     smt_status status = m->lock ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
     if (status == SMT_OK) status = take_plan(m, devices, placement, err);
     smt_run_compile *kernels = NULL;

@@ -67,7 +67,7 @@ smt_status smt_vk_buffer_flush(smt_vk_device *device, smt_vk_buffer *buffer, uin
 smt_status smt_vk_buffer_invalidate(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes,
                                     smt_error *err);
 
-/* ---- kernels (vk_shader.c, vk_include.c, vk_pipeline.c, vk_cache.c) ---- */
+/* ---- kernels (vk_shader.c, vk_include.c, vk_pipeline.c, vk_cache.c, vk_trust.c) ---- */
 typedef struct smt_vk_define {
     const char *name, *value;
 } smt_vk_define;
@@ -99,7 +99,11 @@ void smt_vk_kernel_destroy(smt_vk_device *device, smt_vk_kernel *kernel);
 void smt_vk_kernel_get_stats(const smt_vk_kernel *kernel, smt_vk_kernel_stats *out);
 /* True, once, after a compiled kernel could not be kept in the cache folder (which costs time and nothing else): a line for the log. */
 bool smt_vk_cache_complaint(smt_vk_device *device, char *text, size_t capacity);
-/* Writes the pipeline cache to disk (atomically). Called by device_destroy too. */
+/* Whether the kernel, on this driver and of this source, has been judged right: in this process, or in one that used the cache folder
+ * before. Thread-safe, both. */
+bool smt_vk_kernel_trusted(smt_vk_device *device, const smt_vk_kernel *kernel);
+void smt_vk_kernel_judge(smt_vk_device *device, const smt_vk_kernel *kernel, bool right);
+/* Writes the pipeline cache and what was judged to disk (atomically). Called by device_destroy too. */
 smt_status smt_vk_cache_save(smt_vk_device *device, smt_error *err);
 /* GLSL to SPIR-V alone, for tests and tools: *out_words belongs to the caller (smt_free). */
 smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,

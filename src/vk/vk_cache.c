@@ -2,6 +2,7 @@
  *
  *   <dir>/spirv-<key>.bin      key: hash of flattened source (defines inside, sorted), compiler, target, our version
  *   <dir>/pipeline-<key>.bin   key: hash of device UUID, driver UUID and version, pipeline cache UUID, our version
+ *   <dir>/right-<key>.bin      the same key: see vk_trust.c
  *
  * Every file is a header { magic, sizes, key, hash of the payload } and the payload. Files are hostile input: one that is cut,
  * altered, of another version or under another name is as good as absent, and is rewritten. Writes are atomic, so that two
@@ -166,6 +167,7 @@ smt_status smt_vk_pipeline_cache_open(smt_vk_device *device, smt_error *err) {
 
 smt_status smt_vk_cache_save(smt_vk_device *device, smt_error *err) {
     if (!device->cache_dir) return SMT_OK;
+    SMT_TRY(smt_vk_trust_save(device, err));
     size_t bytes = 0;
     VkResult result = device->fn.GetPipelineCacheData(device->handle, device->pipeline_cache, &bytes, NULL);
     if (result) return SMT_VK_FAIL(device, err, result, "vkGetPipelineCacheData");

@@ -92,7 +92,9 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     if (!device->queue) device->fn.GetDeviceQueue(device->handle, device->choice.queue_family, 0, &device->queue);
     if (device->caps.n_heaps) SMT_TRY(smt_vk_timeline_create(device, err));
     SMT_TRY(smt_vk_layouts_create(device, err));
-    return smt_vk_pipeline_cache_open(device, err);
+    SMT_TRY(smt_vk_pipeline_cache_open(device, err));
+    smt_vk_trust_open(device);
+    return SMT_OK;
 }
 
 smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_options *options, smt_vk_device **out,
@@ -132,6 +134,7 @@ void smt_vk_device_destroy(smt_vk_device *device) {
     }
     if (device->handle && fn->DestroyDevice && !device->vk->host.device) fn->DestroyDevice(device->handle, NULL);
     smt_vk_glsl_free(device->glsl);
+    smt_free(device->trusted);
     smt_free(device->cache_dir);
     smt_free(device->shader_dir);
     smt_os_mutex_free(device->queue_mutex);

@@ -67,6 +67,9 @@ struct smt_vk_device {
     smt_error loss;            /* the first cause */
     smt_error cache_complaint; /* the first SPIR-V that could not be written; empty: none, or told */
     bool cache_complained;
+    smt_vk_key *trusted; /* owned: kernels that gave right results (vk_trust.c) */
+    size_t n_trusted, trusted_capacity;
+    bool trust_changed, trust_withdrawn; /* since they were read: anything; a key of the file is trusted no more */
     smt_vk_layout layouts[SMT_VK_N_LAYOUTS];
     VkPipelineCache pipeline_cache;
     smt_vk_key cache_key;
@@ -89,6 +92,7 @@ struct smt_vk_kernel {
     uint32_t push_bytes, buffer_texels;
     smt_texel window_texels;
     char *label;
+    smt_vk_key key; /* of its SPIR-V */
     smt_vk_kernel_stats stats;
 };
 
@@ -142,6 +146,9 @@ void smt_vk_layouts_destroy(smt_vk_device *device);
 void smt_vk_stats_query(smt_vk_device *device, VkPipeline pipeline, smt_vk_kernel_stats *out);
 /* vk_cache.c */
 smt_status smt_vk_pipeline_cache_open(smt_vk_device *device, smt_error *err);
+/* vk_trust.c */
+void smt_vk_trust_open(smt_vk_device *device);
+smt_status smt_vk_trust_save(smt_vk_device *device, smt_error *err);
 /* vk_timer.c */
 void smt_vk_stamps_destroy(smt_vk_recording *recording);
 

@@ -135,12 +135,12 @@ bool smt_vk_cache_complaint(smt_vk_device *device, char *text, size_t capacity) 
 
 /* *out_cached: whether the words came from disk. */
 static smt_status get_words(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
-                            bool *out_cached, smt_error *err) {
+                            smt_vk_key *out_key, bool *out_cached, smt_error *err) {
     smt_vk_source source;
     SMT_TRY(check_desc(device, desc, err));
     SMT_TRY(flatten(device, desc, &source, err));
-    smt_vk_key key = smt_vk_source_key(&source);
-    *out_words = smt_vk_spirv_load(device->cache_dir, &key, out_count);
+    *out_key = smt_vk_source_key(&source);
+    *out_words = smt_vk_spirv_load(device->cache_dir, out_key, out_count);
     *out_cached = *out_words != NULL;
     smt_status status = SMT_OK;
     if (!*out_cached) {
@@ -148,7 +148,7 @@ static smt_status get_words(smt_vk_device *device, const smt_vk_kernel_desc *des
         /* A cache that cannot be written costs time and nothing else. */
         smt_error cause;
         if (status == SMT_OK && device->cache_dir &&
-            smt_vk_blob_write(device->cache_dir, "spirv", &key, *out_words, *out_count * 4, &cause) != SMT_OK)
+            smt_vk_blob_write(device->cache_dir, "spirv", out_key, *out_words, *out_count * 4, &cause) != SMT_OK)
             complain(device, &cause);
     }
     smt_vk_source_free(&source);
@@ -159,8 +159,9 @@ smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *
                                smt_error *err) {
     *out_words = NULL;
     *out_count = 0;
+    smt_vk_key key;
     bool cached;
-    return get_words(device, desc, out_words, out_count, &cached, err);
+    return get_words(device, desc, out_words, out_count, &key, &cached, err);
 }
 
 /* ---- kernels ---- */
@@ -203,7 +204,7 @@ static smt_status build(smt_vk_device *device, const smt_vk_kernel_desc *desc, b
     if (!kernel->label) return SMT_FAIL(err, SMT_MEMORY, "out of memory for kernel %s", desc->label);
     uint32_t *words;
     size_t count;
-    SMT_TRY(get_words(device, desc, &words, &count, &kernel->stats.cached, err));
+    SMT_TRY(get_words(device, desc, &words, &count, &kernel->key, &kernel->stats.cached, err));
     kernel->layout = find_layout(device, desc->n_windows);
     kernel->push_bytes = desc->push_bytes;
     kernel->window_texels = desc->window_texels;

@@ -2,8 +2,10 @@
  * results; and what happens when that is cancelled or the compiled kernels cannot be kept. */
 #include "engine_support.h"
 #include "tiny_model.h"
+#include "vk_support.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { N_TOKENS = 12, N_BATCH = 16, CONTEXT = 64, N_VOCAB = 262 };
@@ -17,6 +19,7 @@ typedef struct watch {
     pthread_t caller;
     uint64_t compiled, total, calls, cancel_at; /* cancel_at: kernels after which to cancel; 0: never */
     uint32_t strangers, complaints, fell;       /* calls on another thread; log lines about the cache; counts that fell back */
+    uint32_t tested;                            /* log lines about self-tests */
 } watch;
 
 static bool on_progress(void *user, smt_stage stage, uint64_t done, uint64_t total) {
@@ -36,6 +39,7 @@ static void on_log(void *user, smt_log_level level, const char *text) {
     if (level == SMT_LOG_VALIDATION) fail_msg("%s", text);
     w->strangers += !pthread_equal(w->caller, pthread_self());
     w->complaints += strstr(text, "not kept") != NULL;
+    w->tested += strstr(text, "self-test: ") != NULL;
 }
 
 static smt_engine_options watched(watch *w, const smt_runner_options *runner) {
@@ -144,6 +148,52 @@ static void test_not_kept(void **state) {
     assert_int_equal(w.strangers, 0);
 }
 
+/* An engine that opens, or not, with or without the self-test; how many log lines spoke of one. */
+static smt_status open_tested(smt_self_test self_test, const char *cache, const char *shaders, uint32_t *tested, smt_error *err) {
+    watch w = {0};
+    smt_engine_options options = watched(&w, &expected);
+    options.device.cache_dir = cache;
+    options.device.shader_dir = shaders;
+    options.device.self_test = self_test;
+    smt_engine *engine;
+    smt_status status = smt_engine_create(&options, &engine, err);
+    smt_engine_free(engine);
+    assert_int_equal(w.strangers, 0);
+    *tested = w.tested;
+    return status;
+}
+
+/* Kernels are tested once for a cache folder, or always, or never; a wrong one keeps the engine from opening. */
+static void test_self_test(void **state) {
+    (void)state;
+    uint32_t tested;
+    smt_error err;
+    char folder[256], wrong[512];
+    snprintf(folder, sizeof folder, "%s/test_compile-XXXXXX", SMT_TEST_WORK);
+    assert_non_null(mkdtemp(folder));
+    SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_AUTO, folder, NULL, &tested, &err), &err);
+    assert_int_equal(tested, 1);
+    SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_AUTO, folder, NULL, &tested, &err), &err);
+    assert_int_equal(tested, 0);
+    SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_ALWAYS, folder, NULL, &tested, &err), &err);
+    assert_int_equal(tested, 1);
+    snprintf(wrong, sizeof wrong, "%s/lib", folder);
+    assert_int_equal(mkdir(wrong, 0700), 0);
+    snprintf(wrong, sizeof wrong, "%s/lib/step.glsl", folder); /* as if the driver took every row for idle */
+    FILE *file = fopen(wrong, "w");
+    assert_non_null(file);
+    fputs("layout(std430, binding = STEP_BINDING) readonly buffer Step { uint step_words[]; };\n"
+          "uint step_rows() { return 0u; }\n"
+          "uint step_get(uint array, uint row) { return step_words[STEP_HEAD + array * step_words[STEP_MAX_ROWS] + row]; }\n",
+          file);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(open_tested(SMT_SELF_TEST_AUTO, folder, folder, &tested, &err), SMT_WRONG_RESULT);
+    assert_non_null(strstr(err.message, " computes nonsense: kernel "));
+    SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_NEVER, folder, folder, &tested, &err), &err);
+    assert_int_equal(tested, 0);
+    smt_vk_test_remove(folder);
+}
+
 static int setup(void **state) {
     smt_error err;
     smt_engine_test_setup(state);
@@ -160,8 +210,8 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected), cmocka_unit_test(test_cancelled),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected),      cmocka_unit_test(test_cancelled),
                                        cmocka_unit_test(test_loading_fails), cmocka_unit_test(test_wrong_options),
-                                       cmocka_unit_test(test_not_kept)};
+                                       cmocka_unit_test(test_not_kept),      cmocka_unit_test(test_self_test)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

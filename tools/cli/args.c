@@ -167,6 +167,11 @@ static const option_row options[] = {
                        "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
     [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},
     [OPT_MINIMUM] = {NULL, "minimum", FLAG, 0, 0, 0, VULKAN, NULL, "use no optional feature of the device"},
+    [OPT_SELF_TEST] =
+        {NULL, "self-test", FLAG, 0, 0, 0, COMPUTES | KERNELS, NULL,
+         "compare what every kernel gives with the same in plain C; without it, what --cache-dir knows to be right is not "
+         "tested again, and kernels tests nothing"},
+    [OPT_NO_SELF_TEST] = {NULL, "no-self-test", FLAG, 0, 0, 0, COMPUTES, NULL, "never do that"},
     [OPT_KERNELS] = {NULL, "kernels", FAMILY, 0, 0, 0, VULKAN, "FAMILY",
                      "matrix kernels: rows (made for processors) or wave (for GPUs); default: as the device is"},
     [OPT_VALIDATION] = {NULL, "validation", FLAG, 0, 0, 0, VULKAN, NULL, "load the Vulkan validation layer where installed"},

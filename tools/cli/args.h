@@ -112,6 +112,8 @@ typedef enum cli_option {
     OPT_CACHE_DIR,
     OPT_SHADER_DIR,
     OPT_MINIMUM,
+    OPT_SELF_TEST,
+    OPT_NO_SELF_TEST,
     OPT_KERNELS,
     OPT_VALIDATION,
     OPT_TENSOR_TYPE,

@@ -1,5 +1,5 @@
-/* cmd_kernels.c: `kernels`: compiles what a model needs (or the whole catalogue) on one device and reports each row. Exit status
- * 1 if one does not compile; the compiler's words go to stderr. */
+/* cmd_kernels.c: `kernels`: compiles what a model needs (or the whole catalogue) on one device and reports each row; with --self-test each
+ * is run, too. Exit status 1 if one does not compile or gives wrong results; the words about it go to stderr. */
 #include "cli.h"
 
 typedef struct report {
@@ -68,6 +68,8 @@ int cmd_kernels(const cli_args *args) {
         return cli_fail_device(args, status, &err);
     }
     if (r.document && !cli_write_json(r.document, false)) return CLI_FAILED;
-    if (r.failed) return cli_fail(CLI_FAILED, "%u of %u kernels did not compile", r.failed, r.count);
+    if (r.failed)
+        return cli_fail(CLI_FAILED, "%u of %u kernels %s", r.failed, r.count,
+                        status == SMT_WRONG_RESULT ? "give wrong results" : "did not compile");
     return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
 }

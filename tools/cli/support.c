@@ -121,6 +121,9 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
         .minimum = cli_flag(args, OPT_MINIMUM),
         .kernels = fast && !cli_given(args, OPT_KERNELS) ? "wave" : cli_text(args, OPT_KERNELS),
         .callbacks = {.user = &verbose, .log = log_message, .progress = cli_progress},
+        .self_test = cli_flag(args, OPT_SELF_TEST)      ? SMT_SELF_TEST_ALWAYS
+                     : cli_flag(args, OPT_NO_SELF_TEST) ? SMT_SELF_TEST_NEVER
+                                                        : SMT_SELF_TEST_AUTO,
     };
 }
 
