@@ -73,7 +73,7 @@ smt_status smt_check_weights_make(smt_check *check, smt_dtype type, uint32_t row
 
 uint32_t smt_check_work(const uint32_t *ids, uint32_t n_entries, const struct group_params *p, uint32_t *work) {
     uint32_t n = 0, tiles = 0;
-    for (uint32_t e = 0; e < p->n_experts; e++) {
+    for (uint32_t e = p->first_expert; e < p->end_expert; e++) {
         uint32_t in_tile = p->columns;
         for (uint32_t i = 0; i < n_entries; i++) {
             if (ids[i] != e) continue;

@@ -1,4 +1,5 @@
-/* check_product.c: products of weights and activations, in every form that a key can ask for, and the embedding.
+/* check_product.c: products of weights and activations, in every form that a key can ask for; the embedding; and the way of rows to the
+ * device.
  *
  * A case has more rows than a workgroup and one column more than a tile. All matrices of a case (planes, gate and up, experts) are rows of one
  * pool, each from another row on: they differ, and only one pool is made. */
@@ -226,7 +227,7 @@ static smt_status check_experts(smt_check *c, smt_error *err) {
     uint32_t k = expert_length((smt_dtype)key->type);
     SMT_TRY(begin(&p, k, 2 * n_experts, err));
     const struct group_params list = {
-        .n_experts = n_experts, .columns = key->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries};
+        .end_expert = n_experts, .columns = key->columns, .entries_word = WORK_HEAD + WORK_TILE_WORDS * entries};
     struct matmul_params push = {.row_bytes = p.pool.row_bytes,
                                  .k = k,
                                  .rows = p.rows,
@@ -264,7 +265,8 @@ smt_status smt_check_moe_down(smt_check *c, smt_error *err) {
     product p = {.check = c};
     uint32_t k = expert_length((smt_dtype)c->key->type);
     SMT_TRY(begin(&p, k, 2 * n_experts, err));
-    const struct group_params list = {.n_experts = n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * N_USED};
+    const struct group_params list = {
+        .end_expert = n_experts, .columns = 1, .entries_word = WORK_HEAD + WORK_TILE_WORDS * N_USED};
     struct matmul_params push = {.row_bytes = p.pool.row_bytes,
                                  .k = k,
                                  .rows = p.rows,
@@ -323,4 +325,24 @@ smt_status smt_check_embed(smt_check *c, smt_error *err) {
     }
     const struct embed_params push = {.row_bytes = w.row_bytes, .rows = VOCABULARY, .k = k, .y_stride = stride};
     return smt_check_run(c, &push, (const uint32_t[]){N + 1, 1, 1}, 1e-6, err);
+}
+
+/* ---- file rows to device rows ---- */
+
+/* Any bytes will do: they move and nothing is computed. */
+static smt_status check_layout(smt_check *c, smt_dtype type, uint32_t n, smt_error *err) {
+    enum { FILE_ROWS = 3 };
+    const struct repack_params p = smt_quant_repack(type, FILE_ROWS, n);
+    const smt_check_part parts[] = {{1, SMT_CHECK_INPUT, 1, p.src_words}, {2, SMT_CHECK_WORDS, FILE_ROWS, 4 * p.row_vectors}};
+    SMT_TRY(smt_check_begin(c, parts, SMT_COUNT(parts), err));
+    uint8_t *file = c->memory[0];
+    for (uint32_t i = 0; i < FILE_ROWS * p.file_row_bytes; i++) file[i] = (uint8_t)smt_check_random(c, 256);
+    smt_quant_to_device(type, file, c->expected[1], FILE_ROWS, n);
+    return smt_check_run(c, &p, (const uint32_t[]){smt_div_up(p.n_vectors, c->spec.group), 1, 1}, 0, err);
+}
+
+smt_status smt_check_repack(smt_check *c, smt_error *err) {
+    SMT_TRY(check_layout(c, SMT_DTYPE_F16, 37, err)); /* padding alone */
+    SMT_TRY(check_layout(c, SMT_DTYPE_Q8_0, 5 * 32, err));
+    return check_layout(c, SMT_DTYPE_Q6_K, 3 * 256, err);
 }
