@@ -7,7 +7,7 @@
  *
  *   check_run.c     memory of a case, the dispatch, the comparison
  *   check_data.c    invented numbers: activations, weights of any type
- *   check_product.c products: dense, of experts, summed; embedding      check_attend.c  cache and attention
+ *   check_product.c products, embedding, repacking      check_attend.c  cache and attention
  *   check_route.c   choice of experts and their sums                    check_token.c   norm, gate, the draw of a token
  *
  * It is no proof: tests/gpu holds each kernel to the bit over odd shapes. Here results are compared with sums in double precision, within

@@ -1,4 +1,5 @@
-/* check_product.c: products of weights and activations, in every form that a key can ask for, and the embedding.
+/* check_product.c: products of weights and activations, in every form that a key can ask for; the embedding; and the way of rows to the
+ * device.
  *
  * A case has more rows than a workgroup and one column more than a tile. All matrices of a case (planes, gate and up, experts) are rows of one
  * pool, each from another row on: they differ, and only one pool is made. */
@@ -324,4 +325,24 @@ smt_status smt_check_embed(smt_check *c, smt_error *err) {
     }
     const struct embed_params push = {.row_bytes = w.row_bytes, .rows = VOCABULARY, .k = k, .y_stride = stride};
     return smt_check_run(c, &push, (const uint32_t[]){N + 1, 1, 1}, 1e-6, err);
+}
+
+/* ---- file rows to device rows ---- */
+
+/* Any bytes will do: they move and nothing is computed. */
+static smt_status check_layout(smt_check *c, smt_dtype type, uint32_t n, bool woven, smt_error *err) {
+    enum { FILE_ROWS = SMT_WEAVE + 3 };
+    const struct repack_params p = smt_quant_repack(type, FILE_ROWS, n, woven);
+    const smt_check_part parts[] = {{1, SMT_CHECK_INPUT, 1, p.src_words}, {2, SMT_CHECK_WORDS, FILE_ROWS, 4 * p.row_vectors}};
+    SMT_TRY(smt_check_begin(c, parts, SMT_COUNT(parts), err));
+    uint8_t *file = c->memory[0];
+    for (uint32_t i = 0; i < FILE_ROWS * p.file_row_bytes; i++) file[i] = (uint8_t)smt_check_random(c, 256);
+    smt_quant_to_device(type, file, c->expected[1], FILE_ROWS, n, woven);
+    return smt_check_run(c, &p, (const uint32_t[]){smt_div_up(p.n_vectors, c->spec.group), 1, 1}, 0, err);
+}
+
+smt_status smt_check_repack(smt_check *c, smt_error *err) {
+    SMT_TRY(check_layout(c, SMT_DTYPE_F16, 37, false, err)); /* padding alone */
+    SMT_TRY(check_layout(c, SMT_DTYPE_Q8_0, 5 * 32, false, err));
+    return check_layout(c, SMT_DTYPE_Q6_K, 3 * 256, true, err);
 }

@@ -1,4 +1,4 @@
-/* check_route.c: which experts a row goes to, the lists of their work, and the sum of what they give, whole or in parts. */
+/* check_route.c: which experts a row goes to, the lists of their work, and the sum of what they give. */
 #include "check/check_internal.h"
 
 #include "ref/ref.h"
@@ -58,7 +58,8 @@ smt_status smt_check_route(smt_check *c, smt_error *err) {
 
 smt_status smt_check_group(smt_check *c, smt_error *err) {
     enum { ROWS = 20, USED = 4, ENTRIES = (ROWS + 1) * USED, WORDS = WORK_HEAD + (WORK_TILE_WORDS + 1) * ENTRIES };
-    const struct group_params p = {.end_expert = c->key->experts,
+    const struct group_params p = {.first_expert = 1, /* another device has expert 0 */
+                                   .end_expert = c->key->experts,
                                    .n_used = USED,
                                    .columns = 8,
                                    .up_blocks = 22,
@@ -77,12 +78,20 @@ smt_status smt_check_group(smt_check *c, smt_error *err) {
     return smt_check_run(c, &p, (const uint32_t[]){1, 1, 1}, 0, err);
 }
 
+/* ---- the sum of what experts give, on one device or on several ---- */
+
+enum { ROWS = 2, EMBD = 100, USED = 3, EXPERTS = 20, RANGES = 8, RANGE_SIZE = 3 };
+
+/* Experts of a row, distinct. */
+static void fill_ids(uint32_t *ids) {
+    for (uint32_t i = 0; i < ROWS * USED; i++) ids[i] = (i / USED * 3 + i % USED * 7 + 1) % EXPERTS;
+}
+
 smt_status smt_check_combine(smt_check *c, smt_error *err) {
-    enum { ROWS = 2, EMBD = 100, USED = 3, EXPERTS = 20 };
     const struct combine_params p = {.n_embd = EMBD,
                                      .n_used = USED,
                                      .n_experts = EXPERTS,
-                                     .n_ranges = 8,
+                                     .n_ranges = RANGES,
                                      .y_stride = EMBD,
                                      .shared_stride = EMBD,
                                      .res_stride = EMBD,
@@ -98,12 +107,11 @@ smt_status smt_check_combine(smt_check *c, smt_error *err) {
     SMT_TRY(smt_check_begin(c, parts, SMT_COUNT(parts), err));
     float *y = c->memory[0], *shared = c->memory[1], *residual = c->memory[2], *weights = c->memory[5],
           *expected = c->expected[3];
-    uint32_t *ids = c->memory[4];
     smt_check_fill(c, y, ROWS * USED * EMBD);
     smt_check_fill(c, shared, ROWS * EMBD);
     smt_check_fill(c, residual, ROWS * EMBD);
     smt_check_fill(c, weights, ROWS * USED);
-    for (uint32_t i = 0; i < ROWS * USED; i++) ids[i] = (i / USED * 3 + i % USED * 7 + 1) % EXPERTS; /* distinct in a row */
+    fill_ids(c->memory[4]);
     smt_check_step(c->memory[6], ROWS, 0, ROWS + 1);
     for (uint32_t i = 0; i < ROWS * EMBD; i++) {
         uint32_t r = i / EMBD, d = i % EMBD;
@@ -114,64 +122,60 @@ smt_status smt_check_combine(smt_check *c, smt_error *err) {
     return smt_check_run(c, &p, (const uint32_t[]){smt_div_up(EMBD, 64), ROWS + 1, 1}, BOUND, err);
 }
 
+static const struct parts_params sums = {.n_embd = EMBD,
+                                         .n_used = USED,
+                                         .n_ranges = RANGES,
+                                         .range_size = RANGE_SIZE,
+                                         .y_stride = EMBD,
+                                         .part_rows = ROWS + 1,
+                                         .part_stride = EMBD,
+                                         .shared_stride = EMBD,
+                                         .res_stride = EMBD,
+                                         .out_stride = EMBD + 4,
+                                         .has_shared = 1};
+
+/* The ranges of a device that has all but the first. */
 smt_status smt_check_parts(smt_check *c, smt_error *err) {
-    enum { ROWS = 2, EMBD = 100, USED = 3, EXPERTS = 20, SIZE = 3, FIRST = 2, RANGES = 4 };
-    const struct parts_params p = {.n_embd = EMBD,
-                                   .n_used = USED,
-                                   .n_ranges = RANGES,
-                                   .range_size = SIZE,
-                                   .first_range = FIRST,
-                                   .y_stride = EMBD,
-                                   .part_rows = ROWS + 1,
-                                   .part_stride = EMBD + 4};
+    struct parts_params p = sums;
+    p.first_range = 1;
     const smt_check_part parts[] = {{1, SMT_CHECK_INPUT, ROWS * USED, EMBD},
-                                    {2, SMT_CHECK_FLOATS, RANGES * (ROWS + 1), EMBD + 4},
+                                    {2, SMT_CHECK_FLOATS, (RANGES - 1) * (ROWS + 1), EMBD},
                                     {3, SMT_CHECK_INPUT, ROWS, USED},
                                     {4, SMT_CHECK_INPUT, ROWS, USED},
                                     {5, SMT_CHECK_INPUT, 1, smt_check_step_words(ROWS + 1)}};
     SMT_TRY(smt_check_begin(c, parts, SMT_COUNT(parts), err));
-    float *y = c->memory[0], *expected = c->expected[1], *weights = c->memory[3];
-    uint32_t *ids = c->memory[2];
+    float *y = c->memory[0], *weights = c->memory[3], *expected = c->expected[1];
+    const uint32_t *ids = c->memory[2];
     smt_check_fill(c, y, ROWS * USED * EMBD);
     smt_check_fill(c, weights, ROWS * USED);
-    for (uint32_t i = 0; i < ROWS * USED; i++) ids[i] = (i / USED * 3 + i % USED * 7 + 1) % EXPERTS; /* distinct in a row */
+    fill_ids(c->memory[2]);
     smt_check_step(c->memory[4], ROWS, 0, ROWS + 1);
-    for (uint32_t i = 0; i < RANGES * ROWS * EMBD; i++) {
-        uint32_t range = i / (ROWS * EMBD), r = i / EMBD % ROWS, d = i % EMBD;
+    for (uint32_t i = 0; i < (RANGES - 1) * ROWS * EMBD; i++) {
+        uint32_t range = i / EMBD / ROWS, r = i / EMBD % ROWS, d = i % EMBD;
         double sum = 0;
         for (uint32_t s = r * USED; s < (r + 1) * USED; s++)
-            if (ids[s] / SIZE == FIRST + range) sum += (double)weights[s] * (double)y[s * EMBD + d];
-        expected[(range * p.part_rows + r) * p.part_stride + d] = (float)sum;
+            if (ids[s] / RANGE_SIZE == range + p.first_range) sum += (double)weights[s] * (double)y[s * EMBD + d];
+        expected[(range * (ROWS + 1) + r) * EMBD + d] = (float)sum;
     }
-    return smt_check_run(c, &p, (const uint32_t[]){smt_div_up(EMBD, 64), ROWS + 1, RANGES}, BOUND, err);
+    return smt_check_run(c, &p, (const uint32_t[]){smt_div_up(EMBD, 64), ROWS + 1, RANGES - 1}, BOUND, err);
 }
 
 smt_status smt_check_join(smt_check *c, smt_error *err) {
-    enum { ROWS = 2, EMBD = 100, RANGES = 3 };
-    const struct parts_params p = {.n_embd = EMBD,
-                                   .n_ranges = RANGES,
-                                   .part_rows = ROWS + 1,
-                                   .part_stride = EMBD,
-                                   .shared_stride = EMBD,
-                                   .res_stride = EMBD,
-                                   .out_stride = EMBD + 4,
-                                   .has_shared = 1};
     const smt_check_part parts[] = {{1, SMT_CHECK_INPUT, RANGES * (ROWS + 1), EMBD},
                                     {2, SMT_CHECK_INPUT, ROWS, EMBD},
                                     {3, SMT_CHECK_INPUT, ROWS, EMBD},
                                     {4, SMT_CHECK_FLOATS, ROWS + 1, EMBD + 4},
                                     {5, SMT_CHECK_INPUT, 1, smt_check_step_words(ROWS + 1)}};
     SMT_TRY(smt_check_begin(c, parts, SMT_COUNT(parts), err));
-    float *given = c->memory[0], *shared = c->memory[1], *residual = c->memory[2], *expected = c->expected[3];
-    smt_check_fill(c, given, RANGES * (ROWS + 1) * EMBD);
+    float *all = c->memory[0], *shared = c->memory[1], *residual = c->memory[2], *expected = c->expected[3];
+    smt_check_fill(c, all, RANGES * (ROWS + 1) * EMBD);
     smt_check_fill(c, shared, ROWS * EMBD);
     smt_check_fill(c, residual, ROWS * EMBD);
     smt_check_step(c->memory[4], ROWS, 0, ROWS + 1);
     for (uint32_t i = 0; i < ROWS * EMBD; i++) {
-        uint32_t r = i / EMBD, d = i % EMBD;
         double sum = (double)shared[i] + (double)residual[i];
-        for (uint32_t range = 0; range < RANGES; range++) sum += (double)given[(range * p.part_rows + r) * EMBD + d];
-        expected[r * p.out_stride + d] = (float)sum;
+        for (uint32_t range = 0; range < RANGES; range++) sum += (double)all[range * (ROWS + 1) * EMBD + i];
+        expected[i / EMBD * sums.out_stride + i % EMBD] = (float)sum;
     }
-    return smt_check_run(c, &p, (const uint32_t[]){smt_div_up(EMBD, 64), ROWS + 1, 1}, BOUND, err);
+    return smt_check_run(c, &sums, (const uint32_t[]){smt_div_up(EMBD, 64), ROWS + 1, 1}, BOUND, err);
 }

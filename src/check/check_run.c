@@ -17,13 +17,13 @@ static const smt_check_fn cases[] = {
     [SMT_KERNEL_ROUTE] = smt_check_route,
     [SMT_KERNEL_GROUP] = smt_check_group,
     [SMT_KERNEL_COMBINE] = smt_check_combine,
+    [SMT_KERNEL_PARTS] = smt_check_parts,
+    [SMT_KERNEL_JOIN] = smt_check_join,
+    [SMT_KERNEL_REPACK] = smt_check_repack,
     [SMT_KERNEL_MOE_DOWN] = smt_check_moe_down,
     [SMT_KERNEL_SWIGLU] = smt_check_swiglu,
     [SMT_KERNEL_SAMPLE_TOP] = smt_check_sample_top,
     [SMT_KERNEL_SAMPLE_DRAW] = smt_check_sample_draw,
-    [SMT_KERNEL_PARTS] = smt_check_parts,
-    [SMT_KERNEL_JOIN] = smt_check_join,
-    [SMT_KERNEL_REPACK] = smt_check_repack,
 };
 _Static_assert(SMT_COUNT(cases) == SMT_KERNEL_COUNT, "every kernel has a case");
 

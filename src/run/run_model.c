@@ -40,23 +40,25 @@ static uint64_t bytes_of(const smt_items *items) {
     return bytes;
 }
 
-static smt_status load_device(smt_run_device *on, const smt_model *model, bool force_staging, const smt_callbacks *callbacks,
+static smt_status load_device(const smt_run_model *m, smt_run_device *on, bool force_staging, const smt_callbacks *callbacks,
                               smt_error *err) {
     smt_load_args args = {.device = on->vk,
-                          .model = model,
+                          .model = m->model,
                           .items = &on->items,
                           .plan = &on->plan,
                           .force_staging = force_staging,
                           .callbacks = *callbacks};
-    smt_vk_kernel *repack = NULL;
+    smt_run_kernel repack = {.key = {.kernel = SMT_KERNEL_REPACK, .windows = 1}};
+    smt_status status = SMT_OK;
     if (smt_load_repacks(&args)) {
         smt_kernel_spec spec;
-        smt_kernel_describe(smt_vk_device_caps(on->vk), &(smt_kernel_key){.kernel = SMT_KERNEL_REPACK, .windows = 1}, &spec);
-        SMT_TRY(smt_run_kernel_compile(on->vk, &spec, false, &repack, err));
+        smt_kernel_describe(smt_vk_device_caps(on->vk), &repack.key, &spec);
+        SMT_TRY(smt_run_kernel_compile(on->vk, &spec, false, &repack.kernel, err));
+        status = smt_run_self_test(m, on, &repack, err);
     }
-    args.repack = repack;
-    smt_status status = smt_load_weights(&args, &on->weights, err);
-    smt_vk_kernel_destroy(on->vk, repack);
+    args.repack = repack.kernel;
+    if (status == SMT_OK) status = smt_load_weights(&args, &on->weights, err);
+    smt_vk_kernel_destroy(on->vk, repack.kernel);
     return status;
 }
 
@@ -67,7 +69,7 @@ static smt_status load_weights(smt_run_model *m, bool force_staging, smt_error *
     for (uint32_t i = 0; i < m->n_devices; i++) j.total += bytes_of(&m->devices[i].items);
     for (uint32_t i = 0; i < m->n_devices; i++) {
         smt_run_device *on = &m->devices[i];
-        SMT_TRY(load_device(on, m->model, force_staging, &callbacks, err));
+        SMT_TRY(load_device(m, on, force_staging, &callbacks, err));
         j.before += bytes_of(&on->items);
     }
     return SMT_OK;
