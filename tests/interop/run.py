@@ -42,7 +42,7 @@ def main():
         skip("node is " + version.strip())
     folder = sys.argv[3]
     install(folder)
-    with Server("-c", 512, "-np", 4, "--chat-template", "deepseek2", "--api-key", KEY) as server:
+    with Server("-c", 512, "-np", 4, "-b", 64, "--chat-template", "deepseek2", "--api-key", KEY) as server:
         env = cli.environment()
         env.update(SEAMOUNT_URL="http://%s:%d" % (server.host, server.port), SEAMOUNT_KEY=KEY)
         code = subprocess.run(["node", "--test", "--test-reporter=spec", "clients.test.mjs"], cwd=folder, env=env, timeout=600,

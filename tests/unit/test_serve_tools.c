@@ -6,7 +6,7 @@
 #define TOOLS                                                                                                            \
     "\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"add\", \"description\": \"adds\", \"parameters\": " \
     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 9}}, "          \
-    "\"required\": [\"a\"]}}}, {\"type\": \"function\", \"function\": {\"name\": \"stop\"}}]"
+    "\"required\": [\"a\"]}}}, {\"type\": \"function\", \"function\": {\"name\": \"stop\", \"strict\": true}}]"
 
 static smt_file *file;
 static smt_tokenizer *tokenizer;

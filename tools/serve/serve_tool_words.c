@@ -185,7 +185,10 @@ static bool write_list(FILE *out, const serve_tools *tools, const serve_dialect 
     bool good = true;
     fputs("You can call these functions, one JSON object each:\n", out);
     json_array_foreach(tools->list, i, tool) {
-        char *text = json_dumps(serve_tool_function(tool), 0);
+        json_t *function = json_copy((json_t *)serve_tool_function(tool));
+        json_object_del(function, "strict"); /* for us, not for the model */
+        char *text = function ? json_dumps(function, 0) : NULL;
+        json_decref(function);
         good = good && text;
         fprintf(out, "%s\n", text ? text : "");
         free(text);
