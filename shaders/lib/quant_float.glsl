@@ -9,7 +9,7 @@ struct Raw {
 };
 Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    [[unroll]] for (uint i = 0; i < 8; i++) r.v[i] = row_vec(win, row, chunk * 8u + i);
+    [[unroll]] for (uint i = 0; i < 8; i++) r.v[i] = row_vec(win, row, chunk * 8u, i);
     return r;
 }
 vec4 raw_w(Raw r, uint j) { return uintBitsToFloat(r.v[j]); }
@@ -19,7 +19,7 @@ struct Raw {
 };
 Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
-    [[unroll]] for (uint i = 0; i < 4; i++) r.v[i] = row_vec(win, row, chunk * 4u + i);
+    [[unroll]] for (uint i = 0; i < 4; i++) r.v[i] = row_vec(win, row, chunk * 4u, i);
     return r;
 }
 vec4 raw_w(Raw r, uint j) {

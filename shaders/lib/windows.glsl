@@ -3,7 +3,7 @@
 // expert table, cost the same on lavapipe 22.3 and 25.0 (0.92 to 1.08 of one window, CPU time) and SwiftShader, and RADV's statistics are
 // identical for a table, a push constant and a constant. subgroupBroadcastFirst on the index gains nothing.
 // The window index must be uniform over the workgroup. Addresses are bytes inside the window, below 4 GiB.
-// Row: where a row of a matrix lies, row_at; row_vec: one of its vectors.
+// Row: where a row of a matrix lies, row_at; row_vec: its vector v + i. A constant i goes into the load itself where it is added last.
 #ifndef WINDOWS_GLSL
 #define WINDOWS_GLSL
 
@@ -23,7 +23,7 @@ Row row_at(uint off16, uint row, uint row_bytes, uint rows) {
     bool whole = first + SMT_WEAVE <= rows;
     return Row(off16 + first * vectors + (whole ? lane : lane * vectors), whole ? uint(findMSB(SMT_WEAVE)) : 0u);
 }
-uvec4 row_vec(uint win, Row row, uint v) { return load_vec(win, row.at + (v << row.shift)); }
+uvec4 row_vec(uint win, Row row, uint v, uint i) { return load_vec(win, row.at + ((v + i) << row.shift)); }
 #else
 layout(std430, set = 0, binding = 0) readonly buffer WindowWords { uint w[]; } W[SMT_WINDOWS];
 layout(std430, set = 0, binding = 0) readonly buffer WindowVectors { uvec4 v[]; } WV[SMT_WINDOWS];
@@ -31,7 +31,7 @@ uvec4 load_vec(uint win, uint at) { return WV[win].v[at]; }
 
 #define Row uint // its first byte
 Row row_at(uint off16, uint row, uint row_bytes, uint rows) { return off16 * 16u + row * row_bytes; }
-uvec4 row_vec(uint win, Row row, uint v) { return load_vec(win, (row >> 4) + v); }
+uvec4 row_vec(uint win, Row row, uint v, uint i) { return load_vec(win, (row >> 4) + v + i); }
 float load_f32(uint win, uint off16, uint index) { return uintBitsToFloat(W[win].w[off16 * 4u + index]); }
 
 // The 32 bits that begin `shift` bits into a pair of words, shift 0 .. 31; no choice in it, which compilers branch on.
@@ -45,5 +45,7 @@ uint load_u32(uint win, uint byte) {
 uint load_u16(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 2u) * 8u)) & 0xffffu; }
 uint load_u8(uint win, uint byte) { return (W[win].w[byte >> 2] >> ((byte & 3u) * 8u)) & 0xffu; }
 #endif
+
+uvec4 row_vec(uint win, Row row, uint v) { return row_vec(win, row, v, 0u); }
 
 #endif
