@@ -378,6 +378,9 @@ typedef struct smt_device_info {
     uint32_t max_texels;    /* of a uniform texel buffer, where shaders may choose between several of them; else 0 */
     uint32_t texel_align, subgroup_min;
     bool subgroup_ballot;
+    /* Rows, columns and depth of the cooperative matrices that kernels use: float16 [0, 2] times [2, 1] into float32 [0, 1]. Zeros: none that
+     * they can use. */
+    uint32_t coop_shape[3];
 } smt_device_info;
 
 typedef void (*smt_vulkan_fn)(void);
@@ -578,7 +581,9 @@ typedef enum smt_cache_type { SMT_CACHE_F16, SMT_CACHE_F32 } smt_cache_type;
 /* Arithmetic of the matrix products. EXACT: float32 weights and activations; the bits of a token's result do not depend on how it was
  * computed together with others. FAST: that holds too, but activations are rounded to eight bits, 32 with one scale, where the matrix is
  * Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; other products are as in EXACT. The perplexity of the model in assets/ changes by less
- * than 0.5 %. FAST exists in the kernels for GPUs (smt_device_options.kernels "wave"); others refuse it with SMT_UNSUPPORTED. AUTO: FAST on
+ * than 0.5 %. Where the device has cooperative matrices of float16, products of 64 and more rows at once use those instead, for F16, BF16, Q4_0,
+ * Q5_0, Q8_0, Q4_K, Q5_K and Q6_K: activations are rounded to float16 then, and the bits of a token's result do depend on whether it was
+ * computed so (smt_runner_options.no_coop_matrix keeps the promise above). FAST exists in the kernels for GPUs (smt_device_options.kernels "wave"); others refuse it with SMT_UNSUPPORTED. AUTO: FAST on
  * devices that have these kernels and say that they accelerate products of integers, else EXACT. */
 typedef enum smt_precision { SMT_PRECISION_AUTO, SMT_PRECISION_EXACT, SMT_PRECISION_FAST } smt_precision;
 
@@ -592,6 +597,7 @@ typedef struct smt_runner_options {
      * workgroup is not, and the first steps of a runner may take longer, as they are cut by a guess. Results are the same. */
     uint32_t submission_ms;
     smt_precision precision;
+    bool no_coop_matrix; /* FAST without cooperative matrices; as returned, true where none are used */
 } smt_runner_options;
 
 typedef struct smt_engine_options {

@@ -2,10 +2,10 @@
 //
 // Which columns, and what happens to the results, is decided here; how rows and columns are multiplied, in a product family
 // (lib/matmul_product.glsl). The order of summation depends on nothing but the family and the row length, so any number of columns, dense and
-// expert use, give equal bits.
+// expert use, give equal bits. Cooperative matrices are the exception (lib/matmul_coop.glsl).
 //
 // Defines: SMT_TYPE, SMT_COLUMNS, SMT_GATED (y = silu(W x) * (W2 x)), SMT_EXPERT (columns come from the work list), SMT_WAVE (the product
-// family), SMT_MERGE (what is read as the column, see lib/matmul_columns.glsl), SMT_NORM (the norm of a single row of results follows, see
+// family), SMT_COOP (its form with cooperative matrices), SMT_MERGE (what is read as the column, see lib/matmul_columns.glsl), SMT_NORM (the norm of a single row of results follows, see
 // lib/norm_after.glsl).
 #include "lib/prelude.glsl"
 layout(push_constant) uniform Push { matmul_params p; };
@@ -48,7 +48,7 @@ void main() {
 #endif
     columns_prepare();
     product(win, off, SMT_EXPERT == 1 ? win : 1u, off2, n > 0u ? (p.k + 31u) / 32u : 0u);
-    [[unroll]] for (uint i = 0; i < MATMUL_COLUMNS; i++) {
+    MATMUL_UNROLL for (uint i = 0; i < MATMUL_COLUMNS; i++) {
         uint c = product_column(i);
         if (!product_owner() || c >= n) break;
 #if SMT_EXPERT
@@ -62,7 +62,10 @@ void main() {
             precise float sum = product_sum(r, i);
 #if SMT_GATED
             sum = smt_silu(sum) * product_sum2(r, i);
-#elif !SMT_EXPERT
+#elif SMT_COOP
+            if (COOP_GATED) sum = smt_silu(sum) * product_sum2(r, i);
+#endif
+#if !SMT_EXPERT && !SMT_GATED
 #if SMT_WINDOWS > 1
             if (p.bias != 0u) sum += load_f32(1u, p.w2_off16, p.y_row + row);
 #endif

@@ -6,6 +6,8 @@
 #                            screen for the viewer
 #   tools/deps.sh --newer-mesa FOLDER    on Debian 12: unpacks Mesa from its backports into FOLDER, beside the system's own, so that two
 #                            ages of the software driver can be tested; installs nothing and leaves the package sources alone
+#   tools/deps.sh --newer-glslc FOLDER   on Debian 12: unpacks the GLSL compiler of Debian 13 into FOLDER, with the libraries it runs on, in the
+#                            same way; elsewhere FOLDER/glslc is the system's own. For tools/prebuild.sh
 set -euo pipefail
 
 build=(gcc g++ cmake ninja-build pkg-config python3
@@ -42,21 +44,34 @@ as_root() {
     fi
 }
 
-# newer_mesa FOLDER: the backports entry is derived from the system's own source file and used for these calls alone.
+sources=/etc/apt/sources.list.d/debian.sources
+
+# unpack FOLDER SUITE PACKAGE...: downloads packages of another suite and unpacks them into FOLDER/root. The entry for the suite is derived
+# from the system's own source file and used for these calls alone.
+unpack() {
+    local folder=$1 suite=$2 options
+    shift 2
+    mkdir -p "$folder/lists/partial"
+    options=(-o "Dir::Etc::sourcelist=$folder/$suite.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists"
+        -o APT::Sandbox::User=root -o "Dir::Cache=$folder")
+    sed -n '1,/^$/p' "$sources" | sed "s/^Suites:.*/Suites: $suite/" >"$folder/$suite.sources"
+    apt-get "${options[@]}" update -q >/dev/null && (cd "$folder" && apt-get "${options[@]}" download -q "$@" >/dev/null) || return 1
+    for package in "$@"; do
+        dpkg-deb -x "$folder/${package}"_*.deb "$folder/root" || return 1
+    done
+}
+
+# newer_mesa FOLDER
 newer_mesa() {
-    local folder=$1 sources=/etc/apt/sources.list.d/debian.sources lists
+    local folder=$1
     [[ -e "$folder/lvp_icd.json" ]] && return 0
     if ! grep -q '^VERSION_CODENAME=bookworm' /etc/os-release || [[ ! -e "$sources" ]]; then
         echo "deps.sh: no Mesa backports for this system: going on with its own driver"
         return 0
     fi
-    mkdir -p "$folder/lists/partial"
+    mkdir -p "$folder"
     folder=$(cd "$folder" && pwd)
-    lists=(-o "Dir::Etc::sourcelist=$folder/backports.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists")
-    sed -n '1,/^$/p' "$sources" | sed 's/^Suites:.*/Suites: bookworm-backports/' >"$folder/backports.sources"
-    apt-get "${lists[@]}" -o APT::Sandbox::User=root -o "Dir::Cache=$folder" update -q >/dev/null &&
-        (cd "$folder" && apt-get "${lists[@]}" -o APT::Sandbox::User=root -o "Dir::Cache=$folder" download -q mesa-vulkan-drivers >/dev/null) &&
-        dpkg-deb -x "$folder"/mesa-vulkan-drivers_*.deb "$folder/root" || {
+    unpack "$folder" bookworm-backports mesa-vulkan-drivers || {
         echo "deps.sh: Mesa from backports cannot be had: going on with the system's driver" >&2
         return 0
     }
@@ -71,7 +86,33 @@ newer_mesa() {
     echo "deps.sh: $(basename "$folder"/mesa-vulkan-drivers_*.deb) is in $folder"
 }
 
+# newer_glslc FOLDER: the compiler runs through the dynamic loader of its own system.
+newer_glslc() {
+    local folder=$1
+    [[ -x "$folder/glslc" ]] && return 0
+    mkdir -p "$folder"
+    folder=$(cd "$folder" && pwd)
+    if ! grep -q '^VERSION_CODENAME=bookworm' /etc/os-release || [[ ! -e "$sources" ]]; then
+        ln -s "$(command -v glslc)" "$folder/glslc"
+        return 0
+    fi
+    unpack "$folder" trixie glslc libshaderc1 libc6 libgcc-s1 libstdc++6 || {
+        echo "deps.sh: a newer glslc cannot be had from this system's package servers" >&2
+        exit 1
+    }
+    cat >"$folder/glslc" <<END
+#!/bin/sh
+exec "$folder/root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$folder/root/usr/lib/x86_64-linux-gnu" "$folder/root/usr/bin/glslc" "\$@"
+END
+    chmod +x "$folder/glslc"
+    echo "deps.sh: $("$folder/glslc" --version | head -1) is in $folder"
+}
+
 case "${1:-}" in
+--newer-glslc)
+    newer_glslc "${2:?deps.sh: --newer-glslc needs a folder}"
+    exit 0
+    ;;
 --newer-mesa)
     newer_mesa "${2:?deps.sh: --newer-mesa needs a folder}"
     exit 0
@@ -79,7 +120,7 @@ case "${1:-}" in
 "") wanted=("${build[@]}") ;;
 --tests) wanted=("${build[@]}" "${tests[@]}") ;;
 *)
-    echo "usage: tools/deps.sh [--tests | --newer-mesa FOLDER]" >&2
+    echo "usage: tools/deps.sh [--tests | --newer-mesa FOLDER | --newer-glslc FOLDER]" >&2
     exit 2
     ;;
 esac

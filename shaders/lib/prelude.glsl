@@ -5,13 +5,21 @@
 
 #extension GL_GOOGLE_include_directive : enable
 #extension GL_EXT_control_flow_attributes : enable
-#if SMT_SUBGROUP > 0
+#if SMT_SUBGROUP > 0 || (defined(SMT_COOP) && SMT_COOP == 1)
 #extension GL_KHR_shader_subgroup_basic : require
+#endif
+#if SMT_SUBGROUP > 0
 #extension GL_KHR_shader_subgroup_ballot : require
 #endif
 
 #if defined(SMT_DOT) && SMT_DOT
 #extension GL_EXT_spirv_intrinsics : require
+#endif
+
+#if defined(SMT_COOP) && SMT_COOP == 1
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #endif
 
 #include "shared/params.h"

@@ -164,6 +164,7 @@ smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_
         .memory_budget = caps->memory_budget,
         .executable_properties = caps->executable_properties,
         .driver_info = caps->driver_info,
+        .coop_shape = {caps->coop.m, caps->coop.n, caps->coop.k},
         .unusable = list->devices[index].lack[0] ? list->devices[index].lack : NULL,
     };
     fill_heaps(caps, out_info);

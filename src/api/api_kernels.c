@@ -17,10 +17,9 @@ static smt_status add_key(key_list *list, const smt_kernel_key *key, smt_error *
     return SMT_OK;
 }
 
-/* The kernels of a step of `rows` rows, exact or fast (where the device has no fast products, that is the same). */
+/* The kernels of a step of `rows` rows in such a runner. */
 static smt_status add_shape(key_list *list, const smt_model *model, const smt_items *items, const smt_caps *caps, uint32_t rows,
-                            bool fast, smt_error *err) {
-    const smt_run_options options = {.cache_f16 = true, .fast = fast};
+                            smt_run_options options, smt_error *err) {
     smt_graph_shape shape = smt_run_expected_shape(model, &options, rows);
     smt_graph *graph;
     SMT_TRY(smt_graph_create(model, items, caps, &shape, &graph, err));
@@ -38,9 +37,13 @@ static smt_status model_keys(key_list *list, const char *path, const smt_caps *c
     if (status != SMT_OK && err) *err = file->model_error;
     smt_items items = {0};
     if (status == SMT_OK) status = smt_items_create(file->model, caps, &items, err);
+    /* exact, fast, and fast with cooperative matrices: where the device lacks them, that is the same */
+    static const smt_run_options precisions[] = {
+        {.cache_f16 = true}, {.cache_f16 = true, .fast = true}, {.cache_f16 = true, .fast = true, .coop = true}};
     static const uint32_t rows[] = {1, 128};
-    for (size_t i = 0; i < 2 * SMT_COUNT(rows) && status == SMT_OK; i++)
-        status = add_shape(list, file->model, &items, caps, rows[i / 2], i % 2 == 1, err);
+    for (size_t i = 0; i < SMT_COUNT(rows) * SMT_COUNT(precisions) && status == SMT_OK; i++)
+        status = add_shape(list, file->model, &items, caps, rows[i / SMT_COUNT(precisions)],
+                           precisions[i % SMT_COUNT(precisions)], err);
     smt_items_free(&items);
     smt_file_free(file);
     return status;

@@ -33,7 +33,10 @@ smt_status smt_api_runner_options(const smt_runner_options *options, const smt_c
                              .n_sessions = o.n_sessions,
                              .cache_f16 = o.cache_type == SMT_CACHE_F16,
                              .submission_ms = o.submission_ms};
-    return choose_precision(o.precision, caps, n_caps, &out->fast, err);
+    SMT_TRY(choose_precision(o.precision, caps, n_caps, &out->fast, err));
+    out->coop = out->fast && !o.no_coop_matrix;
+    for (uint32_t i = 0; i < n_caps; i++) out->coop = out->coop && caps[i]->coop.m;
+    return SMT_OK;
 }
 
 smt_status smt_runner_create(smt_engine *engine, const smt_runner_options *options, smt_runner **out_runner, smt_error *err) {
@@ -69,7 +72,8 @@ void smt_runner_get_options(const smt_runner *runner, smt_runner_options *out_op
                                         .n_sessions = o->n_sessions,
                                         .cache_type = o->cache_f16 ? SMT_CACHE_F16 : SMT_CACHE_F32,
                                         .submission_ms = o->submission_ms,
-                                        .precision = o->fast ? SMT_PRECISION_FAST : SMT_PRECISION_EXACT};
+                                        .precision = o->fast ? SMT_PRECISION_FAST : SMT_PRECISION_EXACT,
+                                        .no_coop_matrix = !o->coop};
 }
 
 void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats) {

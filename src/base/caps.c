@@ -45,6 +45,12 @@ void smt_caps_reduce(smt_caps *caps) {
     caps->max_texels = 0;
     caps->int_dot = caps->int_dot_accelerated = caps->coop_matrix = caps->subgroup_size_control = caps->external_memory_host =
         false;
+    caps->coop = (smt_coop_shape){0};
+}
+
+uint32_t smt_caps_subgroup(const smt_caps *caps) {
+    bool varies = caps->subgroup_size_control && caps->subgroup_min != caps->subgroup_max;
+    return varies ? caps->subgroup_min : caps->subgroup_size;
 }
 
 bool smt_caps_texels(const smt_caps *caps) {

@@ -27,6 +27,11 @@ typedef struct smt_caps_heap {
     bool device_local;
 } smt_caps_heap;
 
+/* Cooperative matrices: float16 weights [m, k] times float16 activations [k, n] give float32 sums [m, n], held by a subgroup. */
+typedef struct smt_coop_shape {
+    uint32_t m, n, k; /* 0: none that the kernels can use */
+} smt_coop_shape;
+
 typedef struct smt_caps_memory_type {
     uint32_t heap;
     bool device_local, host_visible, host_coherent, host_cached;
@@ -57,6 +62,7 @@ typedef struct smt_caps {
     /* int_dot: there is an instruction for packed products of 4 x 8 bits; it may be slower than what it replaces */
     bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot, int_dot_accelerated, coop_matrix, memory_budget,
         executable_properties, subgroup_size_control, external_memory_host;
+    smt_coop_shape coop; /* where the device has coop_matrix and a compiler's word for it: see vk_device.c */
 
     uint32_t n_heaps, n_types;
     smt_caps_heap heaps[SMT_CAPS_MAX_HEAPS];
@@ -66,6 +72,8 @@ typedef struct smt_caps {
     uint32_t transfer_family;
 } smt_caps;
 
+/* Invocations of a subgroup, as kernels run on this device: the least that can be demanded. */
+uint32_t smt_caps_subgroup(const smt_caps *caps);
 /* NULL, or a text naming the first thing the engine needs and the device lacks, with numbers. `text` receives it. */
 const char *smt_caps_lacks(const smt_caps *caps, char *text, size_t capacity);
 /* Takes away every optional feature and all subgroup operations: what the minimum device mode tests with. */

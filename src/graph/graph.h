@@ -84,7 +84,8 @@ typedef struct smt_graph_shape {
     uint32_t n_ctx;    /* positions a session may hold */
     uint32_t n_blocks; /* physical cache blocks of SMT_BLOCK positions, over all sessions */
     bool cache_f16;
-    bool fast;                      /* integer products where the type and the device have them */
+    bool fast;                      /* products of fast precision where the type and the device have them */
+    bool coop;                      /* with cooperative matrices among them */
     bool split;                     /* split attention: one workgroup per chunk */
     bool keep_hidden, keep_routing; /* copy hidden states and routing into capture values */
     bool embeddings; /* rows without a token begin with what lies where hidden states in front of the first layer are captured */

@@ -125,8 +125,7 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
                     .windows = second == SMT_NO_VALUE ? 1 : 4,
                     .type = (uint32_t)smt_matrix_dtype(a->w),
                     .columns = columns,
-                    .gated = a->w2 != NULL,
-                    .fast = smt_build_fast(b, a->w)},
+                    .gated = a->w2 != NULL},
             .windows = SMT_WINDOWS_ITEMS,
             .items = {i, a->w2 ? second + (i - first) : second},
             .layer = b->layer,
@@ -151,6 +150,7 @@ void smt_build_matmul(smt_builder *b, const smt_matmul_args *a) {
             .indirect = SMT_NO_VALUE,
             .work = (double)rows * a->w->k * a->w->n_planes * columns_max * (a->w2 ? 2 : 1),
             .label = a->label};
+        smt_build_precision(b, &node.key);
         if (a->in.merge) {
             node.key.merge = a->w->k / 4;
             node.buffers[node.n_buffers++] = a->in.sums;

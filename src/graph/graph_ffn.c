@@ -118,13 +118,14 @@ void smt_build_lists(smt_builder *b, const smt_expert_work *w) {
 smt_node smt_expert_node(const smt_builder *b, const smt_expert_work *w, const smt_matrix *matrix, bool gated,
                          uint32_t table_word, uint32_t x, uint32_t x_div, uint32_t y, const char *label) {
     bool down = table_word == EXPERT_DOWN;
-    return (smt_node){.key = {.kernel = SMT_KERNEL_MATMUL,
-                              .windows = smt_kernel_windows(b->items->layers[b->layer].n_windows),
-                              .type = (uint32_t)smt_matrix_dtype(matrix),
-                              .columns = w->columns,
-                              .gated = gated,
-                              .expert = 1,
-                              .fast = smt_build_fast(b, matrix)},
+    smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
+                          .windows = smt_kernel_windows(b->items->layers[b->layer].n_windows),
+                          .type = (uint32_t)smt_matrix_dtype(matrix),
+                          .columns = w->columns,
+                          .gated = gated,
+                          .expert = 1};
+    smt_build_precision(b, &key);
+    return (smt_node){.key = key,
                       .windows = SMT_WINDOWS_EXPERTS,
                       .layer = b->layer,
                       .buffers = {x, y, SMT_NO_VALUE, SMT_NO_VALUE, w->table, w->list},

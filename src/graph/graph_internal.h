@@ -31,9 +31,9 @@ uint32_t smt_build_scratch(smt_builder *b, uint32_t rows, uint32_t n);
 /* Adds a copy of the node, with the codebooks bound where its type reads them, and extends lifetimes. */
 void smt_build_node(smt_builder *b, const smt_node *node);
 
-/* Whether this graph has integer products for the matrix: smt_kernel_key.fast. */
-static inline bool smt_build_fast(const smt_builder *b, const smt_matrix *w) {
-    return b->graph->shape.fast && smt_kernel_fast(b->caps, smt_matrix_dtype(w));
+/* Gives the key of a product the form that it has in the precision of this graph. */
+static inline void smt_build_precision(const smt_builder *b, smt_kernel_key *key) {
+    if (b->graph->shape.fast) smt_kernel_choose_fast(b->caps, b->graph->shape.coop, key);
 }
 
 uint32_t smt_build_norm(smt_builder *b, const smt_matrix *weight, uint32_t x, bool out_list, const char *label);

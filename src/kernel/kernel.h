@@ -37,23 +37,25 @@ typedef enum smt_kernel_id {
 } smt_kernel_id;
 
 typedef struct smt_kernel_key {
-    uint32_t kernel;               /* smt_kernel_id */
-    uint32_t windows;              /* 1, 4 or 16 */
-    uint32_t type;                 /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
-    uint32_t columns;              /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
-    uint32_t gated, expert;        /* MATMUL */
-    uint32_t fast;                 /* MATMUL of the wave family, of a type that smt_kernel_fast allows: integer products */
-    uint32_t norm;                 /* MATMUL, MOE_DOWN of one column: the norm of the result follows */
-    uint32_t merge;                /* MATMUL of one column: vec4s of an attention's chunks that are joined; 0: none */
-    uint32_t cache_f16;            /* *_CACHE, ATTEND */
+    uint32_t kernel;        /* smt_kernel_id */
+    uint32_t windows;       /* 1, 4 or 16 */
+    uint32_t type;          /* EMBED, MATMUL, MOE_DOWN: smt_dtype */
+    uint32_t columns;       /* MATMUL: 1, 2, 4, 8; in the wave family 32, 64 as well */
+    uint32_t gated, expert; /* MATMUL */
+    uint32_t fast;          /* MATMUL of the wave family, of a type that smt_kernel_fast allows: integer products */
+    uint32_t coop;      /* MATMUL, instead: cooperative matrices; 2: spelled out without them, for tests (lib/coop_matrix.glsl) */
+    uint32_t norm;      /* MATMUL, MOE_DOWN of one column: the norm of the result follows */
+    uint32_t merge;     /* MATMUL of one column: vec4s of an attention's chunks that are joined; 0: none */
+    uint32_t cache_f16; /* *_CACHE, ATTEND */
     uint32_t heads, rows, tile;    /* ATTEND: heads and rows of a workgroup; tile: the GPU family */
     uint32_t key4, query4, value4; /* ATTEND; ATTEND_MERGE: value4 */
     uint32_t sigmoid, top2, list;  /* ROUTE */
     uint32_t experts;              /* ROUTE, GROUP: upper bound, a power of two */
 } smt_kernel_key;
 
-#define SMT_KERNEL_MAX_DEFINES 16
-#define SMT_KERNEL_MAX_COLUMNS 64
+#define SMT_KERNEL_MAX_DEFINES    16
+#define SMT_KERNEL_MAX_COLUMNS    64
+#define SMT_KERNEL_COOP_CONSTANTS 5
 
 /* A key made concrete for a device. The strings live in the struct. */
 typedef struct smt_kernel_spec {
@@ -64,6 +66,8 @@ typedef struct smt_kernel_spec {
         char value[16];
     } defines[SMT_KERNEL_MAX_DEFINES];
     uint32_t n_defines, windows, group, push_bytes;
+    uint32_t constants[SMT_KERNEL_COOP_CONSTANTS], n_constants; /* as in smt_vk_kernel_desc, and so is portable */
+    bool portable;
     smt_texel window_texels; /* as in smt_vk_kernel_desc: windows and buffers that are read as texels */
     uint32_t buffer_texels;
 } smt_kernel_spec;
@@ -81,10 +85,15 @@ uint32_t smt_kernel_next_columns(const smt_caps *caps, uint32_t columns);
 /* Columns of the matmul variant for a step of `rows` rows; expert: for `rows` rows that each choose n_used of n_experts. */
 uint32_t smt_kernel_columns(const smt_caps *caps, uint32_t rows);
 uint32_t smt_kernel_expert_columns(const smt_caps *caps, uint32_t rows, uint32_t n_used, uint32_t n_experts);
-/* Whether products of the type have a fast form on this device. */
+/* Whether products of the type have a form with integers on this device. */
 bool smt_kernel_fast(const smt_caps *caps, smt_dtype type);
 /* Whether matrices of the type are woven (quant.h) on this device: where an invocation owns a row and reads it as texels. */
 bool smt_kernel_weaves(const smt_caps *caps, smt_dtype type);
+/* Gives the key of a product its form in fast precision: cooperative matrices, where wanted, for many columns of types that they are there
+ * for; else integers; else the key stays as it is. */
+void smt_kernel_choose_fast(const smt_caps *caps, bool coop, smt_kernel_key *key);
+/* The index-th of all keys with cooperative matrices, of any device that has them; past the last: false. */
+bool smt_kernel_coop_catalogue(uint32_t index, smt_kernel_key *out);
 /* Sets heads, rows and tile of an ATTEND key for a step of n_rows rows: heads divides heads_per_kv. */
 void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key);
 /* The window-array size for n windows: 1, 4, 16; 0: more than any kernel binds. */

@@ -24,7 +24,9 @@ static const struct {
 #define GROUP_MATMUL_WAVE  128
 #define GROUP_DRAW         256
 #define WAVE_ROWS          (2 * GROUP_MATMUL_WAVE / SMT_WAVE_LANES) /* the lanes share two rows */
-#define TILE_COLUMNS       32                                       /* or twice as many */
+#define COOP_COLUMNS       64
+#define COOP_WINDOWS       4
+#define TILE_COLUMNS       32    /* or twice as many */
 #define ATTEND_TILE_SHARED 28672 /* bytes: keys of a chunk, or their weights, and what reductions need */
 
 const char *smt_kernel_name(uint32_t kernel) { return kernel < SMT_KERNEL_COUNT ? rows[kernel].name : "?"; }
@@ -72,6 +74,39 @@ bool smt_kernel_fast(const smt_caps *caps, smt_dtype type) {
 
 bool smt_kernel_weaves(const smt_caps *caps, smt_dtype type) { return smt_caps_texels(caps) && smt_quant_vectors(type); }
 
+/* Every variant with cooperative matrices is a file in shaders/prebuilt, so there are few: no more windows than GPUs need, which can bind 4 GiB as
+ * one, and the types that files are made of. */
+static const uint32_t coop_types[] = {SMT_DTYPE_F16,  SMT_DTYPE_BF16, SMT_DTYPE_Q4_0, SMT_DTYPE_Q5_0,
+                                      SMT_DTYPE_Q8_0, SMT_DTYPE_Q4_K, SMT_DTYPE_Q5_K, SMT_DTYPE_Q6_K};
+
+static bool has_coop(const smt_caps *caps, const smt_kernel_key *key) {
+    if (!caps->coop.m || caps->family != SMT_FAMILY_WAVE || key->kernel != SMT_KERNEL_MATMUL) return false;
+    if (key->columns != COOP_COLUMNS || key->windows > COOP_WINDOWS || key->norm || key->merge) return false;
+    for (size_t i = 0; i < SMT_COUNT(coop_types); i++)
+        if (coop_types[i] == key->type) return true;
+    return false;
+}
+
+void smt_kernel_choose_fast(const smt_caps *caps, bool coop, smt_kernel_key *key) {
+    if (coop && has_coop(caps, key)) {
+        key->coop = 1;
+        key->windows = COOP_WINDOWS;
+    } else {
+        key->fast = smt_kernel_fast(caps, (smt_dtype)key->type);
+    }
+}
+
+bool smt_kernel_coop_catalogue(uint32_t index, smt_kernel_key *out) {
+    *out = (smt_kernel_key){.kernel = SMT_KERNEL_MATMUL,
+                            .windows = COOP_WINDOWS,
+                            .columns = COOP_COLUMNS,
+                            .coop = 1,
+                            .expert = index & 1,
+                            .gated = index >> 1 & 1,
+                            .type = coop_types[index / 4 % SMT_COUNT(coop_types)]};
+    return index < 4 * SMT_COUNT(coop_types);
+}
+
 void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32_t n_rows, smt_kernel_key *key) {
     key->tile = caps->family == SMT_FAMILY_WAVE && caps->max_shared_bytes >= ATTEND_TILE_SHARED && caps->max_invocations >= 256;
     uint32_t columns = key->tile ? 16 : 8; /* more do not fit the registers; every shape is a pipeline to compile */
@@ -101,6 +136,10 @@ static void add_label(smt_kernel_spec *spec, const char *format, ...) {
     va_end(args);
 }
 
+/* What lib/coop_matrix.glsl spells out. */
+#define PLAIN_LANES 32
+static const smt_coop_shape plain_coop = {16, 16, 16};
+
 static void describe_product(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
     bool wave = caps->family == SMT_FAMILY_WAVE;
     uint32_t each = key->columns <= 2 && !key->gated ? 2 : 1; /* rows of an invocation, in the other family */
@@ -108,15 +147,26 @@ static void describe_product(const smt_caps *caps, const smt_kernel_key *key, sm
     define(spec, "SMT_WAVE", wave);
     define(spec, "SMT_ROWS", each);
     define(spec, "SMT_COLUMNS", key->columns);
-    define(spec, "SMT_GATED", key->gated);
+    define(spec, "SMT_GATED", key->gated && !key->coop);
     define(spec, "SMT_EXPERT", key->expert);
+    define(spec, "SMT_COOP", key->coop);
     define(spec, "SMT_NORM", key->norm);
     define(spec, "SMT_MERGE", key->merge);
     define(spec, "SMT_FAST", key->fast);
     define(spec, "SMT_DOT", key->fast && caps->int_dot);
-    add_label(spec, " x%u%s%s%s%s%s", key->columns, wave ? " wave" : "", key->fast ? " fast" : "", key->gated ? " gated" : "",
-              key->expert ? " expert" : "", key->norm ? " norm" : "");
+    add_label(spec, " x%u%s%s%s%s%s", key->columns, wave ? " wave" : "",
+              key->coop   ? " coop"
+              : key->fast ? " fast"
+                          : "",
+              key->gated ? " gated" : "", key->expert ? " expert" : "", key->norm ? " norm" : "");
     if (key->merge) add_label(spec, " merge %u", key->merge * 4);
+    if (!key->coop) return;
+    const smt_coop_shape *shape = key->coop == 1 ? &caps->coop : &plain_coop;
+    const uint32_t constants[] = {shape->m, shape->n, shape->k, key->coop == 1 ? smt_caps_subgroup(caps) : PLAIN_LANES,
+                                  key->gated};
+    memcpy(spec->constants, constants, sizeof constants);
+    spec->n_constants = SMT_COUNT(constants);
+    spec->portable = true;
 }
 
 static void describe_attend(const smt_caps *caps, const smt_kernel_key *key, smt_kernel_spec *spec) {
@@ -278,8 +328,9 @@ bool smt_kernel_catalogue(const smt_caps *caps, uint32_t index, smt_kernel_key *
     }
     index -= n_types;
     if (find_product(caps, types, n_types, SMT_COUNT(row_forms), &index, out)) return true;
-    if (caps->family != SMT_FAMILY_WAVE || !find_product(caps, fast_types, SMT_COUNT(fast_types), FAST_ROW_FORMS, &index, out))
-        return false;
+    if (caps->family != SMT_FAMILY_WAVE) return false;
+    if (!find_product(caps, fast_types, SMT_COUNT(fast_types), FAST_ROW_FORMS, &index, out))
+        return caps->coop.m && smt_kernel_coop_catalogue(index, out);
     out->fast = 1;
     return true;
 }

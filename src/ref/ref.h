@@ -12,6 +12,11 @@
  *     peak * (1 / 127); all zero where the peak is at most 1e-30. Sum l of 16 goes over the chunks l, l + 16, ... as above, for each
  *     fmaf(w_scale * float(sum of w_q x_q), x_scale, sum), where the first factor is a sum of two if the halves of a chunk have scales
  *     of their own; then, for types with a min, fmaf(w_min, x_scale * float(sum of x_q), sum). The 16 are added as above.
+ *     Where a device has cooperative matrices, fast products of 64 and more columns round both factors to float16 instead, activations after
+ *     division by a power of two where a column's greatest magnitude is not between 2^-8 and 2^15, and add float32 in an order that is the
+ *     device's. Against the exact result they are off by at most 2^-9 of the sum of |w_i x_i|, for factors that are normal in float16. The
+ *     equality that is promised for any number of columns ends there: 63 columns and 64 give different bits. Columns beside each other
+ *     still do not matter.
  *   - Attention goes over the positions in chunks of 256: per chunk maximum, weights, sum and weighted values; chunks are
  *     merged in ascending order.
  *   - Experts are summed in ascending id inside each of 8 fixed id ranges (the expert groups, where the model has them), then over

@@ -79,6 +79,8 @@ void smt_run_model_free(smt_run_model *model);
 
 /* ---- kernels (run_kernels.c) ---- */
 
+/* A catalogue entry as the lower room wants it; it points into *spec and `defines`. */
+smt_vk_kernel_desc smt_run_kernel_desc(const smt_kernel_spec *spec, smt_vk_define defines[SMT_KERNEL_MAX_DEFINES]);
 /* A catalogue entry on a device, as the engine, the kernels report and the tests all make it. Thread-safe. */
 smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
                                   smt_error *err);
@@ -103,7 +105,7 @@ struct smt_run_options {
     uint32_t n_ctx, n_batch, n_sessions;
     bool cache_f16;
     uint32_t submission_ms; /* cap of one submission */
-    bool fast;              /* as in smt_graph_shape */
+    bool fast, coop;        /* as in smt_graph_shape */
 };
 
 typedef struct smt_run_plan_entry { /* one recorded shape; stays where it is as long as the runner lives */

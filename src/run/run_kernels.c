@@ -33,19 +33,26 @@ struct smt_run_compile {
     uint32_t n_threads;
 };
 
-smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
-                                  smt_error *err) {
-    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
+smt_vk_kernel_desc smt_run_kernel_desc(const smt_kernel_spec *spec, smt_vk_define defines[SMT_KERNEL_MAX_DEFINES]) {
     for (uint32_t i = 0; i < spec->n_defines; i++) defines[i] = (smt_vk_define){spec->defines[i].name, spec->defines[i].value};
-    const smt_vk_kernel_desc desc = {.source = spec->source,
+    return (smt_vk_kernel_desc){.source = spec->source,
                                      .label = spec->label,
                                      .defines = defines,
                                      .n_defines = spec->n_defines,
                                      .n_windows = spec->windows,
                                      .group_size = {spec->group, 1, 1},
                                      .push_bytes = spec->push_bytes,
+                                     .constants = spec->constants,
+                                     .n_constants = spec->n_constants,
+                                     .portable = spec->portable,
                                      .window_texels = spec->window_texels,
                                      .buffer_texels = spec->buffer_texels};
+}
+
+smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,
+                                  smt_error *err) {
+    smt_vk_define defines[SMT_KERNEL_MAX_DEFINES];
+    const smt_vk_kernel_desc desc = smt_run_kernel_desc(spec, defines);
     return smt_vk_kernel_create(device, &desc, want_stats, out, err);
 }
 
@@ -164,6 +171,7 @@ smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_opt
                              .n_blocks = o.n_sessions * smt_div_up(o.n_ctx, SMT_BLOCK),
                              .cache_f16 = o.cache_f16,
                              .fast = o.fast,
+                             .coop = o.coop,
                              .split = rows == 1 && smt_plan_splits(model, o.n_ctx),
                              .sample = true};
 }

@@ -26,6 +26,7 @@ smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t o
                              .n_blocks = run->kv.n_blocks,
                              .cache_f16 = run->options.cache_f16,
                              .fast = run->options.fast,
+                             .coop = run->options.coop,
                              .split = rows == 1 && run->split,
                              .keep_hidden = keep_hidden,
                              .keep_routing = keep_routing};

@@ -67,7 +67,7 @@ smt_status smt_vk_buffer_flush(smt_vk_device *device, smt_vk_buffer *buffer, uin
 smt_status smt_vk_buffer_invalidate(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes,
                                     smt_error *err);
 
-/* ---- kernels (vk_shader.c, vk_include.c, vk_pipeline.c, vk_cache.c, vk_trust.c) ---- */
+/* ---- kernels (vk_shader.c, vk_include.c, vk_prebuilt.c, vk_pipeline.c, vk_cache.c, vk_trust.c) ---- */
 typedef struct smt_vk_define {
     const char *name, *value;
 } smt_vk_define;
@@ -81,6 +81,9 @@ typedef struct smt_vk_kernel_desc {
     uint32_t push_bytes;
     smt_texel
         window_texels; /* not NONE: W is read as texels alone (SMT_TEXELS is 1 in the shader), and its windows may exceed caps->max_storage_range */
+    const uint32_t *constants; /* specialization constants 0 ... n_constants - 1; booleans are 0 or 1 */
+    uint32_t n_constants;
+    bool portable;          /* the source is the same for every device (SMT_SUBGROUP is 0), and may be among the prebuilt ones */
     uint32_t buffer_texels; /* bit i: buffer i is read as texels of four floats, beside or instead of binding 1 + i */
 } smt_vk_kernel_desc;
 typedef struct smt_vk_kernel_stats { /* negative: unknown */
@@ -108,6 +111,11 @@ smt_status smt_vk_cache_save(smt_vk_device *device, smt_error *err);
 /* GLSL to SPIR-V alone, for tests and tools: *out_words belongs to the caller (smt_free). */
 smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
                                smt_error *err);
+
+/* The text of a portable kernel, the name that its compiled form has in shaders/prebuilt, and whether it is there; for the tool that puts it
+ * there. *out_text: smt_free. */
+smt_status smt_vk_portable_text(const smt_vk_kernel_desc *desc, char **out_text, char name[33], bool *out_prebuilt,
+                                smt_error *err);
 
 /* ---- recordings and submissions (vk_cmd.c, vk_queue.c, vk_timer.c) ---- */
 typedef struct smt_vk_range {

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MOST_COOP 128 /* shapes of cooperative matrices that are looked at */
+
 const char *const smt_vk_extension_names[SMT_VK_EXTENSION_COUNT] = {
 #define X(name, text) text,
     SMT_VK_EXTENSION_LIST(X)
@@ -24,7 +26,7 @@ typedef struct query {
     VkPhysicalDeviceShaderIntegerDotProductFeatures int_dot;
     VkPhysicalDeviceSynchronization2Features sync2;
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable;
-    smt_vk_coop_matrix_features coop_matrix;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop_matrix;
 
     VkPhysicalDeviceProperties2 properties;
     VkPhysicalDeviceVulkan11Properties properties11;
@@ -55,7 +57,8 @@ static void ask(const smt_vk *vk, VkPhysicalDevice physical, uint32_t version, u
         tail = join(tail, &q->sync2, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SYNCHRONIZATION_2_FEATURES);
     if (extensions & SMT_VK_EXT_EXECUTABLE_PROPERTIES)
         tail = join(tail, &q->executable, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR);
-    if (extensions & SMT_VK_EXT_COOP_MATRIX) join(tail, &q->coop_matrix, SMT_VK_COOP_MATRIX_FEATURES_TYPE);
+    if (extensions & SMT_VK_EXT_COOP_MATRIX)
+        join(tail, &q->coop_matrix, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
     vk->fn.GetPhysicalDeviceFeatures2(physical, &q->features);
 
     q->properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
@@ -172,10 +175,30 @@ static void fill_features(smt_caps *caps, const query *q, uint32_t extensions) {
     caps->sync2 = q->sync2.synchronization2;
     caps->int_dot = q->int_dot.shaderIntegerDotProduct;
     caps->int_dot_accelerated = caps->int_dot && q->int_dot_speed.integerDotProduct4x8BitPackedSignedAccelerated;
-    caps->coop_matrix = q->coop_matrix.cooperativeMatrix && f12->vulkanMemoryModel;
+    /* Compilers give such kernels this memory model; with it on, atomics of all kernels need the wide scope. */
+    caps->coop_matrix = q->coop_matrix.cooperativeMatrix && f12->vulkanMemoryModel && f12->vulkanMemoryModelDeviceScope;
     caps->executable_properties = q->executable.pipelineExecutableInfo;
     caps->memory_budget = extensions & SMT_VK_EXT_MEMORY_BUDGET;
     caps->external_memory_host = extensions & SMT_VK_EXT_EXTERNAL_HOST;
+}
+
+/* The device's own list, less what multiplies other types or is held by more than a subgroup. */
+static void fill_coop(const smt_vk *vk, VkPhysicalDevice physical, smt_vk_facts *facts) {
+    VkCooperativeMatrixPropertiesKHR list[MOST_COOP];
+    smt_coop_shape shapes[MOST_COOP];
+    uint32_t count = MOST_COOP, n = 0;
+    if (!facts->caps.coop_matrix || !vk->fn.GetPhysicalDeviceCooperativeMatrixPropertiesKHR) return;
+    for (uint32_t i = 0; i < MOST_COOP; i++)
+        list[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+    if (vk->fn.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, list) < 0) return;
+    for (uint32_t i = 0; i < count; i++) {
+        const VkCooperativeMatrixPropertiesKHR *p = &list[i];
+        if (p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+            p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+            p->scope == VK_SCOPE_SUBGROUP_KHR)
+            shapes[n++] = (smt_coop_shape){p->MSize, p->NSize, p->KSize};
+    }
+    facts->caps.coop = smt_vk_choose_coop(facts, shapes, n);
 }
 
 static void fill_memory(const smt_vk *vk, VkPhysicalDevice physical, smt_caps *caps) {
@@ -235,6 +258,7 @@ smt_status smt_vk_snapshot(const smt_vk *vk, VkPhysicalDevice physical, uint32_t
         fill_identity(caps, &q);
         fill_subgroups(out, &q);
         fill_features(caps, &q, out->extensions);
+        fill_coop(vk, physical, out);
     }
     fill_memory(vk, physical, caps);
 

@@ -4,10 +4,13 @@
  *   1. Required: Vulkan 1.2, timeline semaphores, dynamically indexed arrays of storage buffers, a queue that computes.
  *   2. The compute queue prefers a family without graphics (work does not wait behind a desktop), then one with timestamps.
  *   3. A feature is on where kernels may use it and the facts have it; an extension is on where such a feature needs it and
- *      the device still lists it (those that became core need no enabling where they are not listed). */
+ *      the device still lists it (those that became core need no enabling where they are not listed).
+ *   4. Cooperative matrices are of the largest shape that the kernels can be built for, on devices where the size of a subgroup is certain. */
 #include "vk_internal.h"
 
 #define NEED_VERSION ((1u << 22) | (2u << 12)) /* 1.2 as Vulkan packs it */
+
+#define COOP_SHARED 28160 /* bytes that lib/matmul_coop.glsl takes */
 
 /* Higher is better; 0: cannot compute. */
 static uint32_t compute_score(const smt_vk_family *family) {
@@ -35,10 +38,26 @@ static bool choose_families(const smt_vk_facts *facts, smt_vk_choice *out) {
 static void choose_subgroups(const smt_vk_facts *facts, smt_vk_choice *out) {
     const smt_caps *caps = &facts->caps;
     if (!caps->subgroup_ballot) return;
-    bool varies = caps->subgroup_size_control && caps->subgroup_min != caps->subgroup_max;
-    out->subgroup_size = varies ? caps->subgroup_min : caps->subgroup_size;
-    out->require_subgroup_size = varies;
+    out->subgroup_size = smt_caps_subgroup(caps);
+    out->require_subgroup_size = caps->subgroup_size_control && caps->subgroup_min != caps->subgroup_max;
     out->full_subgroups = caps->subgroup_size_control && facts->full_subgroups;
+}
+
+/* What lib/matmul_coop.glsl can be: whole matrices in the 32 lines and the columns, one for each lane, that a subgroup has of a tile. */
+static bool shape_fits(const smt_coop_shape *shape, uint32_t lanes) {
+    return (shape->m == 8 || shape->m == 16 || shape->m == 32) && (shape->n == 8 || shape->n == 16 || shape->n == 32) &&
+           shape->n <= lanes && (shape->k == 8 || shape->k == 16 || shape->k == 32);
+}
+
+smt_coop_shape smt_vk_choose_coop(const smt_vk_facts *facts, const smt_coop_shape *shapes, uint32_t n_shapes) {
+    const smt_caps *caps = &facts->caps;
+    smt_coop_shape best = {0};
+    uint32_t lanes = smt_caps_subgroup(caps);
+    bool pinned = caps->subgroup_basic && facts->full_subgroups && (lanes == 8 || lanes == 16 || lanes == 32 || lanes == 64);
+    if (!caps->coop_matrix || !caps->fp16 || !pinned || caps->max_shared_bytes < COOP_SHARED) return best;
+    for (uint32_t i = 0; i < n_shapes; i++)
+        if (shape_fits(&shapes[i], lanes) && shapes[i].m * shapes[i].n * shapes[i].k > best.m * best.n * best.k) best = shapes[i];
+    return best;
 }
 
 smt_status smt_vk_choose(const smt_vk_facts *facts, smt_vk_choice *out, smt_error *err) {

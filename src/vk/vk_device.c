@@ -11,7 +11,8 @@ static VkBool32 on(bool wanted) { return wanted ? VK_TRUE : VK_FALSE; }
 
 static smt_status create_device(smt_vk_device *device, VkPhysicalDevice physical, smt_error *err) {
     const smt_vk_choice *choice = &device->choice;
-    smt_vk_coop_matrix_features coop_matrix = {.sType = SMT_VK_COOP_MATRIX_FEATURES_TYPE, .cooperativeMatrix = VK_TRUE};
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop_matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE};
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
@@ -27,7 +28,8 @@ static smt_status create_device(smt_vk_device *device, VkPhysicalDevice physical
                                                    .shaderFloat16 = on(choice->fp16),
                                                    .shaderInt8 = on(choice->int8),
                                                    .storageBuffer8BitAccess = on(choice->storage8),
-                                                   .vulkanMemoryModel = on(choice->coop_matrix)};
+                                                   .vulkanMemoryModel = on(choice->coop_matrix),
+                                                   .vulkanMemoryModelDeviceScope = on(choice->coop_matrix)};
     VkPhysicalDeviceVulkan11Features features11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                                    .pNext = &features12,
                                                    .storageBuffer16BitAccess = on(choice->storage16)};
@@ -67,6 +69,19 @@ static smt_status copy_option(char **out, const char *text, smt_error *err) {
     return *out ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for the path %s", text);
 }
 
+/* The library's own kernels with cooperative matrices come compiled. Where others may take their place, our compiler has to know the
+ * extension, which not every one does. */
+static bool knows_coop(smt_vk_device *device) {
+    smt_vk_source source;
+    uint32_t *words = NULL;
+    size_t count;
+    if (smt_vk_source_flatten(device->shader_dir, "feature/coop_matrix.comp", NULL, 0, &source, NULL) != SMT_OK) return false;
+    bool known = smt_vk_glsl_compile(device->glsl, &source, "feature/coop_matrix", &words, &count, NULL) == SMT_OK;
+    smt_vk_source_free(&source);
+    smt_free(words);
+    return known;
+}
+
 static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, const smt_vk_device_options *options,
                         smt_error *err) {
     smt_vk_facts facts = physical->facts;
@@ -82,6 +97,7 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     SMT_TRY(copy_option(&device->cache_dir, options ? options->cache_dir : NULL, err));
     SMT_TRY(copy_option(&device->shader_dir, options ? options->shader_dir : NULL, err));
     SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
+    if (device->caps.coop.m && device->shader_dir && !knows_coop(device)) device->caps.coop = (smt_coop_shape){0};
     if (device->vk->host.device)
         device->handle = device->vk->host.device;
     else

@@ -25,7 +25,7 @@ static void read_core(const VkBaseInStructure *s, enabled *e) {
         e->fp16 |= f12->shaderFloat16;
         e->int8 |= f12->shaderInt8;
         e->storage8 |= f12->storageBuffer8BitAccess;
-        e->memory_model |= f12->vulkanMemoryModel;
+        e->memory_model |= f12->vulkanMemoryModel && f12->vulkanMemoryModelDeviceScope;
     }
     if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES) {
         e->size_control |= f13->subgroupSizeControl;
@@ -38,6 +38,7 @@ static void read_extension(const VkBaseInStructure *s, enabled *e) {
     const void *p = s;
     const VkPhysicalDeviceShaderFloat16Int8Features *narrow = p;
     const VkPhysicalDeviceSubgroupSizeControlFeatures *size = p;
+    const VkPhysicalDeviceVulkanMemoryModelFeatures *scopes = p;
     switch ((int)s->sType) { /* not every header knows every value */
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
         e->storage16 |= ((const VkPhysicalDevice16BitStorageFeatures *)p)->storageBuffer16BitAccess;
@@ -56,7 +57,7 @@ static void read_extension(const VkBaseInStructure *s, enabled *e) {
         e->texel_arrays |= ((const VkPhysicalDeviceDescriptorIndexingFeatures *)p)->shaderUniformTexelBufferArrayDynamicIndexing;
         break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
-        e->memory_model |= ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)p)->vulkanMemoryModel;
+        e->memory_model |= scopes->vulkanMemoryModel && scopes->vulkanMemoryModelDeviceScope;
         break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES:
         e->size_control |= size->subgroupSizeControl;
@@ -68,8 +69,8 @@ static void read_extension(const VkBaseInStructure *s, enabled *e) {
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR:
         e->executable |= ((const VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR *)p)->pipelineExecutableInfo;
         break;
-    case SMT_VK_COOP_MATRIX_FEATURES_TYPE:
-        e->coop_matrix |= ((const smt_vk_coop_matrix_features *)p)->cooperativeMatrix;
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR:
+        e->coop_matrix |= ((const VkPhysicalDeviceCooperativeMatrixFeaturesKHR *)p)->cooperativeMatrix;
         break;
     }
 }
@@ -113,6 +114,7 @@ static void cut_down(smt_vk_facts *facts, const smt_host_device *host, const ena
     caps->int8 &= e->int8;
     caps->int_dot_accelerated &= e->int_dot;
     caps->coop_matrix &= e->coop_matrix && e->memory_model;
+    if (!caps->coop_matrix || !caps->fp16 || !facts->full_subgroups) caps->coop = (smt_coop_shape){0};
     caps->executable_properties &= e->executable;
     caps->subgroup_size_control &= e->size_control;
     caps->external_memory_host &= (e->extensions & SMT_VK_EXT_EXTERNAL_HOST) != 0;

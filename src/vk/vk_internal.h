@@ -3,6 +3,7 @@
  *   facts   = one physical device as plain numbers (vk_caps.c fills them, a test may invent them)
  *   choice  = what vk_choose.c decided from the facts: queue families, features and extensions to enable
  *   source  = one shader with its includes spliced in (vk_include.c); its text is what the compiler and the cache key see
+ *   prebuilt = SPIR-V of sources that not every compiler takes (vk_prebuilt.c)
  *   glsl    = the GLSL compiler that CMake found (vk_shader.c)
  *   blob    = a checked file of the on-disk cache (vk_cache.c) */
 #ifndef SMT_VK_INTERNAL_H
@@ -66,6 +67,8 @@ typedef struct smt_vk_choice {
 
 /* SMT_UNSUPPORTED names what the device lacks. Does not ask for memory heaps: a device without any can compile kernels. */
 smt_status smt_vk_choose(const smt_vk_facts *facts, smt_vk_choice *out, smt_error *err);
+/* The shape to use of those that the device has for float16 times float16 into float32; zeros: none. */
+smt_coop_shape smt_vk_choose_coop(const smt_vk_facts *facts, const smt_coop_shape *shapes, uint32_t n_shapes);
 
 /* ---- results and loss (vk_result.c) ---- */
 
@@ -99,6 +102,20 @@ smt_status smt_vk_source_flatten(const char *shader_dir, const char *name, const
 /* Appends the compiler's log to *out with "2:7:" turned into "lib/x.glsl:7:", one line per message. */
 smt_status smt_vk_source_map_log(const smt_vk_source *source, const char *log, smt_str *out, smt_error *err);
 void smt_vk_source_free(smt_vk_source *source);
+
+/* ---- modules that come compiled (vk_prebuilt.c) ---- */
+
+struct smt_vk_prebuilt {
+    const char *name; /* 32 hex digits: smt_vk_prebuilt_name of the source */
+    const unsigned char *bytes; /* compressed by zstd */
+    size_t n_bytes;
+};
+extern const struct smt_vk_prebuilt smt_vk_prebuilt_modules[]; /* made at build time; ends with a NULL name */
+/* A hash of what a compiler sees of the source: comments, blank lines and #line do not count. */
+smt_status smt_vk_prebuilt_name(const smt_vk_source *source, char name[33], smt_error *err);
+bool smt_vk_prebuilt_has(const char *name);
+/* *out_words: smt_free; NULL where there is no module of the name. */
+smt_status smt_vk_prebuilt_load(const char *name, uint32_t **out_words, size_t *out_count, smt_error *err);
 
 /* ---- compiler (vk_shader.c) ---- */
 

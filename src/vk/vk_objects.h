@@ -10,19 +10,6 @@
 
 #include <stdatomic.h>
 
-/* Headers before 1.3.255 lack VK_KHR_cooperative_matrix; drivers of the same system may have it. */
-#ifdef VK_KHR_cooperative_matrix
-typedef VkPhysicalDeviceCooperativeMatrixFeaturesKHR smt_vk_coop_matrix_features;
-#define SMT_VK_COOP_MATRIX_FEATURES_TYPE VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR
-#else
-typedef struct smt_vk_coop_matrix_features {
-    VkStructureType sType;
-    void *pNext;
-    VkBool32 cooperativeMatrix, cooperativeMatrixRobustBufferAccess;
-} smt_vk_coop_matrix_features;
-#define SMT_VK_COOP_MATRIX_FEATURES_TYPE ((VkStructureType)1000506000)
-#endif
-
 typedef struct smt_vk_physical {
     VkPhysicalDevice handle;
     smt_vk_facts facts;

@@ -64,7 +64,8 @@ static const smt_vk_layout *find_layout(const smt_vk_device *device, uint32_t n_
 
 /* ---- from a description to SPIR-V ---- */
 
-#define N_AUTOMATIC 6
+#define N_AUTOMATIC    6
+#define MOST_CONSTANTS 8
 
 static int by_name(const void *a, const void *b) {
     return strcmp(((const smt_vk_define *)a)->name, ((const smt_vk_define *)b)->name);
@@ -81,6 +82,9 @@ static smt_status check_desc(const smt_vk_device *device, const smt_vk_kernel_de
     if (desc->push_bytes > SMT_VK_MAX_PUSH || desc->push_bytes % 4)
         return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u bytes of push constants; a multiple of 4 up to %u is possible",
                         desc->label, desc->push_bytes, SMT_VK_MAX_PUSH);
+    if (desc->n_constants > MOST_CONSTANTS)
+        return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u specialization constants; %u are possible", desc->label,
+                        desc->n_constants, MOST_CONSTANTS);
     if ((desc->window_texels || desc->buffer_texels) && !device->choice.texels)
         return SMT_FAIL(err, SMT_UNSUPPORTED, "kernel %s: texel buffers are wanted, %s is not used with them", desc->label,
                         caps->name);
@@ -93,10 +97,15 @@ static smt_status check_desc(const smt_vk_device *device, const smt_vk_kernel_de
 }
 
 /* The caller's defines and ours, sorted: the order they were given in must not matter to the cache. */
-static smt_status flatten(const smt_vk_device *device, const smt_vk_kernel_desc *desc, smt_vk_source *out, smt_error *err) {
+static smt_status flatten(const char *shader_dir, uint32_t subgroup_size, const smt_vk_kernel_desc *desc, smt_vk_source *out,
+                          smt_error *err) {
     const char *names[N_AUTOMATIC] = {"SMT_WINDOWS", "SMT_GROUP_X", "SMT_GROUP_Y", "SMT_GROUP_Z", "SMT_SUBGROUP", "SMT_TEXELS"};
-    uint32_t numbers[N_AUTOMATIC] = {desc->n_windows,     desc->group_size[0],          desc->group_size[1],
-                                     desc->group_size[2], device->choice.subgroup_size, desc->window_texels != SMT_TEXEL_NONE};
+    uint32_t numbers[N_AUTOMATIC] = {desc->n_windows,
+                                     desc->group_size[0],
+                                     desc->group_size[1],
+                                     desc->group_size[2],
+                                     desc->portable ? 0 : subgroup_size,
+                                     desc->window_texels != SMT_TEXEL_NONE};
     char values[N_AUTOMATIC][12];
     uint32_t count = desc->n_defines + N_AUTOMATIC;
     smt_vk_define *all = smt_alloc(count, sizeof *all);
@@ -111,7 +120,7 @@ static smt_status flatten(const smt_vk_device *device, const smt_vk_kernel_desc 
     for (uint32_t i = 1; status == SMT_OK && i < count; i++)
         if (by_name(&all[i - 1], &all[i]) == 0)
             status = SMT_FAIL(err, SMT_INVALID, "kernel %s: %s is defined twice", desc->label, all[i].name);
-    if (status == SMT_OK) status = smt_vk_source_flatten(device->shader_dir, desc->source, all, count, out, err);
+    if (status == SMT_OK) status = smt_vk_source_flatten(shader_dir, desc->source, all, count, out, err);
     smt_free(all);
     return status;
 }
@@ -133,17 +142,26 @@ bool smt_vk_cache_complaint(smt_vk_device *device, char *text, size_t capacity) 
     return any;
 }
 
-/* *out_cached: whether the words came from disk. */
+/* *out_words stays NULL where the module does not come compiled. */
+static smt_status get_prebuilt(const smt_vk_source *source, uint32_t **out_words, size_t *out_count, smt_error *err) {
+    char name[33];
+    SMT_TRY(smt_vk_prebuilt_name(source, name, err));
+    return smt_vk_prebuilt_load(name, out_words, out_count, err);
+}
+
+/* *out_cached: whether the words were there already. */
 static smt_status get_words(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
                             smt_vk_key *out_key, bool *out_cached, smt_error *err) {
     smt_vk_source source;
     SMT_TRY(check_desc(device, desc, err));
-    SMT_TRY(flatten(device, desc, &source, err));
+    SMT_TRY(flatten(device->shader_dir, device->choice.subgroup_size, desc, &source, err));
     *out_key = smt_vk_source_key(&source);
-    *out_words = smt_vk_spirv_load(device->cache_dir, out_key, out_count);
-    *out_cached = *out_words != NULL;
     smt_status status = SMT_OK;
-    if (!*out_cached) {
+    *out_words = NULL;
+    if (desc->portable) status = get_prebuilt(&source, out_words, out_count, err);
+    if (status == SMT_OK && !*out_words) *out_words = smt_vk_spirv_load(device->cache_dir, out_key, out_count);
+    *out_cached = *out_words != NULL;
+    if (status == SMT_OK && !*out_cached) {
         status = smt_vk_glsl_compile(device->glsl, &source, desc->label, out_words, out_count, err);
         /* A cache that cannot be written costs time and nothing else. */
         smt_error cause;
@@ -164,6 +182,21 @@ smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *
     return get_words(device, desc, out_words, out_count, &key, &cached, err);
 }
 
+smt_status smt_vk_portable_text(const smt_vk_kernel_desc *desc, char **out_text, char name[33], bool *out_prebuilt,
+                                smt_error *err) {
+    smt_vk_source source;
+    *out_text = NULL;
+    SMT_TRY(flatten(NULL, 0, desc, &source, err));
+    smt_status status = smt_vk_prebuilt_name(&source, name, err);
+    if (status == SMT_OK) {
+        *out_prebuilt = smt_vk_prebuilt_has(name);
+        *out_text = smt_strdup(source.text.text);
+        if (!*out_text) status = SMT_FAIL(err, SMT_MEMORY, "out of memory for the text of kernel %s", desc->label);
+    }
+    smt_vk_source_free(&source);
+    return status;
+}
+
 /* ---- kernels ---- */
 
 static smt_status create_pipeline(smt_vk_device *device, const smt_vk_kernel_desc *desc, const uint32_t *words, size_t count,
@@ -179,6 +212,13 @@ static smt_status create_pipeline(smt_vk_device *device, const smt_vk_kernel_des
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = choice->subgroup_size};
+    VkSpecializationMapEntry entries[MOST_CONSTANTS];
+    for (uint32_t i = 0; i < desc->n_constants; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = i * sizeof(uint32_t), .size = sizeof(uint32_t)};
+    VkSpecializationInfo constants = {.mapEntryCount = desc->n_constants,
+                                      .pMapEntries = entries,
+                                      .dataSize = desc->n_constants * sizeof(uint32_t),
+                                      .pData = desc->constants};
     bool full = choice->full_subgroups && choice->subgroup_size && desc->group_size[0] % choice->subgroup_size == 0;
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                         .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT |
@@ -188,7 +228,8 @@ static smt_status create_pipeline(smt_vk_device *device, const smt_vk_kernel_des
                                                   .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0u,
                                                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                                                   .module = module,
-                                                  .pName = "main"},
+                                                  .pName = "main",
+                                                  .pSpecializationInfo = desc->n_constants ? &constants : NULL},
                                         .layout = kernel->layout->pipeline};
     result = device->fn.CreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, &kernel->pipeline);
     device->fn.DestroyShaderModule(device->handle, module, NULL);

@@ -12,6 +12,29 @@
 #endif
 #include <vulkan/vulkan.h>
 
+/* Headers before 1.3.255 lack VK_KHR_cooperative_matrix; drivers of the same system may have it. */
+#ifndef VK_KHR_cooperative_matrix
+#define VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR ((VkStructureType)1000506000)
+#define VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR               ((VkStructureType)1000506001)
+typedef enum VkComponentTypeKHR { VK_COMPONENT_TYPE_FLOAT16_KHR = 0, VK_COMPONENT_TYPE_FLOAT32_KHR = 1 } VkComponentTypeKHR;
+typedef enum VkScopeKHR { VK_SCOPE_SUBGROUP_KHR = 3 } VkScopeKHR;
+typedef struct VkPhysicalDeviceCooperativeMatrixFeaturesKHR {
+    VkStructureType sType;
+    void *pNext;
+    VkBool32 cooperativeMatrix, cooperativeMatrixRobustBufferAccess;
+} VkPhysicalDeviceCooperativeMatrixFeaturesKHR;
+typedef struct VkCooperativeMatrixPropertiesKHR {
+    VkStructureType sType;
+    void *pNext;
+    uint32_t MSize, NSize, KSize;
+    VkComponentTypeKHR AType, BType, CType, ResultType;
+    VkBool32 saturatingAccumulation;
+    VkScopeKHR scope;
+} VkCooperativeMatrixPropertiesKHR;
+typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(VkPhysicalDevice, uint32_t *,
+                                                                                   VkCooperativeMatrixPropertiesKHR *);
+#endif
+
 #define SMT_VK_GLOBAL_FUNCTIONS(X)          \
     X(EnumerateInstanceVersion)             \
     X(EnumerateInstanceExtensionProperties) \
@@ -34,7 +57,8 @@
 #define SMT_VK_OPTIONAL_INSTANCE_FUNCTIONS(X) \
     X(CreateDebugUtilsMessengerEXT)           \
     X(DestroyDebugUtilsMessengerEXT)          \
-    X(SetDebugUtilsObjectNameEXT)
+    X(SetDebugUtilsObjectNameEXT)             \
+    X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
 
 #define SMT_VK_DEVICE_FUNCTIONS(X)  \
     X(DestroyDevice)                \

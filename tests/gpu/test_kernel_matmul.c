@@ -12,6 +12,7 @@ typedef struct dense {
     uint32_t k, rows;
     uint32_t columns, active; /* of the variant; of the step */
     bool gated, bias, residual, out, fast;
+    uint32_t coop;          /* as in smt_kernel_key */
     uint32_t planes, y_row; /* planes 0 is 1 */
 } dense;
 
@@ -39,19 +40,40 @@ static float expected_value(const smt_lab *lab, const dense *d, const smt_lab_ma
     return d->gated ? smt_ref_silu(y) * smt_lab_row_dot(lab, w2, row, x) : y;
 }
 
+/* Cooperative matrices: columns that no float16 holds as they are, and the first one again at another place. */
+static void stretch_columns(const dense *d, float *x, uint32_t x_stride) {
+    for (uint32_t i = 0; i < d->k && d->active > 4; i++) {
+        x[x_stride + i] *= 0x1p20f;
+        x[2 * x_stride + i] *= 0x1p-20f;
+        x[(d->active - 1) * x_stride + i] = x[i];
+    }
+}
+
+/* Each column against its own size, and that equal columns of the step have equal results wherever they stand. */
+static void check_columns(const char *label, const dense *d, const float *y, const float *expected, uint32_t y_stride) {
+    for (uint32_t c = 0; c < d->active + 2; c++)
+        smt_lab_close(label, y + c * y_stride, expected + c * y_stride, y_stride,
+                      d->gated ? SMT_LAB_COOP_GATED_BOUND : SMT_LAB_COOP_BOUND);
+    if (d->active > 4 && !d->residual) smt_lab_same(label, y + (d->active - 1) * y_stride, y, y_stride);
+}
+
 static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     char label[200];
     uint32_t planes = d->planes ? d->planes : 1;
-    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s%s%s planes %u y_row %u%s",
+    snprintf(label, sizeof label, "%s k %u rows %u x%u active %u%s%s%s%s%s%s planes %u y_row %u%s",
              smt_dtype_get((uint32_t)d->type)->name, d->k, d->rows, d->columns, d->active, d->fast ? " fast" : "",
+             d->coop == 2 ? " coop plain"
+             : d->coop    ? " coop"
+                          : "",
              d->gated ? " gated" : "", d->bias ? " bias" : "", d->residual ? " residual" : "", d->out ? " out" : "", planes,
              d->y_row, smt_lab_mode_names[mode]);
     smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
-                          .windows = d->gated || d->bias ? 4 : 1,
+                          .windows = d->gated || d->bias || d->coop ? 4 : 1,
                           .type = (uint32_t)d->type,
                           .columns = d->columns,
                           .gated = d->gated,
-                          .fast = d->fast};
+                          .fast = d->fast,
+                          .coop = d->coop};
     smt_test_random random = {.state = d->k * 1000 + d->rows};
     smt_lab_matrix w[4], w2 = {0};
     for (uint32_t i = 0; i < planes; i++) w[i] = smt_lab_matrix_make(&random, d->type, d->rows, d->k);
@@ -84,6 +106,7 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
     smt_lab_fill(&random, x, d->active, p.x_stride, p.x_stride);
     for (uint32_t i = 0; i < d->active * planes; i++)
         smt_lab_fill(&random, x + i / planes * p.x_stride + i % planes * x_batch, 1, x_batch, d->k);
+    if (d->coop) stretch_columns(d, x, p.x_stride);
     residual = smt_lab_buffer(lab, 3, 4ull * p.res_stride * d->active);
     if (d->residual) {
         smt_lab_fill(&random, residual, d->active, p.res_stride, d->y_row + d->rows);
@@ -100,7 +123,10 @@ static void check_dense(smt_lab *lab, smt_lab_mode mode, const dense *d) {
                 if (d->residual) value += residual[c * p.res_stride + d->y_row + row];
                 expected[c * p.y_stride + i * y_batch + d->y_row + row] = value;
             }
-    smt_lab_same(label, y, expected, y_words);
+    if (d->coop)
+        check_columns(label, d, y, expected, p.y_stride);
+    else
+        smt_lab_same(label, y, expected, y_words);
     smt_free(expected);
     for (uint32_t i = 0; i < planes; i++) smt_lab_matrix_free(&w[i]);
     smt_lab_matrix_free(&w2);
@@ -236,6 +262,37 @@ static void test_fast(void **state) {
     for (size_t i = 0; i < SMT_COUNT(forms); i++) check_dense(lab, smt_lab_wave(lab, false), &forms[i]);
 }
 
+/* Cooperative matrices, spelled out in plain loops everywhere, and themselves where the device has them. */
+static void test_coop(void **state) {
+    static const struct {
+        smt_dtype type;
+        uint32_t k, rows, active;
+        bool gated, bias, residual;
+    } cases[] = {
+        {SMT_DTYPE_Q8_0, 160, 70, 67, false, true, true},   {SMT_DTYPE_Q4_K, 256, 40, 9, true, false, false},
+        {SMT_DTYPE_F16, 172, 65, 64, false, false, false},  {SMT_DTYPE_Q6_K, 512, 64, 70, false, false, false},
+        {SMT_DTYPE_BF16, 30, 33, 5, true, false, false},    {SMT_DTYPE_Q4_0, 96, 7, 1, false, false, true},
+        {SMT_DTYPE_Q5_0, 1408, 64, 64, true, false, false}, {SMT_DTYPE_Q5_K, 256, 65, 130, false, false, true},
+    };
+    smt_lab *lab = *state;
+    bool own = smt_vk_device_caps(lab->devices[SMT_LAB_COOP])->coop.m > 0;
+    for (uint32_t coop = own ? 1 : 2; coop <= 2; coop++)
+        for (size_t i = 0; i < SMT_COUNT(cases); i++) {
+            if (coop == 2 && i % 3 && !lab->thorough) continue;
+            check_dense(lab, coop == 1 ? SMT_LAB_COOP : smt_lab_wave(lab, i == 0),
+                        &(dense){.type = cases[i].type,
+                                 .k = cases[i].k,
+                                 .rows = cases[i].rows,
+                                 .columns = 64,
+                                 .active = cases[i].active,
+                                 .gated = cases[i].gated,
+                                 .bias = cases[i].bias,
+                                 .residual = cases[i].residual,
+                                 .y_row = cases[i].bias ? 77 : 0,
+                                 .coop = coop});
+        }
+}
+
 /* Everything by everything, for the full tier; of the other family one column and the smaller tile, each type in both. */
 static void test_sweep(void **state) {
     smt_lab *lab = *state;
@@ -258,7 +315,7 @@ int main(void) {
         cmocka_unit_test(test_types), cmocka_unit_test(test_columns),      cmocka_unit_test(test_minimum),
         cmocka_unit_test(test_gated), cmocka_unit_test(test_planes),       cmocka_unit_test(test_parts),
         cmocka_unit_test(test_bias),  cmocka_unit_test(test_other_family), cmocka_unit_test(test_fast),
-        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_coop),  cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

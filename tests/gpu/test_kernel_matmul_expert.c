@@ -45,18 +45,22 @@ static float expected_value(const smt_lab *lab, const grouped *g, const smt_lab_
     return g->gated ? smt_ref_silu(y) * smt_lab_row_dot(lab, &parts[1], row, x) : y;
 }
 
-static void check_precise(smt_lab *lab, smt_lab_mode mode, const grouped *g, bool fast) {
+typedef enum arithmetic { EXACT, FAST, COOP, COOP_PLAIN } arithmetic; /* the last: spelled out, smt_kernel_key.coop 2 */
+
+static void check_precise(smt_lab *lab, smt_lab_mode mode, const grouped *g, arithmetic how) {
+    static const char *const names[] = {"", " fast", " coop", " coop plain"};
     char label[200];
     snprintf(label, sizeof label, "%s k %u rows %u x%u w%u experts %u used %u rows %u word %u%s%s%s",
              smt_dtype_get((uint32_t)g->type)->name, g->k, g->rows, g->columns, g->windows, g->n_experts, g->n_used, g->n_rows,
-             g->table_word, fast ? " fast" : "", g->gated ? " gated" : "", smt_lab_mode_names[mode]);
+             g->table_word, names[how], g->gated ? " gated" : "", smt_lab_mode_names[mode]);
     const smt_kernel_key key = {.kernel = SMT_KERNEL_MATMUL,
                                 .windows = g->windows,
                                 .type = (uint32_t)g->type,
                                 .columns = g->columns,
                                 .gated = g->gated,
                                 .expert = 1,
-                                .fast = fast};
+                                .fast = how == FAST,
+                                .coop = how >= COOP ? how - FAST : 0};
     smt_test_random random = {.state = g->k * 100 + g->columns};
     static expert_set set;
     for (uint32_t e = 0; e < g->n_experts; e++)
@@ -91,13 +95,16 @@ static void check_precise(smt_lab *lab, smt_lab_mode mode, const grouped *g, boo
     for (uint32_t i = 0; i < entries; i++)
         for (uint32_t row = 0; row < g->rows; row++)
             expected[i * p.y_stride + row] = expected_value(lab, g, set.parts[ids[i]], row, x + i / p.x_div * p.x_stride);
-    smt_lab_same(label, y, expected, y_words);
+    if (how < COOP)
+        smt_lab_same(label, y, expected, y_words);
+    else
+        smt_lab_close(label, y, expected, y_words, g->gated ? SMT_LAB_COOP_GATED_BOUND : SMT_LAB_COOP_BOUND);
     smt_free(expected);
     for (uint32_t e = 0; e < g->n_experts; e++)
         for (uint32_t j = 0; j < 3; j++) smt_lab_matrix_free(&set.parts[e][j]);
 }
 
-static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) { check_precise(lab, mode, g, false); }
+static void check_grouped(smt_lab *lab, smt_lab_mode mode, const grouped *g) { check_precise(lab, mode, g, EXACT); }
 
 /* The same entries of one row in moe_down: slots in ascending id, as src/ref sums them, shared expert and residual. */
 static float expected_sum(const smt_lab *lab, const grouped *g, const expert_set *set, const struct matmul_params *p,
@@ -241,9 +248,21 @@ static void test_other_family(void **state) {
 static void test_fast(void **state) {
     smt_lab *lab = *state;
     smt_lab_mode wave = smt_lab_wave(lab, false);
-    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 1, 4, 13, 3, 9, EXPERT_UP, false}, true);
-    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true}, true);
-    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q5_0, 1408, 33, 64, 1, 6, 2, 66, EXPERT_DOWN, false}, true);
+    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 1, 4, 13, 3, 9, EXPERT_UP, false}, FAST);
+    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true}, FAST);
+    check_precise(lab, wave, &(grouped){SMT_DTYPE_Q5_0, 1408, 33, 64, 1, 6, 2, 66, EXPERT_DOWN, false}, FAST);
+}
+
+static void test_coop(void **state) {
+    static const grouped cases[] = {{SMT_DTYPE_Q8_0, 96, 33, 64, 4, 13, 3, 9, EXPERT_UP, false},
+                                    {SMT_DTYPE_Q4_K, 512, 70, 64, 4, 6, 2, 70, EXPERT_GATE, true},
+                                    {SMT_DTYPE_Q5_0, 160, 65, 64, 4, 6, 2, 66, EXPERT_DOWN, false}};
+    smt_lab *lab = *state;
+    bool own = smt_vk_device_caps(lab->devices[SMT_LAB_COOP])->coop.m > 0;
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) {
+        if (own) check_precise(lab, SMT_LAB_COOP, &cases[i], COOP);
+        check_precise(lab, smt_lab_wave(lab, false), &cases[i], COOP_PLAIN);
+    }
 }
 
 /* Every type by every column count in both forms and modes, for the full tier; the window counts take turns. */
@@ -269,7 +288,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_down),  cmocka_unit_test(test_windows), cmocka_unit_test(test_columns),
         cmocka_unit_test(test_gated), cmocka_unit_test(test_minimum), cmocka_unit_test(test_other_family),
-        cmocka_unit_test(test_fast),  cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_fast),  cmocka_unit_test(test_coop),    cmocka_unit_test(test_sweep),
     };
     return cmocka_run_group_tests(tests, smt_lab_setup, smt_lab_teardown);
 }

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-const char *const smt_lab_mode_names[SMT_LAB_MODES] = {"", " minimum", " other family", " other family minimum"};
+const char *const smt_lab_mode_names[SMT_LAB_MODES] = {"", " minimum", " other family", " other family minimum", " coop"};
 
 /* ---- the lab ---- */
 
@@ -50,11 +50,10 @@ int smt_lab_setup(void **state) {
     lab.devices[SMT_LAB_FULL] = lab.vk->device;
     bool rows = smt_vk_device_caps(lab.vk->device)->family == SMT_FAMILY_ROWS;
     for (int mode = SMT_LAB_FULL + 1; mode < SMT_LAB_MODES; mode++) {
-        smt_vk_device_options options = {.shader_dir = lab.vk->folder,
-                                         .minimum = mode == SMT_LAB_MINIMUM || mode == SMT_LAB_OTHER_MINIMUM,
-                                         .kernels = mode < SMT_LAB_OTHER ? NULL
-                                                    : rows               ? "wave"
-                                                                         : "rows"};
+        smt_vk_device_options options = {.minimum = mode == SMT_LAB_MINIMUM || mode == SMT_LAB_OTHER_MINIMUM,
+                                         .kernels = mode < SMT_LAB_OTHER           ? NULL
+                                                    : rows || mode == SMT_LAB_COOP ? "wave"
+                                                                                   : "rows"};
         smt_error err;
         if (smt_vk_device_create(lab.vk->vk, 0, &options, &lab.devices[mode], &err) == SMT_OK) continue;
         fprintf(stderr, "%s\n", err.message);

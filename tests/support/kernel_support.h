@@ -23,8 +23,16 @@
 
 #define SMT_LAB_UNTOUCHED 0x7fc0deadu
 
-/* The driver under test as it is; without optional features; with the family of matrix kernels that is not its own; both. */
-typedef enum smt_lab_mode { SMT_LAB_FULL, SMT_LAB_MINIMUM, SMT_LAB_OTHER, SMT_LAB_OTHER_MINIMUM, SMT_LAB_MODES } smt_lab_mode;
+/* The driver under test as it is; without optional features; with the family of matrix kernels that is not its own; both; with the GPU
+ * family and no shaders but the library's own, so that those with cooperative matrices come compiled. */
+typedef enum smt_lab_mode {
+    SMT_LAB_FULL,
+    SMT_LAB_MINIMUM,
+    SMT_LAB_OTHER,
+    SMT_LAB_OTHER_MINIMUM,
+    SMT_LAB_COOP,
+    SMT_LAB_MODES
+} smt_lab_mode;
 extern const char *const smt_lab_mode_names[SMT_LAB_MODES]; /* " minimum": for the end of a label */
 
 typedef struct smt_lab_kernel {
@@ -87,6 +95,10 @@ float smt_lab_row_dot(const smt_lab *lab, const smt_lab_matrix *matrix, uint32_t
 void *smt_lab_image(size_t words);
 /* Equal to the bit. `label` names the case in the message of a failure. */
 void smt_lab_same(const char *label, const void *got, const void *expected, size_t words);
+/* Bounds for smt_lab_close: of products by cooperative matrices, halves on both sides; and of two of them in a gated pair, where the error of one is
+ * multiplied by the other. */
+#define SMT_LAB_COOP_BOUND       0x1p-9
+#define SMT_LAB_COOP_GATED_BOUND 0x1p-7
 /* |got - expected| <= bound * max(|expected|, root mean square of all expected); words that are untouched in `expected` are
  * compared to the bit. Returns the greatest difference in that measure. */
 double smt_lab_close(const char *label, const float *got, const float *expected, size_t words, double bound);

@@ -443,6 +443,44 @@ static void test_fast(void **state) {
     }
 }
 
+static uint32_t count_coop(fixture *f, uint32_t rows, bool fast, bool coop, uint32_t *products) {
+    uint32_t n = 0;
+    make(f, &(smt_graph_shape){.rows = rows, .out_rows = rows, .n_ctx = 512, .n_blocks = 2, .fast = fast, .coop = coop});
+    *products = 0;
+    for (size_t i = 0; i < f->graph->n_nodes; i++) {
+        const smt_kernel_key *key = &f->graph->nodes[i].key;
+        if (f->graph->nodes[i].copy || key->kernel != SMT_KERNEL_MATMUL) continue;
+        *products += key->columns == 64 && key->type != SMT_DTYPE_F32;
+        n += key->coop;
+        if (key->coop) assert_true(key->windows == 4 && key->columns == 64 && !key->fast && key->type != SMT_DTYPE_F32);
+    }
+    smt_graph_free(f->graph);
+    return n;
+}
+
+/* Cooperative matrices take the products of 64 columns where device and user agree; the router's, in float32, stay as they are. */
+static void test_coop(void **state) {
+    (void)state;
+    static const smt_dtype types[] = {SMT_DTYPE_Q4_K, SMT_DTYPE_F16};
+    for (size_t i = 0; i < SMT_COUNT(types); i++) {
+        fixture f;
+        uint32_t products;
+        open_tiny(&f, smt_tiny_deepseek2, &(smt_tiny_options){.type = types[i], .q_lora = true});
+        use_device(&f, &(smt_invented){0});
+        f.caps.family = SMT_FAMILY_WAVE;
+        assert_int_equal(count_coop(&f, 512, true, true, &products), 0);
+        f.caps.coop = (smt_coop_shape){16, 16, 16};
+        assert_int_equal(count_coop(&f, 512, true, true, &products), products);
+        assert_true(products > 10);
+        assert_int_equal(count_coop(&f, 512, true, false, &products), 0);
+        assert_int_equal(count_coop(&f, 512, false, true, &products), 0);
+        assert_int_equal(count_coop(&f, 32, true, true, &products), 0);
+        f.caps.family = SMT_FAMILY_ROWS;
+        assert_int_equal(count_coop(&f, 512, true, true, &products), 0);
+        close_model(&f);
+    }
+}
+
 /* ---- segments, limits, failures ---- */
 
 /* No segment is beyond the bound, unless a single workgroup is, or a copy; the work is that of all nodes. */
@@ -535,8 +573,8 @@ int main(void) {
         cmocka_unit_test(test_tiny),          cmocka_unit_test(test_v2_lite),
         cmocka_unit_test(test_texel_windows), cmocka_unit_test(test_models_with_experts),
         cmocka_unit_test(test_stages),        cmocka_unit_test(test_fast),
-        cmocka_unit_test(test_segments),      cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_coop),          cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_refuses),       cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,7 +139,7 @@ static void add_graph(key_list *list, const smt_graph *graph) {
     }
 }
 
-/* The kernels of a token, of a short and of a long prompt, exact and fast, on a model whose matrices are all of one type. False: no such files here. */
+/* The kernels of a token, of a short and of a long prompt, exact, fast and fast with cooperative matrices, on a model whose matrices are all of one type. False: no such files here. */
 static bool add_model(key_list *list, const smt_caps *caps, smt_dtype type) {
     static const uint32_t rows[] = {1, 8, 512};
     smt_big_shape shape = smt_big_v2_lite;
@@ -152,9 +152,9 @@ static bool add_model(key_list *list, const smt_caps *caps, smt_dtype type) {
     if (!smt_big_open(&shape, &file)) return false;
     SMT_ASSERT_OK(smt_model_create(file, &model, &err), &err);
     SMT_ASSERT_OK(smt_items_create(model, caps, &items, &err), &err);
-    for (size_t i = 0; i < 2 * SMT_COUNT(rows); i++) {
-        const smt_run_options options = {.cache_f16 = true, .fast = i % 2};
-        smt_graph_shape step = smt_run_expected_shape(model, &options, rows[i / 2]);
+    for (size_t i = 0; i < 3 * SMT_COUNT(rows); i++) {
+        const smt_run_options options = {.cache_f16 = true, .fast = i % 3 > 0, .coop = i % 3 == 2};
+        smt_graph_shape step = smt_run_expected_shape(model, &options, rows[i / 3]);
         smt_graph *graph;
         SMT_ASSERT_OK(smt_graph_create(model, &items, caps, &step, &graph, &err), &err);
         add_graph(list, graph);

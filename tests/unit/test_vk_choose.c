@@ -119,10 +119,41 @@ static void test_features(void **state) {
     assert_int_equal(choice.extensions, SMT_VK_EXT_EXECUTABLE_PROPERTIES); /* a tool's feature: kernels cannot tell */
 }
 
+static void same_shape(smt_coop_shape shape, uint32_t m, uint32_t n, uint32_t k) {
+    assert_int_equal(shape.m, m);
+    assert_int_equal(shape.n, n);
+    assert_int_equal(shape.k, k);
+}
+
+/* The largest shape that fits a subgroup whose size is certain; none without all that the kernels need. */
+static void test_coop(void **state) {
+    (void)state;
+    static const smt_coop_shape shapes[] = {{8, 8, 16}, {16, 16, 16}, {64, 16, 16}, {16, 8, 8}, {16, 16, 24}, {16, 32, 32}};
+    smt_vk_facts facts = plain();
+    smt_caps *caps = &facts.caps;
+    caps->coop_matrix = caps->fp16 = caps->subgroup_basic = caps->subgroup_size_control = facts.full_subgroups = true;
+    caps->max_shared_bytes = 32768;
+    caps->subgroup_size = caps->subgroup_max = 64;
+    caps->subgroup_min = 16;
+    same_shape(smt_vk_choose_coop(&facts, shapes, 6), 16, 16, 16);
+    same_shape(smt_vk_choose_coop(&facts, shapes, 1), 8, 8, 16);
+    caps->subgroup_min = 32;
+    same_shape(smt_vk_choose_coop(&facts, shapes, 6), 16, 32, 32);
+    same_shape(smt_vk_choose_coop(&facts, shapes + 4, 1), 0, 0, 0);
+    bool *const needed[] = {&caps->coop_matrix, &caps->fp16, &caps->subgroup_basic, &facts.full_subgroups};
+    for (size_t i = 0; i < SMT_COUNT(needed); i++) {
+        *needed[i] = false;
+        same_shape(smt_vk_choose_coop(&facts, shapes, 6), 0, 0, 0);
+        *needed[i] = true;
+    }
+    caps->max_shared_bytes = 16384;
+    same_shape(smt_vk_choose_coop(&facts, shapes, 6), 0, 0, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plainest),  cmocka_unit_test(test_refusals), cmocka_unit_test(test_families),
-        cmocka_unit_test(test_subgroups), cmocka_unit_test(test_features),
+        cmocka_unit_test(test_subgroups), cmocka_unit_test(test_features), cmocka_unit_test(test_coop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

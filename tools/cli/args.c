@@ -167,6 +167,8 @@ static const option_row options[] = {
         {NULL, "precision", PRECISION, 0, 0, SMT_PRECISION_AUTO, COMPUTES, "WHICH",
          "arithmetic: exact, or fast (activations of eight bits; with --kernels wave, which it implies); default: fast where "
          "the device accelerates it, but for eval and perplexity"},
+    [OPT_NO_COOPMAT] = {NULL, "no-coopmat", FLAG, 0, 0, 0, COMPUTES, NULL,
+                        "no cooperative matrices in fast precision, where the device has them"},
     [OPT_CACHE_DIR] = {NULL, "cache-dir", TEXT, 0, 0, 0, VULKAN, "DIR",
                        "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
     [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},

@@ -110,6 +110,7 @@ typedef enum cli_option {
     OPT_PROFILE,
     OPT_CACHE_TYPE,
     OPT_PRECISION,
+    OPT_NO_COOPMAT,
     OPT_CACHE_DIR,
     OPT_SHADER_DIR,
     OPT_MINIMUM,

@@ -152,7 +152,7 @@ static int load(bench *b, uint32_t n_ctx) {
     smt_runner_get_options(b->engine.runner, &b->runner);
     b->setup.model = *b->model.name ? b->model.name : base_name(cli_model(b->args));
     cli_device_names(b->engine.engine, b->setup.device, sizeof b->setup.device);
-    b->setup.precision = b->runner.precision == SMT_PRECISION_FAST ? "fast" : "exact";
+    b->setup.precision = b->runner.precision != SMT_PRECISION_FAST ? "exact" : b->runner.no_coop_matrix ? "fast" : "fast coopmat";
     b->setup.cache_type = b->runner.cache_type == SMT_CACHE_F32 ? "f32" : "f16";
     b->setup.n_layers = b->model.n_layers;
     b->setup.n_dense_layers = b->model.n_experts ? b->model.n_dense_layers : b->model.n_layers;

@@ -53,11 +53,13 @@ static json_t *json_limits(const smt_device_info *info) {
 }
 
 static json_t *json_features(const smt_device_info *info) {
-    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "fp16", info->fp16, "int8", info->int8,
-                     "int64", info->int64, "storage16", info->storage16, "storage8", info->storage8, "int_dot", info->int_dot,
-                     "coop_matrix", info->coop_matrix, "subgroup_arithmetic", info->subgroup_arithmetic, "timeline",
-                     info->timeline, "memory_budget", info->memory_budget, "executable_properties", info->executable_properties,
-                     "subgroup_ballot", info->subgroup_ballot);
+    const uint32_t *shape = info->coop_shape;
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[i, i, i]}", "fp16", info->fp16, "int8",
+                     info->int8, "int64", info->int64, "storage16", info->storage16, "storage8", info->storage8, "int_dot",
+                     info->int_dot, "coop_matrix", info->coop_matrix, "subgroup_arithmetic", info->subgroup_arithmetic,
+                     "timeline", info->timeline, "memory_budget", info->memory_budget, "executable_properties",
+                     info->executable_properties, "subgroup_ballot", info->subgroup_ballot, "coop_shape", (int)shape[0],
+                     (int)shape[1], (int)shape[2]);
 }
 
 static json_t *json_device(const smt_device_info *info, double bytes_s) {
@@ -96,6 +98,8 @@ static void print_features(const smt_device_info *info) {
     for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
         if (features[i].has) cli_print(" %s;", features[i].name);
     cli_print(" subgroups of %u\n", info->subgroup_size);
+    if (info->coop_shape[0])
+        cli_print("  matrices     %u x %u x %u\n", info->coop_shape[0], info->coop_shape[1], info->coop_shape[2]);
 }
 
 static void print_device(const smt_device_info *info, double bytes_s) {

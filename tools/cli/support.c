@@ -197,7 +197,8 @@ smt_runner_options cli_runner_options(const cli_args *args, uint32_t n_ctx) {
                                 .n_ctx = n_ctx,
                                 .n_sessions = 1,
                                 .cache_type = (smt_cache_type)cli_int(args, OPT_CACHE_TYPE),
-                                .precision = precision(args)};
+                                .precision = precision(args),
+                                .no_coop_matrix = cli_flag(args, OPT_NO_COOPMAT)};
 }
 
 int cli_engine_load(const cli_args *args, size_t n_prompt, cli_engine *out) {
