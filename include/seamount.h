@@ -621,6 +621,24 @@ SMT_API void smt_engine_model(const smt_engine *engine, smt_model_info *out_info
 SMT_API uint32_t smt_engine_device_count(const smt_engine *engine);
 SMT_API const char *smt_engine_device_name(const smt_engine *engine, uint32_t index);
 
+/* A heap of a device's memory as it is now, in bytes. */
+typedef struct smt_memory_heap {
+    uint64_t bytes;
+    uint64_t budget; /* what the driver lets this process use; `bytes` where it does not say (smt_device_info.memory_budget) */
+    uint64_t used;   /* by this process, as the driver says; 0: it does not */
+    uint64_t held;   /* by this engine and its runners, on this device: more than the budget makes steps slow */
+    bool device_local;
+} smt_memory_heap;
+typedef struct smt_memory {
+    size_t struct_size;
+    uint32_t n_heaps;
+    smt_memory_heap heaps[16];
+} smt_memory;
+/* Fills *out_memory, struct_size too, of device `index` of the engine; SMT_INVALID beyond the last. Takes microseconds: for bars that move.
+ * While steps run, the log is told by itself, once a second at most, when a budget falls below what is held (SMT_LOG_WARN) and when it no
+ * longer is (SMT_LOG_INFO). Thread-safe. */
+SMT_API smt_status smt_engine_memory(const smt_engine *engine, uint32_t index, smt_memory *out_memory);
+
 /* ---- runner and session ------------------------------------------------------------------------------------------- */
 
 typedef struct smt_runner smt_runner;

@@ -77,3 +77,19 @@ uint32_t smt_engine_device_count(const smt_engine *engine) { return engine->n_de
 const char *smt_engine_device_name(const smt_engine *engine, uint32_t index) {
     return index < engine->n_devices ? smt_vk_device_caps(engine->devices[index])->name : NULL;
 }
+
+smt_status smt_engine_memory(const smt_engine *engine, uint32_t index, smt_memory *out_memory) {
+    *out_memory = (smt_memory){.struct_size = sizeof *out_memory};
+    if (index >= engine->n_devices) return SMT_INVALID;
+    const smt_caps *caps = smt_vk_device_caps(engine->devices[index]);
+    smt_vk_heap_use now[SMT_CAPS_MAX_HEAPS];
+    smt_vk_memory_now(engine->devices[index], now);
+    out_memory->n_heaps = caps->n_heaps;
+    for (uint32_t i = 0; i < caps->n_heaps; i++)
+        out_memory->heaps[i] = (smt_memory_heap){.bytes = caps->heaps[i].bytes,
+                                                 .budget = now[i].budget,
+                                                 .used = now[i].used,
+                                                 .held = now[i].held,
+                                                 .device_local = caps->heaps[i].device_local};
+    return SMT_OK;
+}

@@ -10,6 +10,7 @@
  *   run_name.c     what a segment is, in words
  *   run_memory.c   a runner's memory, as planned; rotary tables
  *   run_queue.c    submissions under way: how many, how long each took, cancelling
+ *   run_residency.c  budgets that shrink
  *   run_hop.c      what the host does between the submissions of two devices
  *   run_step.c     one step that the host waits for: fill the step buffer, submit the segments, wait, read back
  *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
@@ -46,6 +47,7 @@ typedef struct smt_run_device {
     smt_weights weights;
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
+    uint64_t told_budget[SMT_CAPS_MAX_HEAPS]; /* guarded by the model's lock: see run_residency.c */
     _Atomic uint32_t n_tested; /* kernels that were compared with plain C and right, since they were last told to the log */
 } smt_run_device;
 
@@ -174,6 +176,7 @@ typedef struct smt_run {
     uint32_t capture_rows; /* rows of one step that captures hidden states or routing */
     bool split;            /* partial results of the split attention fit its scratch */
     uint32_t n_rows;       /* of the step whose inputs were written last */
+    double watched_s;      /* when budgets were last looked at, by smt_os_seconds */
     atomic_bool cancel;
     smt_run_observer *observer; /* borrowed: it puts itself here; NULL: nobody looks on */
 } smt_run;
@@ -295,6 +298,8 @@ smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *nod
 /* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */
 smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, const smt_segment *nodes, smt_vk_recording *recording,
                                 smt_error *err);
+/* Tells the log of a device whose budget is below what it holds. */
+void smt_run_watch_memory(smt_run *run);
 /* What a segment of the graph is, in words (run_name.c). */
 void smt_run_segment_name(const smt_graph *graph, size_t index, char *text, size_t capacity);
 /* Submits the segments of a step, with `most` submissions under way at most on each device, and does the host's part between them;

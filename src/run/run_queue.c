@@ -106,6 +106,7 @@ static smt_status submit_segment(smt_run *run, smt_run_plan_entry *entry, size_t
 smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most, uint64_t *out_value, smt_error *err) {
     size_t n = entry->n_segments;
     most = smt_min_u32(most, SMT_RUN_FLIGHTS);
+    smt_run_watch_memory(run);
     *out_value = 0;
     for (size_t i = 0; i < n; i++) {
         const smt_segment *segment = &entry->graph->segments[i];

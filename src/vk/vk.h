@@ -55,7 +55,7 @@ smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_
 void smt_vk_device_destroy(smt_vk_device *device); /* waits for its work; buffers, kernels, recordings must be gone. NULL ok */
 const smt_caps *smt_vk_device_caps(const smt_vk_device *device); /* as reduced, when so asked */
 
-/* ---- slabs (vk_buffer.c) ---- */
+/* ---- slabs (vk_buffer.c, vk_memory.c) ---- */
 /* `memory_type` indexes caps->types; a host-visible slab stays mapped. SMT_DEVICE_MEMORY names heap, bytes asked and budget. */
 smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
                                 smt_vk_buffer **out, smt_error *err);
@@ -66,6 +66,15 @@ void *smt_vk_buffer_map(const smt_vk_buffer *buffer); /* NULL when not host-visi
 smt_status smt_vk_buffer_flush(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err);
 smt_status smt_vk_buffer_invalidate(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes,
                                     smt_error *err);
+
+/* Of one heap, in bytes. */
+typedef struct smt_vk_heap_use {
+    uint64_t budget; /* what the driver lets this process use now; all of the heap where it does not say */
+    uint64_t used;   /* by this process, as the driver says; 0: it does not */
+    uint64_t held;   /* by the slabs of this device */
+} smt_vk_heap_use;
+/* Fills [caps->n_heaps]. Thread-safe. */
+void smt_vk_memory_now(smt_vk_device *device, smt_vk_heap_use out[SMT_CAPS_MAX_HEAPS]);
 
 /* ---- kernels (vk_shader.c, vk_include.c, vk_prebuilt.c, vk_pipeline.c, vk_cache.c, vk_trust.c) ---- */
 typedef struct smt_vk_define {

@@ -38,6 +38,8 @@ static smt_status allocate(smt_vk_device *device, smt_vk_buffer *buffer, uint32_
     if (result)
         return SMT_VK_FAIL(device, err, result, "buffer %s: vkAllocateMemory of %llu bytes", name,
                            (unsigned long long)needs.size);
+    buffer->heap = device->caps.types[memory_type].heap;
+    atomic_fetch_add(&device->held[buffer->heap], buffer->allocated);
     result = fn->BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
     if (result) return SMT_VK_FAIL(device, err, result, "buffer %s: vkBindBufferMemory", name);
     if (!device->caps.types[memory_type].host_visible) return SMT_OK;
@@ -81,6 +83,7 @@ void smt_vk_buffer_destroy(smt_vk_device *device, smt_vk_buffer *buffer) {
     if (!buffer) return;
     device->fn.DestroyBuffer(device->handle, buffer->handle, NULL);
     device->fn.FreeMemory(device->handle, buffer->memory, NULL); /* unmaps too */
+    if (buffer->memory) atomic_fetch_sub(&device->held[buffer->heap], buffer->allocated);
     smt_free(buffer);
 }
 

@@ -91,6 +91,7 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
         return SMT_FAIL(err, SMT_INVALID, "kernels \"%s\": rows and wave are the families there are", family);
     device->caps = facts.caps;
     SMT_TRY(smt_vk_choose(&facts, &device->choice, err));
+    device->physical = physical->handle;
     device->loss_mutex = smt_os_mutex_create();
     device->queue_mutex = smt_os_mutex_create();
     if (!device->loss_mutex || !device->queue_mutex) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");

@@ -41,7 +41,9 @@ struct smt_vk_device {
     smt_vk *vk; /* borrowed */
     smt_caps caps;
     smt_vk_choice choice;
+    VkPhysicalDevice physical;
     VkDevice handle;
+    _Atomic uint64_t held[SMT_CAPS_MAX_HEAPS]; /* bytes of its slabs */
     smt_vk_device_table fn;
     bool loaded; /* fn is complete */
     VkQueue queue;
@@ -69,6 +71,7 @@ struct smt_vk_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
     uint64_t bytes, allocated;
+    uint32_t heap;
     void *map;
     bool coherent;
 };

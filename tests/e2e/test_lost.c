@@ -1,6 +1,6 @@
-/* test_lost.c: a device that is lost at any call of Vulkan that may say so: the error names the call and the last submission, later calls
+/* test_lost.c: what drivers take away while an engine runs. A device that is lost at any call of Vulkan that may say so: the error names the call and the last submission, later calls
  * fail with the same words, closing neither waits nor touches the queue, and the next engine of the process works. And memory that is
- * short for a submission, which is an error and no more: the same session goes on.
+ * short for a submission, which is an error and no more: the same session goes on. And a budget that shrinks, which the log is told of.
  *
  * The linker puts __wrap_smt_vk_load_device in the place of the function that fills a device's table (tests/CMakeLists.txt), so that chosen
  * entries count their calls and fail at the nth. A device that is struck finishes what it has begun, as Vulkan asks of a lost one. */
@@ -281,6 +281,79 @@ static void test_memory(void **state) {
     close_all(&w);
 }
 
+/* ---- budgets ---- */
+
+static struct {
+    PFN_vkGetPhysicalDeviceMemoryProperties2 real;
+    VkDeviceSize budget; /* of heap 0 */
+    int warned, eased;
+    char text[512];
+} heap;
+
+static void VKAPI_CALL tell_memory(VkPhysicalDevice physical, VkPhysicalDeviceMemoryProperties2 *out) {
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT *budget = out->pNext;
+    out->pNext = NULL; /* the driver may not know it */
+    heap.real(physical, out);
+    out->pNext = budget;
+    budget->heapBudget[0] = heap.budget;
+    budget->heapUsage[0] = 4321;
+}
+
+static void hear(void *user, smt_log_level level, const char *text) {
+    (void)user;
+    if (!strstr(text, "MiB are held")) return;
+    heap.warned += level == SMT_LOG_WARN;
+    heap.eased += level == SMT_LOG_INFO;
+    snprintf(heap.text, sizeof heap.text, "%s", text);
+}
+
+/* Evaluates a second later, with such a budget; how many lines there have been so far. */
+static void check_budget(work *w, uint64_t budget, int warned, int eased) {
+    smt_error err;
+    heap.budget = budget;
+    w->runner->run->watched_s = -10;
+    SMT_ASSERT_OK(smt_session_rewind(w->session, 0, &err), &err);
+    SMT_ASSERT_OK(eval(w, &err), &err);
+    assert_int_equal(heap.warned, warned);
+    assert_int_equal(heap.eased, eased);
+}
+
+/* A budget that falls below what is held is told with both numbers, again only when it falls much further, and when it is over. */
+static void test_budget(void **state) {
+    (void)state;
+    work w = {0};
+    smt_error err;
+    smt_memory full, now;
+    arm(N_SITES, 0, VK_SUCCESS);
+    SMT_ASSERT_OK(open_all(&w, &err), &err);
+    heap.real = w.engine->vk->fn.GetPhysicalDeviceMemoryProperties2;
+    w.engine->vk->fn.GetPhysicalDeviceMemoryProperties2 = tell_memory;
+    w.engine->devices[0]->caps.memory_budget = true;
+    w.engine->model->callbacks.log = hear;
+    assert_int_equal(smt_engine_memory(w.engine, 1, &full), SMT_INVALID);
+    assert_int_equal(smt_engine_memory(w.engine, 0, &full), SMT_OK);
+    assert_true(full.n_heaps > 0 && full.heaps[0].bytes > 0 && full.heaps[0].used == 4321);
+    uint64_t held = full.heaps[0].held;
+    assert_true(held > 100000);
+    check_budget(&w, held, 0, 0);
+    check_budget(&w, held - 1, 1, 0);
+    char words[128];
+    snprintf(words, sizeof words, "heap 0: %.1f MiB are held, its budget is %.1f MiB", (double)held / 1048576,
+             (double)(held - 1) / 1048576);
+    if (!strstr(heap.text, words)) fail_msg("%s lacks %s", heap.text, words);
+    check_budget(&w, held - held / 20, 1, 0);
+    assert_int_equal(smt_engine_memory(w.engine, 0, &now), SMT_OK);
+    assert_true(now.heaps[0].budget == held - held / 20 && now.heaps[0].held == held);
+    check_budget(&w, held / 2, 2, 0);
+    check_budget(&w, 2 * held, 2, 1);
+    check_budget(&w, 2 * held, 2, 1);
+    smt_session_free(w.session);
+    smt_runner_free(w.runner);
+    assert_int_equal(smt_engine_memory(w.engine, 0, &now), SMT_OK);
+    assert_true(now.heaps[0].held > 0 && now.heaps[0].held < held); /* the weights alone */
+    smt_engine_free(w.engine);
+}
+
 static int setup(void **state) {
     smt_error err;
     smt_engine_test_setup(state);
@@ -306,6 +379,7 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_loss), cmocka_unit_test(test_names), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_loss), cmocka_unit_test(test_names), cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_budget)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
