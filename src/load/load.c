@@ -58,7 +58,9 @@ bool smt_load_repacks(const smt_load_args *args) {
         const smt_matrix *parts[] = {layer ? &layer->gate_exps : item->matrix, layer ? &layer->up_exps : item->matrix,
                                      layer ? &layer->down_exps : item->matrix};
         for (size_t j = 0; j < SMT_COUNT(parts); j++)
-            if (!smt_quant_same_bytes(smt_matrix_dtype(parts[j]), parts[j]->k)) return true;
+            if (smt_kernel_weaves(caps, smt_matrix_dtype(parts[j])) ||
+                !smt_quant_same_bytes(smt_matrix_dtype(parts[j]), parts[j]->k))
+                return true;
     }
     return false;
 }
