@@ -467,6 +467,11 @@ typedef struct smt_placement_options {
     /* Memory for such a runner is kept free of weights. NULL: a plan takes the defaults, an engine what its compile_for says. */
     const struct smt_runner_options *runner;
     smt_split_mode split; /* SMT_SPLIT_EXPERT: SMT_INVALID for a model without experts */
+    /* So much of a device's memory becomes slots for experts that have no place in it, the same number in each layer: experts that the
+     * routing wants are copied there from host memory after the step, and those leave that were not wanted for longest. Results stay the
+     * same to the bit; steps of answers are read back one by one. With slots, experts that host memory has no room for stay in the file and
+     * are read when they are wanted. 0: none. */
+    uint64_t expert_cache_bytes;
 } smt_placement_options;
 
 /* A device of a machine that one plans for. What is 0 is assumed from the kind of device. */
@@ -529,7 +534,7 @@ typedef struct smt_placement_device {
     double read_bytes_s, link_bytes_s;
     bool measured; /* read_bytes_s was given, not assumed */
     uint32_t n_heaps;
-    smt_placement_heap heaps[16]; /* of "host": host memory, and the mapped file, where nothing is ever placed yet */
+    smt_placement_heap heaps[16]; /* of "host": host memory, and the file, where experts stay */
     /* Of every layer the experts [first_expert, last_expert): less than all where devices share them. experts_only: it has nothing else. */
     uint32_t first_expert, last_expert;
     bool experts_only;
@@ -537,7 +542,8 @@ typedef struct smt_placement_device {
 /* All devices of the machine, in its order, the host last; one that computes twice, for having been named twice, is there twice. */
 SMT_API smt_status smt_placement_device_get(const smt_placement *placement, uint32_t index, smt_placement_device *out_device);
 
-typedef enum smt_item_kind { SMT_ITEM_MATRIX, SMT_ITEM_TABLE, SMT_ITEM_CACHE, SMT_ITEM_WORK } smt_item_kind;
+/* SLOT: room for one expert of the layer that lies elsewhere. */
+typedef enum smt_item_kind { SMT_ITEM_MATRIX, SMT_ITEM_TABLE, SMT_ITEM_CACHE, SMT_ITEM_WORK, SMT_ITEM_SLOT } smt_item_kind;
 
 /* One place. A matrix of an expert is a place of its own; gate, up and down of one lie together. */
 typedef struct smt_placement_item {
@@ -547,10 +553,10 @@ typedef struct smt_placement_item {
     uint32_t layer, expert;  /* UINT32_MAX: none */
     uint32_t device, reader; /* indices of smt_placement_device_get: in whose memory it lies, which device reads it */
     uint32_t heap;
-    const char *tier;     /* "device-local", "device-local+host-visible", "host-visible", "mapped file" */
-    uint32_t memory_type; /* of the reader */
-    uint32_t buffer;      /* number of the allocation that holds it, over the whole plan */
-    uint64_t offset, bytes;
+    const char *tier;     /* "device-local", "device-local+host-visible", "host-visible", "file" */
+    uint32_t memory_type; /* of the reader; UINT32_MAX: in the file */
+    uint32_t buffer;      /* number of the allocation that holds it, over the whole plan; UINT32_MAX: in the file */
+    uint64_t offset, bytes; /* in the file: from the start of its part; bytes are those it takes on a device */
 } smt_placement_item;
 SMT_API smt_status smt_placement_item_get(const smt_placement *placement, uint32_t index, smt_placement_item *out_item);
 
@@ -659,6 +665,10 @@ typedef struct smt_runner_stats {
     uint64_t n_steps, n_submissions, n_dispatches;
     double longest_submission_s; /* by the host's clock: the device may have taken less */
     uint64_t n_dropped;          /* steps that drew a token behind the end of an answer */
+    /* Experts that have no place in device memory, counted once for each step and layer that used them, where there are slots for them
+     * (smt_placement_options.expert_cache_bytes): found in a slot or not; bytes that the device read of host memory in place; bytes copied
+     * into slots, from host memory or the file. */
+    uint64_t n_expert_hits, n_expert_misses, expert_link_bytes, expert_copied_bytes;
 } smt_runner_stats;
 /* Fills *out_stats, struct_size too. One thread at a time. */
 SMT_API void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats);

@@ -191,7 +191,7 @@ smt_status smt_session_generate(smt_session *session, smt_sampler *sampler, cons
     g.most = g.request.max_tokens ? g.request.max_tokens : UINT32_MAX;
     atomic_store(&session->runner->run->cancel, false);
     smt_sample_rule rule;
-    bool watched = session->runner->run->observer != NULL; /* he is told of each step when it is read back */
+    bool watched = smt_run_is_watched(session->runner->run); /* each step is told of when it is read back */
     bool host =
         g.request.logprobs || g.request.n_top || g.request.experts || g.request.draw_on_host || g.request.grammar || watched;
     bool several = session->runner->run->n_parts > 1; /* devices: the host has work in each step */

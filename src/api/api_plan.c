@@ -159,7 +159,8 @@ smt_status smt_api_placement_request(const smt_placement_options *options, const
                                       .host_layers = o.host_layers,
                                       .host_expert_layers = o.host_expert_layers,
                                       .expert_weights = o.expert_weights,
-                                      .by_experts = o.split == SMT_SPLIT_EXPERT};
+                                      .by_experts = o.split == SMT_SPLIT_EXPERT,
+                                      .expert_cache = o.expert_cache_bytes};
     smt_status status = smt_api_request_runner(o.runner, caps[first], out, err);
     if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, out, err);
     if (status == SMT_OK) return SMT_OK;
@@ -241,7 +242,7 @@ void smt_placement_free(smt_placement *placement) { smt_plan_free(placement); }
 /* ---- results ---- */
 
 static const char *tier_name(smt_plan_tier tier) {
-    static const char *const names[] = {"device-local", "device-local+host-visible", "host-visible", "mapped file"};
+    static const char *const names[] = {"device-local", "device-local+host-visible", "host-visible", "file"};
     return names[tier];
 }
 
@@ -315,6 +316,7 @@ static void describe_host(const smt_placement *p, smt_placement_device *out) {
     memory->tier = tier_name(SMT_TIER_HOST);
     for (uint64_t i = 0; i < smt_gguf_tensor_count(p->model->file); i++)
         file->bytes += smt_gguf_tensor_at(p->model->file, i)->bytes;
+    file->budget = file->bytes;
     file->tier = tier_name(SMT_TIER_FILE);
 }
 
@@ -368,6 +370,7 @@ smt_status smt_placement_item_get(const smt_placement *placement, uint32_t index
     static const smt_item_kind kinds[] = {[SMT_PLAN_WEIGHT] = SMT_ITEM_MATRIX,
                                           [SMT_PLAN_EXPERT] = SMT_ITEM_MATRIX,
                                           [SMT_PLAN_TABLE] = SMT_ITEM_TABLE,
+                                          [SMT_PLAN_SLOTS] = SMT_ITEM_SLOT,
                                           [SMT_PLAN_CACHE] = SMT_ITEM_CACHE,
                                           [SMT_PLAN_WORK] = SMT_ITEM_WORK};
     *out_item = (smt_placement_item){0};

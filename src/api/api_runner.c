@@ -83,7 +83,11 @@ void smt_runner_get_stats(const smt_runner *runner, smt_runner_stats *out_stats)
                                     .n_dropped = s->n_dropped,
                                     .n_submissions = s->n_submissions,
                                     .n_dispatches = s->n_dispatches,
-                                    .longest_submission_s = s->longest_s};
+                                    .longest_submission_s = s->longest_s,
+                                    .n_expert_hits = s->expert_hits,
+                                    .n_expert_misses = s->expert_misses,
+                                    .expert_link_bytes = s->expert_link_bytes,
+                                    .expert_copied_bytes = s->expert_copied_bytes};
 }
 
 smt_status smt_session_create(smt_runner *runner, smt_session **out_session, smt_error *err) {

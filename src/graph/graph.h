@@ -41,6 +41,7 @@ typedef struct smt_expert_layout {
     uint32_t first_item; /* of the first expert that the device has: see smt_items_expert */
     uint64_t gate, up, down, stride;
     uint32_t per_window, n_windows; /* a plan that spreads experts over several kinds of memory raises n_windows */
+    bool from_file; /* a plan leaves some in the file: the host reads those that a step wants, before their products */
 } smt_expert_layout;
 
 /* What a device has of a model: layers [first, last), the embedding table, the output head. Where devices share the experts of a layer, the
@@ -130,7 +131,8 @@ typedef enum smt_node_host {
     SMT_HOST_HOP, /* copy_bytes of buffers[0], a SMT_VALUE_HOP_OUT, to buffers[1], a SMT_VALUE_HOP_IN of the node's device */
     /* See whether buffers[0], the ids that the rows of the step have chosen, names experts of the node's device. Where not, the device sits
      * out: nothing is brought to it or submitted, and what it would have sent is 0, until the next such node. */
-    SMT_HOST_CHOICE
+    SMT_HOST_CHOICE,
+    SMT_HOST_EXPERTS /* the layer's experts whose ids stand in buffers[0] at byte copy_to, a SMT_VALUE_CAPTURE, come out of the file */
 } smt_node_host;
 
 typedef struct smt_node {

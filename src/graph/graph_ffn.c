@@ -231,6 +231,21 @@ void smt_build_routing(smt_builder *b, const smt_expert_work *w) {
     smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, b->capture);
 }
 
+/* The routing goes to the host first, which brings the experts that it wants. */
+static void build_fetch(smt_builder *b, const smt_expert_work *w) {
+    const smt_model *m = b->model;
+    uint32_t moe_layer = 0;
+    for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
+    smt_build_routing(b, w);
+    smt_build_node(b, &(smt_node){.host = SMT_HOST_EXPERTS,
+                                  .copy_to = smt_graph_capture_ids(m, b->graph->shape.rows, moe_layer),
+                                  .buffers = {b->capture},
+                                  .n_buffers = 1,
+                                  .indirect = SMT_NO_VALUE,
+                                  .layer = b->layer,
+                                  .label = "experts from the file"});
+}
+
 smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_stream in, const smt_matrix *norm) {
     if (b->items->range.shares_experts) return smt_build_shared_moe(b, layer, in, norm);
     uint32_t shared_hidden = SMT_NO_VALUE, shared_y = SMT_NO_VALUE;
@@ -242,6 +257,8 @@ smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_strea
     smt_build_route(b, layer, &w, logits);
     if (layer->gate_shexp.tensor) shared_y = smt_build_linear(b, &layer->down_shexp, shared_hidden, SMT_NO_VALUE, "shared down");
     if (!w.single) smt_build_lists(b, &w);
+    bool fetch = b->graph->shape.keep_routing && b->items->layers[b->layer].from_file;
+    if (fetch) build_fetch(b, &w);
     uint32_t hidden = smt_build_expert_hidden(b, layer, &w, in.normed);
     /* In one kernel a row's experts come one after another; a GPU has the lanes to take them side by side. */
     bool summed = w.single && b->caps->family == SMT_FAMILY_ROWS;
@@ -250,7 +267,7 @@ smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_strea
         out = build_down_summed(b, layer, &w, hidden, shared_y, in.x, norm);
     else
         out.x = build_down_and_combine(b, layer, &w, hidden, shared_y, in.x);
-    smt_build_routing(b, &w);
+    if (!fetch) smt_build_routing(b, &w);
     if (!summed) out = smt_build_norm_of(b, out.x, norm);
     return out;
 }

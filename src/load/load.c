@@ -6,20 +6,14 @@
 /* Where each expert of a layer lies, for the device. */
 static smt_status load_table(const smt_load_args *args, const smt_weights *weights, smt_upload *upload, uint32_t index,
                              smt_error *err) {
-    const smt_expert_layout *layout = &args->items->layers[index];
     uint32_t n = args->model->n_experts;
     const smt_plan_place *place = &args->plan->tables[index];
     uint8_t *bytes;
     SMT_TRY(smt_upload_begin(upload, weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, &bytes, err));
     memset(bytes, 0, 4ull * EXPERT_WORDS * n); /* experts of other devices: nothing looks them up */
     for (uint32_t e = args->items->range.first_expert; e < args->items->range.end_expert; e++) {
-        uint32_t window = smt_plan_window(args->plan, args->items, index, e);
-        uint64_t at = args->plan->items[smt_items_expert(args->items, index, e)].offset -
-                      args->plan->windows[index * SMT_MAX_WINDOWS + window].offset;
-        const uint32_t row[EXPERT_WORDS] = {[EXPERT_WINDOW] = window,
-                                            [EXPERT_GATE] = (uint32_t)((at + layout->gate) / 16),
-                                            [EXPERT_UP] = (uint32_t)((at + layout->up) / 16),
-                                            [EXPERT_DOWN] = (uint32_t)((at + layout->down) / 16)};
+        uint32_t row[EXPERT_WORDS];
+        smt_plan_expert_row(args->plan, args->items, index, &args->plan->items[smt_items_expert(args->items, index, e)], row);
         memcpy(bytes + e * sizeof row, row, sizeof row);
     }
     return smt_upload_commit(upload, weights->buffers[place->buffer], place->offset, 4ull * EXPERT_WORDS * n, err);
@@ -49,7 +43,8 @@ static smt_status load_all(const smt_load_args *args, const smt_weights *weights
 bool smt_load_repacks(const smt_load_args *args) {
     const smt_caps *caps = smt_vk_device_caps(args->device);
     const smt_plan *plan = &args->plan->plan;
-    bool staged = false;
+    bool staged = false; /* experts that are read later pass through a ring too */
+    for (uint32_t i = 0; i < args->items->n_items; i++) staged = staged || args->plan->items[i].buffer == SMT_PLAN_FILE;
     for (size_t i = 0; i < plan->n_buffers; i++)
         staged = staged || args->force_staging || !caps->types[plan->buffers[i].memory_type].host_visible;
     for (uint32_t i = 0; staged && i < args->items->n_items; i++) {

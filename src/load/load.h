@@ -4,6 +4,7 @@
  *
  *   load.c         buffers, expert tables, codebooks        load_list.c    the plan as jobs of at most a chunk
  *   load_work.c    threads and progress                     load_rows.c    one job        load_upload.c  the ring
+ *   load_fetch.c   one expert, later on
  *
  * Host memory in use, whatever the size of the model: the ring, a list of jobs, and a piece for each thread. */
 #ifndef SMT_LOAD_H
@@ -32,6 +33,16 @@ bool smt_load_repacks(const smt_load_args *args);
 /* On failure nothing stays allocated. SMT_CANCELLED when the progress callback says so. */
 smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_error *err);
 void smt_weights_free(smt_vk_device *device, smt_weights *weights);
+
+/* Single experts of a loaded model out of the file: into slots, through a ring of their own, while other work of the device's that reads
+ * the slot is done. One thread at a time. */
+typedef struct smt_load_fetch smt_load_fetch;
+/* Copies args; what they point to and the weights outlive the result. */
+smt_status smt_load_fetch_create(const smt_load_args *args, const smt_weights *weights, smt_load_fetch **out, smt_error *err);
+/* What is submitted later finds the expert at `to`. */
+smt_status smt_load_fetch_expert(smt_load_fetch *fetch, uint32_t layer, uint32_t expert, const smt_plan_place *to,
+                                 smt_error *err);
+void smt_load_fetch_free(smt_load_fetch *fetch); /* NULL is legal */
 
 /* The buffers of any plan: [plan->n_buffers], owned by the caller. */
 smt_status smt_load_buffers(smt_vk_device *device, const smt_plan *plan, const char *name, smt_vk_buffer ***out, smt_error *err);

@@ -26,6 +26,9 @@ typedef enum smt_load_way { SMT_LOAD_STAGED, SMT_LOAD_MAPPED, SMT_LOAD_WAYS } sm
 /* All of them, in the order of the plan; `upload` tells the way. Free the lists also after a failure. */
 smt_status smt_load_list(const smt_load_args *args, const smt_weights *weights, const smt_upload *upload,
                          smt_load_jobs out[SMT_LOAD_WAYS], smt_error *err);
+/* The matrices of one expert, to any place. */
+smt_status smt_load_list_expert(const smt_load_args *args, const smt_weights *weights, const smt_upload *upload,
+                                const smt_item *item, const smt_plan_place *to, smt_load_jobs out[SMT_LOAD_WAYS], smt_error *err);
 void smt_load_list_free(smt_load_jobs jobs[SMT_LOAD_WAYS]);
 
 /* ---- load_rows.c ---- */

@@ -74,9 +74,18 @@ smt_status smt_load_list(const smt_load_args *args, const smt_weights *weights, 
     lister l = {.args = args, .weights = weights, .upload = upload, .out = out, .err = err};
     for (uint32_t i = 0; i < args->items->n_items; i++) {
         const smt_item *item = &args->items->items[i];
+        if (args->plan->items[i].buffer == SMT_PLAN_FILE) continue;
         SMT_TRY((item->matrix ? add_matrix : add_expert)(&l, item, &args->plan->items[i]));
     }
     return SMT_OK;
+}
+
+smt_status smt_load_list_expert(const smt_load_args *args, const smt_weights *weights, const smt_upload *upload,
+                                const smt_item *item, const smt_plan_place *to, smt_load_jobs out[SMT_LOAD_WAYS],
+                                smt_error *err) {
+    for (int way = 0; way < SMT_LOAD_WAYS; way++) out[way] = (smt_load_jobs){0};
+    lister l = {.args = args, .weights = weights, .upload = upload, .out = out, .err = err};
+    return add_expert(&l, item, to);
 }
 
 void smt_load_list_free(smt_load_jobs jobs[SMT_LOAD_WAYS]) {

@@ -6,6 +6,7 @@
  *   above   plan_facts.c   what a device offers: pools of memory, limits, speeds (assumed where nobody measured)
  *           plan_pools.c   which pool every matrix and every expert of one device goes to
  *           plan_split.c   which devices, and which layers on each         plan_experts.c  or which experts of every layer
+ *           plan_slots.c   how many slots each layer has for experts from elsewhere
  *           plan_create.c  smt_plan_create: the whole, as one smt_placement
  *           plan_predict.c how fast that will be, and what holds it back        plan_advice.c  what would make it fit
  *           plan_report.c  the placement as one list, for those who print it
@@ -27,6 +28,7 @@
 
 #define SMT_MAX_WINDOWS 16
 #define SMT_PLAN_HOST   UINT32_MAX /* in place of a device: host memory */
+#define SMT_PLAN_FILE   UINT32_MAX /* in place of a buffer: the file */
 /* The ring that weights pass through where the host does not see their memory: there while they load. */
 #define SMT_UPLOAD_HALVES 2
 #define SMT_UPLOAD_CHUNK  ((uint64_t)16 << 20)
@@ -39,14 +41,15 @@ typedef enum smt_plan_pool {
     SMT_POOL_HOST,     /* host-visible memory that kernels read in place */
     SMT_POOL_UPLOAD,   /* what the host writes for each step */
     SMT_POOL_READBACK, /* what it reads after one */
-    SMT_POOL_COUNT
+    SMT_POOL_COUNT,
+    SMT_POOL_FILE = SMT_POOL_COUNT /* no memory: an expert that stays in the file */
 } smt_plan_pool;
 
 typedef enum smt_plan_tier {
     SMT_TIER_DEVICE,      /* device-local */
     SMT_TIER_DEVICE_HOST, /* device-local and host-visible */
     SMT_TIER_HOST,        /* host-visible */
-    SMT_TIER_FILE,        /* the mapped file: no device of ours reads it in place yet, so nothing is ever placed there */
+    SMT_TIER_FILE,        /* the file: experts that not even host memory has room for; read into slots when they are used */
     SMT_TIER_COUNT
 } smt_plan_tier;
 
@@ -74,10 +77,13 @@ typedef struct smt_plan_bytes {
     uint64_t shared; /* of limits, with unified memory: for heaps and host memory together; else 0 */
 } smt_plan_bytes;
 
-/* Weights: items (experts inside their layer's windows), expert tables, and the codebooks where a type reads them. */
+/* Weights: items (experts inside their layer's windows), expert tables, and the codebooks where a type reads them. Slots are device memory
+ * in windows of their layer, each for one expert of it that lies elsewhere: run_resident.c moves experts in and out. */
 typedef struct smt_plan_weights {
     smt_plan plan;
-    smt_plan_place *items;    /* owned, [n_items]; for an expert: inside its window */
+    smt_plan_place *items;    /* owned, [n_items]; for an expert: inside its window, or in SMT_PLAN_FILE */
+    smt_plan_place *slots;    /* owned, those of layer l from first_slot[l] to first_slot[l + 1] */
+    uint32_t *first_slot;     /* owned, [n_layers + 1] */
     smt_plan_place *windows;  /* owned, [n_layers * SMT_MAX_WINDOWS] */
     smt_plan_place *tables;   /* owned, [n_layers]; bytes 0 for dense layers */
     smt_plan_place codebooks; /* bytes 0: not needed */
@@ -103,19 +109,33 @@ typedef struct smt_plan_runner {
     smt_plan_place rope, blocks, counter, scratch, step, logits, capture, ring, hop_out, hop_in;
 } smt_plan_runner;
 
-/* pools: of each item; NULL: all in SMT_POOL_DEVICE. Experts of a layer that lie in several pools lie in windows of each, so the number of
- * windows in `items` becomes what this plan needs. SMT_UNSUPPORTED: one piece exceeds the device's largest allocation, or a layer needs more
- * windows than there are. Limits are not looked at: see smt_plan_check. */
-smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, const smt_caps *caps, const uint8_t *pools,
+/* What was chosen for the items of one device. */
+typedef struct smt_plan_choice {
+    uint8_t *pools;  /* owned, [n_items] */
+    uint32_t *slots; /* owned, [n_layers] */
+} smt_plan_choice;
+/* choice NULL: all in SMT_POOL_DEVICE. Experts of a layer that lie in several pools lie in windows of each, and so do its slots, so the
+ * number of windows in `items` becomes what this plan needs. SMT_UNSUPPORTED: one piece exceeds the device's largest allocation, or a layer
+ * needs more windows than there are. Limits are not looked at: see smt_plan_check. */
+smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, const smt_caps *caps, const smt_plan_choice *choice,
                                    smt_plan_weights *out, smt_error *err);
 void smt_plan_weights_free(smt_plan_weights *plan);
-/* The window that an expert of a layer lies in. */
-uint32_t smt_plan_window(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, uint32_t expert);
+/* The row of the expert table for an expert at this place of a layer's windows: its own, or a slot. Zeros for the file's. */
+void smt_plan_expert_row(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, const smt_plan_place *place,
+                         uint32_t row[EXPERT_WORDS]);
+static inline uint32_t smt_plan_slots(const smt_plan_weights *plan, uint32_t layer) {
+    return plan->first_slot[layer + 1] - plan->first_slot[layer];
+}
+/* Rows of a step, at most, so that all experts in the file that it may want have slots: n_slots / n_used. UINT32_MAX: no limit (plan_slots.c). */
+uint32_t smt_plan_step_rows(const smt_model *model, const smt_items *items, const smt_plan_weights *weights);
+/* Whether an expert is used where it lies in device memory, and needs no slot. */
+bool smt_plan_is_resident(const smt_plan_weights *plan, const smt_plan_place *expert);
 smt_status smt_plan_runner_create(const smt_plan_runner_sizes *sizes, const smt_caps *caps, smt_plan_runner *out, smt_error *err);
 void smt_plan_runner_free(smt_plan_runner *plan);
 /* A plan without buffers for this device: its pools. SMT_UNSUPPORTED: memory that every device must have is missing. */
 smt_status smt_plan_init(smt_plan *plan, const smt_caps *caps, smt_error *err);
 smt_plan_tier smt_plan_buffer_tier(const smt_plan_buffer *buffer, const smt_caps *caps);
+smt_plan_tier smt_plan_place_tier(const smt_plan *plan, const smt_plan_place *place, const smt_caps *caps); /* the file's too */
 /* Whether a buffer counts as host memory and not as memory of its device's heap. */
 bool smt_plan_in_host(const smt_plan_buffer *buffer, const smt_caps *caps);
 /* Adds the plan's bytes to *used. */
@@ -169,10 +189,12 @@ typedef struct smt_plan_request {
     uint32_t host_layers,
         host_expert_layers;      /* all matrices, and the experts, of so many layers at the front go to host memory */
     const float *expert_weights; /* [MoE layers * n_experts] how often each expert is used; NULL: all alike */
+    uint64_t expert_cache;       /* bytes of each device's memory for slots; 0: none, and no expert stays in the file */
 } smt_plan_request;
 
 typedef struct smt_plan_speeds {
     double read_s, link_s, hop_s;
+    double file_s;  /* bytes of experts a second that arrive from the file: always assumed */
     double macs_s;  /* multiply-adds a second: always assumed */
     double stage_s; /* from the end of one stage to the start of the next: always assumed */
     bool measured;  /* read_s is */
@@ -227,7 +249,14 @@ void smt_plan_free(smt_placement *placement);
 
 /* ---- the placement as one list (plan_report.c) ---- */
 
-typedef enum smt_plan_kind { SMT_PLAN_WEIGHT, SMT_PLAN_EXPERT, SMT_PLAN_TABLE, SMT_PLAN_CACHE, SMT_PLAN_WORK } smt_plan_kind;
+typedef enum smt_plan_kind {
+    SMT_PLAN_WEIGHT,
+    SMT_PLAN_EXPERT,
+    SMT_PLAN_TABLE,
+    SMT_PLAN_SLOTS,
+    SMT_PLAN_CACHE,
+    SMT_PLAN_WORK
+} smt_plan_kind;
 
 typedef struct smt_plan_entry {
     smt_plan_kind kind;
@@ -235,10 +264,10 @@ typedef struct smt_plan_entry {
     uint32_t part, n_parts; /* of the tensor on this device, or of the layer's cache */
     uint32_t layer, expert; /* UINT32_MAX: none */
     uint32_t device;        /* index into devices: which reads it */
-    uint32_t buffer;        /* over all devices: weights, then runner, of the first, ... */
-    bool host;              /* it counts as host memory */
-    uint32_t heap;          /* of the device; 0 in host memory */
-    uint32_t memory_type;
+    uint32_t buffer;        /* over all devices: weights, then runner, of the first, ...; SMT_PLAN_FILE */
+    bool host;              /* it counts as host memory, or lies in the file */
+    uint32_t heap;          /* of the device; 0 in host memory, 1 in the file */
+    uint32_t memory_type;   /* UINT32_MAX in the file */
     smt_plan_tier tier;
     uint64_t offset, bytes;
 } smt_plan_entry;

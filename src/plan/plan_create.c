@@ -46,15 +46,46 @@ static smt_status place_runner(planner *p, smt_placed_device *d) {
     return SMT_OK;
 }
 
+/* Of host memory, for weights of this device: what other devices before it and the ring leave. */
+static uint64_t host_left(const planner *p, const smt_placed_device *d) {
+    uint64_t limit = smt_min_u64(d->limits.host, p->out->host_limit);
+    uint64_t used = p->out->host_used + d->used.host + SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
+    return limit > used ? limit - used : 0;
+}
+
+/* Experts in the file need slots for one row's at least. */
+static void check_slots(planner *p, const smt_placed_device *d) {
+    uint32_t l = d->first_layer;
+    if (!p->out->fits || smt_plan_step_rows(p->model, &d->items, &d->weights) > 0) return;
+    uint64_t one_each = 0;
+    for (uint32_t i = l; i < d->last_layer; i++)
+        if (d->items.layers[i].n_windows) one_each += d->items.layers[i].stride;
+    while (!d->items.layers[l].n_windows) l++;
+    snprintf(p->out->why, sizeof p->out->why,
+             "%s: experts stay in the file, and a token uses %u of a layer; an expert cache of %.1f MiB holds %u of each layer, "
+             "%.1f MiB are needed",
+             d->caps.id, p->model->n_used, (double)p->request->expert_cache / 1048576, smt_plan_slots(&d->weights, l),
+             (double)one_each * p->model->n_used / 1048576);
+    p->out->fits = false;
+}
+
+static bool uses_file(const smt_placed_device *d) {
+    for (uint32_t l = d->first_layer; l < d->last_layer; l++)
+        if (d->items.layers[l].from_file) return true;
+    return false;
+}
+
 static smt_status place_weights(planner *p, smt_placed_device *d) {
-    uint8_t *pools;
+    smt_plan_choice choice;
     SMT_TRY(smt_plan_init(&d->weights.plan, &d->caps, p->err));
-    SMT_TRY(smt_plan_choose_pools(p->model, p->request, d, &pools, p->err));
-    smt_status status = smt_plan_weights_create(p->model, &d->items, &d->caps, pools, &d->weights, p->err);
-    smt_free(pools);
+    SMT_TRY(smt_plan_choose(p->model, p->request, d, host_left(p, d), &choice, p->err));
+    smt_status status = smt_plan_weights_create(p->model, &d->items, &d->caps, &choice, &d->weights, p->err);
+    smt_plan_choice_free(&choice);
     SMT_TRY(status);
+    check_slots(p, d);
     check(p, d, &d->weights.plan, "the model's weights");
     smt_plan_count(&d->weights.plan, &d->caps, &d->used);
+    if (uses_file(d)) d->staging = SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK; /* for as long as the model is there */
     for (size_t i = 0; i < d->weights.plan.n_buffers; i++)
         if (!d->caps.types[d->weights.plan.buffers[i].memory_type].host_visible)
             d->staging = SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
@@ -179,6 +210,9 @@ static smt_status check_request(const smt_plan_request *r, smt_error *err) {
     if (r->n_shares && (r->n_shares != r->n_order || !(sum > 0)))
         return SMT_FAIL(err, SMT_INVALID, "%u shares of %s for %u devices named, together %g", r->n_shares,
                         r->by_experts ? "experts" : "layers", r->n_order, sum);
+    if (r->by_experts && r->expert_cache)
+        return SMT_FAIL(err, SMT_INVALID, "an expert cache of %llu bytes: devices that share the experts of a layer have none",
+                        (unsigned long long)r->expert_cache);
     return SMT_OK;
 }
 

@@ -4,7 +4,8 @@
  * end of what such devices do: a plan for the wrong card is still in the right order of magnitude, and orders devices rightly. */
 #include "plan/plan.h"
 
-#define MIB ((uint64_t)1 << 20)
+#define MIB    ((uint64_t)1 << 20)
+#define FILE_S 1.5e9 /* an NVMe drive, in pieces of an expert's matrices, read and repacked before the device goes on */
 
 /* By smt_device_kind. Links: PCI express 3.0 x16 in practice; none where memory is shared. Multiply-adds and stages are those of this
  * engine's fp32 kernels: on lavapipe measured, on GPUs a guess that errs low. */
@@ -18,6 +19,7 @@ static const smt_plan_speeds assumed[] = {
 
 smt_plan_speeds smt_plan_device_speeds(const smt_plan_facts *facts) {
     smt_plan_speeds speeds = assumed[(unsigned)facts->caps.kind < SMT_COUNT(assumed) ? facts->caps.kind : SMT_KIND_OTHER];
+    speeds.file_s = FILE_S;
     speeds.measured = facts->read_s > 0;
     if (speeds.measured) speeds.read_s = facts->read_s;
     if (facts->link_s > 0) speeds.link_s = facts->link_s;

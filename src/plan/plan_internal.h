@@ -48,9 +48,17 @@ smt_status smt_plan_split_experts(const smt_model *model, const smt_plan_request
 double smt_plan_expert_use(const smt_model *model, const smt_plan_request *request, uint32_t layer, uint32_t expert);
 /* Whether the request keeps this item in host memory. Vectors never are: they are small and always read. */
 bool smt_plan_kept_in_host(const smt_plan_request *request, const smt_item *item);
-/* The pool of every item of a device whose runner is counted in `used` already; *out is the caller's. */
-smt_status smt_plan_choose_pools(const smt_model *model, const smt_plan_request *request, const smt_placed_device *device,
-                                 uint8_t **out, smt_error *err);
+/* The pool of every item of a device whose runner is counted in `used` already, and the slots of its layers. host_left: bytes that it may
+ * keep in host memory. */
+smt_status smt_plan_choose(const smt_model *model, const smt_plan_request *request, const smt_placed_device *device,
+                           uint64_t host_left, smt_plan_choice *out, smt_error *err);
+void smt_plan_choice_free(smt_plan_choice *choice);
+/* slots [n_layers], in: windows that experts take where they lie; out: slots. */
+void smt_plan_choose_slots(const smt_plan_request *request, const smt_placed_device *device, const uint8_t *pools,
+                           uint32_t *slots);
+/* The share of the uses of a layer's experts that lie elsewhere which would find a slot, if slots held the most used ones for good. */
+double smt_plan_slot_hits(const smt_model *model, const smt_plan_request *request, const smt_placed_device *device,
+                          uint32_t layer);
 
 /* smt_plan_create without the advice. */
 smt_status smt_plan_attempt(const smt_model *model, const smt_plan_request *request, smt_placement **out, smt_error *err);

@@ -3,6 +3,7 @@
 #include "plan/plan.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Slabs keep single allocations well below driver limits, yet are few. */
 #define SLAB_MOST ((uint64_t)1 << 30)
@@ -63,6 +64,10 @@ smt_plan_tier smt_plan_buffer_tier(const smt_plan_buffer *buffer, const smt_caps
     return type->host_visible ? SMT_TIER_DEVICE_HOST : SMT_TIER_DEVICE;
 }
 
+smt_plan_tier smt_plan_place_tier(const smt_plan *plan, const smt_plan_place *place, const smt_caps *caps) {
+    return place->buffer == SMT_PLAN_FILE ? SMT_TIER_FILE : smt_plan_buffer_tier(&plan->buffers[place->buffer], caps);
+}
+
 bool smt_plan_in_host(const smt_plan_buffer *buffer, const smt_caps *caps) {
     return buffer->pool == SMT_POOL_HOST || !caps->heaps[caps->types[buffer->memory_type].heap].device_local;
 }
@@ -112,17 +117,17 @@ typedef struct placer {
     const smt_model *model;
     smt_items *items;
     const smt_caps *caps;
-    const uint8_t *pools; /* [n_items] or NULL */
+    const smt_plan_choice *choice; /* or NULL */
     smt_plan_weights *out;
     smt_error *err;
 } placer;
 
 static smt_plan_pool pool_of(const placer *p, uint32_t item) {
-    return p->pools ? (smt_plan_pool)p->pools[item] : SMT_POOL_DEVICE;
+    return p->choice ? (smt_plan_pool)p->choice->pools[item] : SMT_POOL_DEVICE;
 }
 
-/* A window around n experts of a layer, whose numbers are given. */
-static smt_status place_window(placer *p, uint32_t layer, smt_plan_pool pool, const uint32_t *experts, uint32_t n) {
+/* A window around n experts of a layer; their places, one after another, go to where `to` points. */
+static smt_status place_window(placer *p, uint32_t layer, smt_plan_pool pool, smt_plan_place *const *to, uint32_t n) {
     smt_expert_layout *layout = &p->items->layers[layer];
     if (layout->n_windows == SMT_MAX_WINDOWS)
         return SMT_FAIL(p->err, SMT_UNSUPPORTED, "layer %u: %u experts, %u to a window, need more than %d windows on this device",
@@ -130,27 +135,43 @@ static smt_status place_window(placer *p, uint32_t layer, smt_plan_pool pool, co
     smt_plan_place *window = &p->out->windows[layer * SMT_MAX_WINDOWS + layout->n_windows++];
     SMT_TRY(place(&p->out->plan, p->caps, pool, n * layout->stride, "a window of experts", window, p->err));
     for (uint32_t i = 0; i < n; i++)
-        p->out->items[smt_items_expert(p->items, layer, experts[i])] =
+        *to[i] =
             (smt_plan_place){.buffer = window->buffer, .offset = window->offset + i * layout->stride, .bytes = layout->stride};
     return SMT_OK;
+}
+
+/* Places of one pool in as few windows as hold them. */
+static smt_status place_windows(placer *p, uint32_t layer, smt_plan_pool pool, smt_plan_place *const *to, uint32_t n) {
+    uint32_t most = p->items->layers[layer].per_window;
+    for (uint32_t i = 0; i < n; i += most) SMT_TRY(place_window(p, layer, pool, to + i, smt_min_u32(most, n - i)));
+    return SMT_OK;
+}
+
+static smt_status place_slots(placer *p, uint32_t layer) {
+    smt_plan_place *to[SMT_MODEL_MAX_EXPERTS];
+    uint32_t first = p->out->first_slot[layer], n = p->choice ? p->choice->slots[layer] : 0;
+    for (uint32_t i = 0; i < n; i++) to[i] = &p->out->slots[first + i];
+    p->out->first_slot[layer + 1] = first + n;
+    return place_windows(p, layer, SMT_POOL_DEVICE, to, n);
 }
 
 /* The experts of a layer, pool after pool, in ascending order in windows of each. */
 static smt_status place_experts(placer *p, uint32_t layer) {
     smt_expert_layout *layout = &p->items->layers[layer];
+    p->out->first_slot[layer + 1] = p->out->first_slot[layer];
     if (!layout->n_windows) return SMT_OK;
     layout->n_windows = 0;
-    for (uint32_t pool = 0; pool < SMT_POOL_COUNT; pool++) {
-        uint32_t held[SMT_MODEL_MAX_EXPERTS], n = 0;
-        for (uint32_t e = p->items->range.first_expert; e < p->items->range.end_expert; e++) {
-            if (pool_of(p, smt_items_expert(p->items, layer, e)) != pool) continue;
-            held[n++] = e;
-            if (n < layout->per_window) continue;
-            SMT_TRY(place_window(p, layer, (smt_plan_pool)pool, held, n));
-            n = 0;
-        }
-        if (n) SMT_TRY(place_window(p, layer, (smt_plan_pool)pool, held, n));
+    for (uint32_t pool = 0; pool <= SMT_POOL_FILE; pool++) {
+        smt_plan_place *to[SMT_MODEL_MAX_EXPERTS];
+        uint32_t n = 0;
+        for (uint32_t i = layout->first_item; i < layout->first_item + p->items->n_experts; i++)
+            if (pool_of(p, i) == pool) to[n++] = &p->out->items[i];
+        if (pool != SMT_POOL_FILE) SMT_TRY(place_windows(p, layer, (smt_plan_pool)pool, to, n));
+        layout->from_file = pool == SMT_POOL_FILE && n > 0;
+        for (uint32_t i = 0; pool == SMT_POOL_FILE && i < n; i++)
+            *to[i] = (smt_plan_place){.buffer = SMT_PLAN_FILE, .bytes = layout->stride};
     }
+    SMT_TRY(place_slots(p, layer));
     return place(&p->out->plan, p->caps, SMT_POOL_DEVICE, 4ull * EXPERT_WORDS * p->model->n_experts, "an expert table",
                  &p->out->tables[layer], p->err);
 }
@@ -167,30 +188,49 @@ static smt_status place_weights(placer *p) {
                  p->err);
 }
 
-smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, const smt_caps *caps, const uint8_t *pools,
+static size_t count_slots(const smt_model *model, const smt_plan_choice *choice) {
+    size_t n = 0;
+    for (uint32_t l = 0; choice && l < model->n_layers; l++) n += choice->slots[l];
+    return n;
+}
+
+smt_status smt_plan_weights_create(const smt_model *model, smt_items *items, const smt_caps *caps, const smt_plan_choice *choice,
                                    smt_plan_weights *out, smt_error *err) {
     *out = (smt_plan_weights){0};
     SMT_TRY(smt_plan_init(&out->plan, caps, err));
-    placer p = {.model = model, .items = items, .caps = caps, .pools = pools, .out = out, .err = err};
+    placer p = {.model = model, .items = items, .caps = caps, .choice = choice, .out = out, .err = err};
     out->items = smt_alloc(items->n_items, sizeof *out->items);
     out->windows = smt_alloc((size_t)model->n_layers * SMT_MAX_WINDOWS, sizeof *out->windows);
     out->tables = smt_alloc(model->n_layers, sizeof *out->tables);
+    out->slots = smt_alloc(count_slots(model, choice), sizeof *out->slots);
+    out->first_slot = smt_alloc(model->n_layers + 1u, sizeof *out->first_slot);
     smt_status status = SMT_OK;
-    if (!out->items || !out->windows || !out->tables)
+    if (!out->items || !out->windows || !out->tables || !out->slots || !out->first_slot)
         status = SMT_FAIL(err, SMT_MEMORY, "out of memory planning %u items", items->n_items);
     if (status == SMT_OK) status = place_weights(&p);
     if (status != SMT_OK) smt_plan_weights_free(out);
     return status;
 }
 
-uint32_t smt_plan_window(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, uint32_t expert) {
-    const smt_plan_place *item = &plan->items[smt_items_expert(items, layer, expert)];
+void smt_plan_expert_row(const smt_plan_weights *plan, const smt_items *items, uint32_t layer, const smt_plan_place *place,
+                         uint32_t row[EXPERT_WORDS]) {
+    const smt_expert_layout *layout = &items->layers[layer];
     const smt_plan_place *windows = &plan->windows[layer * SMT_MAX_WINDOWS];
     uint32_t w = 0;
-    while (windows[w].buffer != item->buffer || item->offset < windows[w].offset ||
-           item->offset >= windows[w].offset + windows[w].bytes)
+    memset(row, 0, EXPERT_WORDS * sizeof *row);
+    if (place->buffer == SMT_PLAN_FILE) return;
+    while (windows[w].buffer != place->buffer || place->offset < windows[w].offset ||
+           place->offset >= windows[w].offset + windows[w].bytes)
         w++;
-    return w;
+    uint64_t at = place->offset - windows[w].offset;
+    row[EXPERT_WINDOW] = w;
+    row[EXPERT_GATE] = (uint32_t)((at + layout->gate) / 16);
+    row[EXPERT_UP] = (uint32_t)((at + layout->up) / 16);
+    row[EXPERT_DOWN] = (uint32_t)((at + layout->down) / 16);
+}
+
+bool smt_plan_is_resident(const smt_plan_weights *plan, const smt_plan_place *expert) {
+    return expert->buffer != SMT_PLAN_FILE && plan->plan.buffers[expert->buffer].pool != SMT_POOL_HOST;
 }
 
 void smt_plan_weights_free(smt_plan_weights *plan) {
@@ -198,6 +238,8 @@ void smt_plan_weights_free(smt_plan_weights *plan) {
     smt_free(plan->items);
     smt_free(plan->windows);
     smt_free(plan->tables);
+    smt_free(plan->slots);
+    smt_free(plan->first_slot);
     *plan = (smt_plan_weights){0};
 }
 

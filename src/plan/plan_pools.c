@@ -3,7 +3,7 @@
  * The unit is what moves together: all matrices of a layer but its experts, one expert, the embedding table, the output head. Units stand
  * in the order of how often a token reads a byte of them; each goes to the fastest pool that still has room. So the embedding table, of
  * which a token reads one row, leaves first, then the rarest experts, then whole layers from the first one on. Among equals the last
- * layers stay, as -ngl and -ncmoe would have it. */
+ * layers stay, as -ngl and -ncmoe would have it. Where there will be slots, experts that host memory has no room for stay in the file. */
 #include "plan_internal.h"
 
 #include <stdlib.h>
@@ -22,8 +22,10 @@ typedef struct chooser {
     const smt_placed_device *device;
     unit *units; /* owned */
     size_t n, capacity;
+    uint64_t host_left; /* at most, for all that this device keeps in host memory */
     uint8_t *pools;
-    uint64_t left[SMT_POOL_COUNT];
+    uint64_t left[SMT_POOL_COUNT]; /* of those that weights are in */
+    uint64_t to_come;              /* bytes of units that are not experts, and come later: they cannot stay in the file */
 } chooser;
 
 double smt_plan_expert_use(const smt_model *model, const smt_plan_request *request, uint32_t layer, uint32_t expert) {
@@ -102,15 +104,43 @@ static void find_room(chooser *c) {
         uint64_t taken = d->used.heap[heap] + (pool == SMT_POOL_DEVICE ? fixed : 0);
         c->left[pool] = d->limits.heap[heap] > taken ? d->limits.heap[heap] - taken : 0;
     }
+    c->left[SMT_POOL_HOST] = c->host_left;
+    for (uint32_t i = 0; i < d->items.n_items; i++)
+        if (c->pools[i] == SMT_POOL_HOST)
+            c->left[SMT_POOL_HOST] -= smt_min_u64(c->left[SMT_POOL_HOST], smt_align_up(d->items.items[i].bytes, plan->align));
 }
 
-static void put(chooser *c, const unit *u, smt_plan_pool pool) {
+static void put(chooser *c, const unit *u, uint32_t pool) {
     for (uint32_t i = u->first; i < u->last; i++)
         if (belongs(c, u, i)) c->pools[i] = (uint8_t)pool;
 }
 
+/* The fastest pool that has room; what has none anywhere is placed all the same. */
+static uint32_t fitting_pool(const chooser *c, const unit *u, bool slots) {
+    uint32_t pool = SMT_POOL_DEVICE;
+    while (pool < SMT_POOL_HOST && u->bytes > c->left[pool]) pool++;
+    return pool == SMT_POOL_HOST && u->expert && slots && u->bytes + c->to_come > c->left[pool] ? SMT_POOL_FILE : pool;
+}
+
+/* All units, `slots` bytes of device memory being kept free. */
+static void choose(chooser *c, uint64_t slots) {
+    const smt_items *items = &c->device->items;
+    for (uint32_t i = 0; i < items->n_items; i++)
+        c->pools[i] = smt_plan_kept_in_host(c->request, &items->items[i]) ? SMT_POOL_HOST : SMT_POOL_DEVICE;
+    find_room(c);
+    c->left[SMT_POOL_DEVICE] -= smt_min_u64(c->left[SMT_POOL_DEVICE], slots);
+    c->to_come = 0;
+    for (size_t i = 0; i < c->n; i++) c->to_come += c->units[i].expert ? 0 : c->units[i].bytes;
+    for (size_t i = 0; i < c->n; i++) {
+        c->to_come -= c->units[i].expert ? 0 : c->units[i].bytes;
+        uint32_t pool = fitting_pool(c, &c->units[i], slots > 0);
+        put(c, &c->units[i], pool);
+        if (pool != SMT_POOL_FILE) c->left[pool] -= smt_min_u64(c->left[pool], c->units[i].bytes);
+    }
+}
+
 static uint32_t windows_needed(const chooser *c, const smt_expert_layout *layout) {
-    uint32_t held[SMT_POOL_COUNT] = {0}, windows = 0;
+    uint32_t held[SMT_POOL_FILE + 1] = {0}, windows = 0;
     for (uint32_t i = 0; i < c->device->items.n_experts; i++) held[c->pools[layout->first_item + i]]++;
     for (uint32_t pool = 0; pool < SMT_POOL_COUNT; pool++) windows += smt_div_up(held[pool], layout->per_window);
     return windows;
@@ -127,27 +157,41 @@ static void mend_windows(chooser *c) {
     }
 }
 
-smt_status smt_plan_choose_pools(const smt_model *model, const smt_plan_request *request, const smt_placed_device *device,
-                                 uint8_t **out, smt_error *err) {
-    chooser c = {.model = model, .request = request, .device = device};
-    c.pools = smt_alloc(device->items.n_items, sizeof *c.pools);
-    smt_status status = c.pools ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory planning %u items", device->items.n_items);
-    if (status == SMT_OK) status = list_units(&c, err);
-    if (status == SMT_OK) {
-        find_room(&c);
-        qsort(c.units, c.n, sizeof *c.units, by_use);
-        for (uint32_t i = 0; i < device->items.n_items; i++)
-            c.pools[i] = smt_plan_kept_in_host(request, &device->items.items[i]) ? SMT_POOL_HOST : SMT_POOL_DEVICE;
-        for (size_t i = 0; i < c.n; i++) {
-            uint32_t pool = SMT_POOL_DEVICE;
-            while (pool < SMT_POOL_HOST && c.units[i].bytes > c.left[pool]) pool++;
-            put(&c, &c.units[i], (smt_plan_pool)pool);
-            if (pool < SMT_POOL_HOST) c.left[pool] -= c.units[i].bytes;
-        }
-        mend_windows(&c);
-    }
+static bool any_expert_elsewhere(const chooser *c) {
+    const smt_items *items = &c->device->items;
+    for (uint32_t i = 0; i < items->n_items; i++)
+        if (items->items[i].expert != UINT32_MAX && c->pools[i] >= SMT_POOL_HOST) return true;
+    return false;
+}
+
+/* Slots are of use only where some expert lies elsewhere without them. */
+static void choose_all(chooser *c, uint32_t *slots) {
+    qsort(c->units, c->n, sizeof *c->units, by_use);
+    choose(c, 0);
+    if (c->request->expert_cache && any_expert_elsewhere(c)) choose(c, c->request->expert_cache);
+    mend_windows(c);
+    for (uint32_t l = c->device->first_layer; l < c->device->last_layer; l++)
+        if (c->device->items.layers[l].n_windows) slots[l] = windows_needed(c, &c->device->items.layers[l]);
+    smt_plan_choose_slots(c->request, c->device, c->pools, slots);
+}
+
+smt_status smt_plan_choose(const smt_model *model, const smt_plan_request *request, const smt_placed_device *device,
+                           uint64_t host_left, smt_plan_choice *out, smt_error *err) {
+    chooser c = {.model = model, .request = request, .device = device, .host_left = host_left};
+    *out = (smt_plan_choice){.pools = smt_alloc(device->items.n_items, sizeof *out->pools),
+                             .slots = smt_alloc(model->n_layers, sizeof *out->slots)};
+    c.pools = out->pools;
+    smt_status status = out->pools && out->slots
+                            ? list_units(&c, err)
+                            : SMT_FAIL(err, SMT_MEMORY, "out of memory planning %u items", device->items.n_items);
+    if (status == SMT_OK) choose_all(&c, out->slots);
     smt_free(c.units);
-    if (status != SMT_OK) smt_free(c.pools);
-    *out = status == SMT_OK ? c.pools : NULL;
+    if (status != SMT_OK) smt_plan_choice_free(out);
     return status;
+}
+
+void smt_plan_choice_free(smt_plan_choice *choice) {
+    smt_free(choice->pools);
+    smt_free(choice->slots);
+    *choice = (smt_plan_choice){0};
 }

@@ -1,18 +1,19 @@
 /* plan_predict.c: how long a step takes with this placement: what has to be read from where, arithmetic, and waiting.
  *
- *   device = max(bytes from device memory / read + bytes from host memory / link, multiply-adds / rate) + stages * latency
+ *   device = max(bytes from device memory / read + bytes from host memory / link + bytes from the file / file, multiply-adds / rate)
+ *            + stages * latency
  *   step   = the devices one after another + a hop at each border
  *            where they share the experts of each layer: the first device's other work + the slowest share of the experts + two hops a layer
  *
  * Reading and computing overlap, kernels of one step do not. A decoded token looks back on half the context; of a prompt's experts those
- * count that n_batch rows touch if each chooses independently. The result is meant for comparing placements: the speeds of summation and the
+ * count that n_batch rows touch if each chooses independently; slots hold those that are used most, for good. The result is meant for comparing placements: the speeds of summation and the
  * latencies are assumed (plan_facts.c). */
 #include "plan_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 
-typedef enum wait { WAIT_READ, WAIT_LINK, WAIT_CACHE, WAIT_MACS, WAIT_STAGES, WAIT_HOPS, WAIT_COUNT } wait;
+typedef enum wait { WAIT_READ, WAIT_LINK, WAIT_FILE, WAIT_CACHE, WAIT_MACS, WAIT_STAGES, WAIT_HOPS, WAIT_COUNT } wait;
 
 /* Seconds of a step on one device, or of all. */
 typedef struct step_time {
@@ -28,15 +29,21 @@ typedef struct predictor {
     double depth; /* positions that a row looks back on */
 } predictor;
 
-/* Of a step: bytes of an item that are read, by where it lies; its multiply-adds. */
-static double add_item(const predictor *p, const smt_placed_device *d, uint32_t index, double bytes[2]) {
+enum { FROM_DEVICE, FROM_HOST, FROM_FILE, SOURCES };
+
+/* Of a step: bytes of an item that are read, by where it lies, of an expert that lies elsewhere `hits` of them from slots; its multiply-adds. */
+static double add_item(const predictor *p, const smt_placed_device *d, uint32_t index, double hits, double bytes[SOURCES]) {
     const smt_item *item = &d->items.items[index];
-    const smt_plan_buffer *buffer = &d->weights.plan.buffers[d->weights.items[index].buffer];
-    double *sum = &bytes[buffer->pool == SMT_POOL_HOST];
+    const smt_plan_place *place = &d->weights.items[index];
+    double *sum = &bytes[smt_plan_is_resident(&d->weights, place) ? FROM_DEVICE
+                         : place->buffer == SMT_PLAN_FILE         ? FROM_FILE
+                                                                  : FROM_HOST];
     if (item->expert != UINT32_MAX) {
         const smt_model_layer *layer = &p->model->layers[item->layer];
         double use = smt_plan_expert_use(p->model, p->request, item->layer, item->expert);
-        *sum += (double)item->bytes * (p->rows == 1 ? use : 1 - pow(1 - use, p->rows));
+        double read = (double)item->bytes * (p->rows == 1 ? use : 1 - pow(1 - use, p->rows));
+        *sum += (1 - hits) * read;
+        bytes[FROM_DEVICE] += hits * read;
         return p->rows * use * (double)(layer->gate_exps.rows + layer->up_exps.rows + layer->down_exps.rows) * layer->gate_exps.k;
     }
     bool table = item->matrix == &p->model->token_embd;
@@ -55,27 +62,31 @@ static step_time device_time(const predictor *p, const smt_placed_device *d, sha
     const smt_model *m = p->model;
     const smt_plan_speeds *speeds = &d->speeds;
     bool stages_count = which != SHARE_EXPERTS || d->items.range.experts_only;
-    double bytes[2] = {0}, macs = 0, n_layers = which == SHARE_EXPERTS ? 0 : d->last_layer - d->first_layer;
-    for (uint32_t i = 0; i < d->items.n_items; i++)
-        if (which == SHARE_ALL || (d->items.items[i].expert != UINT32_MAX) == (which == SHARE_EXPERTS))
-            macs += add_item(p, d, i, bytes);
+    double bytes[SOURCES] = {0}, hits = 0, macs = 0, n_layers = which == SHARE_EXPERTS ? 0 : d->last_layer - d->first_layer;
+    for (uint32_t i = 0; i < d->items.n_items; i++) {
+        const smt_item *item = &d->items.items[i];
+        if (which != SHARE_ALL && (item->expert != UINT32_MAX) != (which == SHARE_EXPERTS)) continue;
+        if (item->expert == d->items.range.first_expert) hits = smt_plan_slot_hits(m, p->request, d, item->layer);
+        macs += add_item(p, d, i, hits, bytes);
+    }
     double per_position =
         m->mla ? m->n_heads * (2.0 * m->kv_rank + m->rope_dim) : m->n_heads * (double)(m->nope_dim + m->rope_dim + m->value_dim);
     macs += p->rows * n_layers * per_position * p->depth;
     uint32_t stages = p->rows == 1 ? d->sizes.stages_one : d->sizes.stages_batch;
     step_time time = {
-        .s = {[WAIT_READ] = bytes[0] / speeds->read_s,
-              [WAIT_LINK] = bytes[1] / speeds->link_s,
+        .s = {[WAIT_READ] = bytes[FROM_DEVICE] / speeds->read_s,
+              [WAIT_LINK] = bytes[FROM_HOST] / speeds->link_s,
+              [WAIT_FILE] = bytes[FROM_FILE] / speeds->file_s,
               [WAIT_CACHE] = 4.0 * smt_graph_row_words(m, p->placement->demand.cache_f16) * n_layers * p->depth / speeds->read_s,
               [WAIT_MACS] = macs / speeds->macs_s,
               [WAIT_STAGES] = stages_count ? stages * speeds->stage_s : 0,
               [WAIT_HOPS] = p->placement->n_devices > 1 && which == SHARE_ALL ? speeds->hop_s : 0}};
-    double reading = time.s[WAIT_READ] + time.s[WAIT_LINK] + time.s[WAIT_CACHE];
+    double reading = time.s[WAIT_READ] + time.s[WAIT_LINK] + time.s[WAIT_FILE] + time.s[WAIT_CACHE];
     time.total = (reading > time.s[WAIT_MACS] ? reading : time.s[WAIT_MACS]) + time.s[WAIT_STAGES] + time.s[WAIT_HOPS];
     if (reading > time.s[WAIT_MACS])
         time.s[WAIT_MACS] = 0; /* behind the reading */
     else
-        time.s[WAIT_READ] = time.s[WAIT_LINK] = time.s[WAIT_CACHE] = 0;
+        time.s[WAIT_READ] = time.s[WAIT_LINK] = time.s[WAIT_FILE] = time.s[WAIT_CACHE] = 0;
     return time;
 }
 
@@ -131,6 +142,7 @@ static double step_seconds(const predictor *p) {
 static void name_bottleneck(const predictor *p, double total, char *text, size_t capacity) {
     static const char *const words[WAIT_COUNT] = {[WAIT_READ] = "reads weights from its memory",
                                                   [WAIT_LINK] = "reads weights from host memory",
+                                                  [WAIT_FILE] = "waits for experts from the file",
                                                   [WAIT_CACHE] = "reads the cache",
                                                   [WAIT_MACS] = "computes",
                                                   [WAIT_STAGES] = "waits between kernels",
@@ -158,6 +170,9 @@ void smt_plan_predict(const smt_plan_request *request, smt_placement *placement)
     name_bottleneck(&p, token, placement->forecast.bottleneck, sizeof placement->forecast.bottleneck);
     p.rows = placement->devices[0].sizes.n_batch;
     for (uint32_t i = 1; i < placement->n_devices; i++) p.rows = smt_min_u32(p.rows, placement->devices[i].sizes.n_batch);
+    for (uint32_t i = 0; i < placement->n_devices; i++)
+        p.rows = smt_min_u32(
+            p.rows, smt_max_u32(smt_plan_step_rows(p.model, &placement->devices[i].items, &placement->devices[i].weights), 1));
     p.depth = p.rows / 2.0;
     placement->forecast.prefill_tok_s = p.rows / step_seconds(&p);
 }

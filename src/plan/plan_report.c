@@ -13,14 +13,22 @@ typedef struct reporter {
 static smt_status add(reporter *r, smt_plan_entry entry, const smt_plan_place *place) {
     smt_placement *p = r->placement;
     const smt_caps *caps = &r->device->caps;
-    const smt_plan_buffer *buffer = &r->plan->buffers[place->buffer];
     SMT_TRY(smt_grow((void **)&p->entries, &p->entries_capacity, p->n_entries + 1, sizeof *p->entries, r->err));
     entry.device = r->index;
-    entry.buffer = r->first_buffer + place->buffer;
-    entry.host = smt_plan_in_host(buffer, caps);
-    entry.heap = entry.host ? 0 : caps->types[buffer->memory_type].heap;
-    entry.memory_type = buffer->memory_type;
-    entry.tier = smt_plan_buffer_tier(buffer, caps);
+    if (place->buffer == SMT_PLAN_FILE) {
+        entry.buffer = SMT_PLAN_FILE;
+        entry.host = true;
+        entry.heap = 1;
+        entry.memory_type = UINT32_MAX;
+        entry.tier = SMT_TIER_FILE;
+    } else {
+        const smt_plan_buffer *buffer = &r->plan->buffers[place->buffer];
+        entry.buffer = r->first_buffer + place->buffer;
+        entry.host = smt_plan_in_host(buffer, caps);
+        entry.heap = entry.host ? 0 : caps->types[buffer->memory_type].heap;
+        entry.memory_type = buffer->memory_type;
+        entry.tier = smt_plan_buffer_tier(buffer, caps);
+    }
     entry.offset += place->offset;
     if (entry.bytes == 0) entry.bytes = place->bytes;
     p->entries[p->n_entries++] = entry;
@@ -39,6 +47,11 @@ static void find_parts(const smt_items *items, uint32_t index, smt_plan_entry *e
     entry->n_parts = entry->part + 1;
     for (uint32_t i = index + 1; i < items->n_items && all[i].matrix && all[i].layer == all[index].layer; i++)
         entry->n_parts += same_tensor(&all[i], &all[index]);
+}
+
+/* Of an expert's rows, in the part of the model's file that has them. */
+static uint64_t file_offset(const smt_matrix *m, uint32_t expert) {
+    return m->tensor->offset + ((uint64_t)expert * m->plane_rows + m->row) * smt_dtype_row_bytes(m->tensor->type, m->k);
 }
 
 static smt_status add_item(reporter *r, uint32_t index) {
@@ -61,7 +74,7 @@ static smt_status add_item(reporter *r, uint32_t index) {
         entry.name = matrices[i]->tensor->name;
         entry.part = i == 1 && both;
         entry.n_parts = i < 2 && both ? 2 : 1;
-        entry.offset = at[i];
+        entry.offset = place->buffer == SMT_PLAN_FILE ? file_offset(matrices[i], item->expert) : at[i];
         entry.bytes = at[i + 1] - at[i];
         SMT_TRY(add(r, entry, place));
     }
@@ -79,6 +92,13 @@ static smt_status add_weights(reporter *r) {
     for (uint32_t i = 0; i < d->items.n_items; i++) SMT_TRY(add_item(r, i));
     for (uint32_t l = d->first_layer; l < d->last_layer; l++)
         SMT_TRY(add_piece(r, SMT_PLAN_TABLE, "expert table", l, &d->weights.tables[l]));
+    smt_plan_entry slot = {.kind = SMT_PLAN_SLOTS, .name = "slot for an expert", .expert = UINT32_MAX};
+    for (uint32_t l = d->first_layer; l < d->last_layer; l++) {
+        slot.layer = l;
+        slot.n_parts = smt_plan_slots(&d->weights, l);
+        for (slot.part = 0; slot.part < slot.n_parts; slot.part++)
+            SMT_TRY(add(r, slot, &d->weights.slots[d->weights.first_slot[l] + slot.part]));
+    }
     return add_piece(r, SMT_PLAN_TABLE, "codebooks", UINT32_MAX, &d->weights.codebooks);
 }
 

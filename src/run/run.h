@@ -13,6 +13,7 @@
  *   run_residency.c  budgets that shrink
  *   run_hop.c      what the host does between the submissions of two devices
  *   run_step.c     one step that the host waits for: fill the step buffer, submit the segments, wait, read back
+ *   run_resident.c experts that come into slots of device memory and leave them
  *   run_cache.c    cached rows on the move: out of shared blocks, to the host and back
  *   run_decode.c   steps that follow from each other on the device, several under way
  *   run_stats.c    a step taken apart: how long each layer takes
@@ -38,6 +39,7 @@ typedef struct smt_run_kernel {
     smt_vk_kernel *kernel;
 } smt_run_kernel;
 
+typedef struct smt_run_resident smt_run_resident;
 /* What a device has of the model: that the items' range says. */
 typedef struct smt_run_device {
     smt_vk_device *vk; /* borrowed */
@@ -49,6 +51,8 @@ typedef struct smt_run_device {
     size_t n_kernels, kernels_capacity;
     uint64_t told_budget[SMT_CAPS_MAX_HEAPS]; /* guarded by the model's lock: see run_residency.c */
     _Atomic uint32_t n_tested; /* kernels that were compared with plain C and right, since they were last told to the log */
+    smt_vk_kernel *repack;      /* owned; NULL: no rows change their layout on the device */
+    smt_run_resident *resident; /* owned; NULL: it has no slots */
 } smt_run_device;
 
 typedef struct smt_run_model {
@@ -57,6 +61,8 @@ typedef struct smt_run_model {
         *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last that has any holds the head */
     uint32_t n_devices;
     smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
+    smt_os_mutex *step; /* owned: held for a step while experts stay in the file: nobody else may take the slots that it fills */
+    bool slots, file;   /* some device has slots; some expert stays in the file */
     smt_callbacks callbacks;
     smt_self_test self_test;
 } smt_run_model;
@@ -120,6 +126,7 @@ typedef struct smt_run_plan_entry { /* one recorded shape; stays where it is as 
 typedef struct smt_run_stats {                                /* since the runner was made */
     uint64_t n_steps, n_dropped, n_submissions, n_dispatches; /* dropped: behind the end of an answer */
     double longest_s; /* of a submission: from its start, or the end of the one before, to its end */
+    uint64_t expert_hits, expert_misses, expert_link_bytes, expert_copied_bytes; /* as in smt_runner_stats */
 } smt_run_stats;
 
 /* ---- submissions under way (run_queue.c) ---- */
@@ -231,8 +238,10 @@ const smt_trace_model *smt_run_observer_model(const smt_run_observer *observer);
 const smt_trace_token *smt_run_observer_next(smt_run_observer *observer);
 uint64_t smt_run_observer_dropped(const smt_run_observer *observer);
 
-/* Each step captures its routing for the observer. */
-static inline bool smt_run_is_watched(const smt_run *run) { return run->observer && run->model->model->n_experts; }
+/* Each step captures its routing, for the observer or for the slots. */
+static inline bool smt_run_is_watched(const smt_run *run) {
+    return (run->observer && run->model->model->n_experts) || run->model->slots;
+}
 typedef struct smt_run_times {
     double begin, submit, done;             /* of a step, by smt_os_seconds */
     smt_run_spent spent[SMT_GRAPH_DEVICES]; /* in it, by each device */
@@ -281,6 +290,21 @@ typedef struct smt_run_profile {
  * submission's own cost included. */
 smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t n, bool device_clock, smt_run_profile *profile,
                                 smt_error *err);
+
+/* ---- experts that come and go (run_resident.c) ----
+ * Slots hold the experts of a layer that were wanted last, of those that lie elsewhere. Copies and edits of expert tables are submissions of
+ * their own, so a device's queue keeps them apart from the steps of all runners: a step under way reads the one place or the other, to the
+ * same bits. */
+
+/* Where the plan has slots: on->resident. */
+smt_status smt_run_resident_create(const smt_model *model, smt_run_device *on, smt_error *err);
+void smt_run_resident_free(smt_run_device *on);
+/* After a step of n rows, with the captures of each device: counts, and has experts that were missed copied from host memory. */
+smt_status smt_run_resident_learn(smt_run *run, uint32_t n, const uint8_t *const *captures, smt_error *err);
+/* Within a step, before the experts of a layer: reads those into slots that stay in the file and that this step's n rows want. ids: as
+ * captured, [n, n_used]. */
+smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t layer, const uint32_t *ids, uint32_t n,
+                                  smt_error *err);
 
 /* Shared by the files of this room. */
 #define SMT_RUN_WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */

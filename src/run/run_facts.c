@@ -30,8 +30,8 @@ static smt_status describe_layer(const smt_run *run, uint32_t index, smt_arena *
         uint32_t device = smt_run_part_of_expert(run, index, e);
         const smt_run_device *on = run->parts[device].on;
         uint32_t item = smt_items_expert(&on->items, index, e);
-        const smt_plan_buffer *buffer = &on->plan.plan.buffers[on->plan.items[item].buffer];
-        places[e] = (uint16_t)(device * SMT_TIER_COUNT + smt_plan_buffer_tier(buffer, smt_vk_device_caps(on->vk)));
+        smt_plan_tier tier = smt_plan_place_tier(&on->plan.plan, &on->plan.items[item], smt_vk_device_caps(on->vk));
+        places[e] = (uint16_t)(device * SMT_TIER_COUNT + tier);
         out->expert_bytes = on->items.items[item].bytes;
     }
     for (uint32_t i = 0; i < items->n_items; i++) {

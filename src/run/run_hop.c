@@ -2,6 +2,8 @@
  *
  *   device a: ... copy to HOP_OUT | host: wait for a, copy mapped to mapped | device b: copy from HOP_IN ...
  *
+ * Or it waits for a device and reads what that wants of it: experts that stay in the file.
+ *
  * Nothing is shared between the devices but the host's clock and memory, so any two can work together. Device b has finished with what was
  * brought before: whoever submits steps waits for the end of each. */
 #include "run/run.h"
@@ -53,12 +55,27 @@ static smt_status look_at_choice(smt_run *run, const smt_graph *graph, const smt
     return SMT_OK;
 }
 
+static smt_status fetch(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
+    smt_run_part *part = &run->parts[node->device];
+    const smt_vk_range captures = smt_run_value_range(run, graph, node->buffers[0]);
+    const uint32_t *step =
+        (const uint32_t *)((const uint8_t *)smt_vk_buffer_map(part->buffers[part->plan.step.buffer]) + part->plan.step.offset);
+    uint32_t n = step[STEP_N_ROWS];
+    uint64_t at = captures.offset + node->copy_to;
+    SMT_TRY(smt_run_wait(run, part, UINT64_MAX, err));
+    SMT_TRY(smt_vk_buffer_invalidate(part->on->vk, captures.buffer, at, 4ull * n * run->model->model->n_used, err));
+    const uint8_t *ids = (const uint8_t *)smt_vk_buffer_map(captures.buffer) + at;
+    return smt_run_resident_fetch(run, part, node->layer, (const uint32_t *)(const void *)ids, n, err);
+}
+
 smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
     switch (node->host) {
     case SMT_HOST_HOP:
         return hop(run, graph, node, err);
     case SMT_HOST_CHOICE:
         return look_at_choice(run, graph, node, err);
+    case SMT_HOST_EXPERTS:
+        return fetch(run, graph, node, err);
     case SMT_HOST_NONE:
         break;
     }

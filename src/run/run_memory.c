@@ -79,6 +79,10 @@ smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error
     run->options.n_batch = sizes->n_batch;
     run->logits_rows = sizes->logits_rows;
     run->capture_rows = sizes->capture_rows;
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        const smt_run_device *on = run->parts[i].on;
+        run->capture_rows = smt_min_u32(run->capture_rows, smt_plan_step_rows(run->model->model, &on->items, &on->plan));
+    }
     run->split = sizes->split;
     return SMT_OK;
 }

@@ -48,18 +48,15 @@ static smt_status load_device(const smt_run_model *m, smt_run_device *on, bool f
                           .plan = &on->plan,
                           .force_staging = force_staging,
                           .callbacks = *callbacks};
-    smt_run_kernel repack = {.key = {.kernel = SMT_KERNEL_REPACK, .windows = 1}};
-    smt_status status = SMT_OK;
     if (smt_load_repacks(&args)) {
+        smt_run_kernel repack = {.key = {.kernel = SMT_KERNEL_REPACK, .windows = 1}};
         smt_kernel_spec spec;
         smt_kernel_describe(smt_vk_device_caps(on->vk), &repack.key, &spec);
         SMT_TRY(smt_run_kernel_compile(on->vk, &spec, false, &repack.kernel, err));
-        status = smt_run_self_test(m, on, &repack, err);
+        args.repack = on->repack = repack.kernel;
+        SMT_TRY(smt_run_self_test(m, on, &repack, err));
     }
-    args.repack = repack.kernel;
-    if (status == SMT_OK) status = smt_load_weights(&args, &on->weights, err);
-    smt_vk_kernel_destroy(on->vk, repack.kernel);
-    return status;
+    return smt_load_weights(&args, &on->weights, err);
 }
 
 static smt_status load_weights(smt_run_model *m, bool force_staging, smt_error *err) {
@@ -70,6 +67,9 @@ static smt_status load_weights(smt_run_model *m, bool force_staging, smt_error *
     for (uint32_t i = 0; i < m->n_devices; i++) {
         smt_run_device *on = &m->devices[i];
         SMT_TRY(load_device(m, on, force_staging, &callbacks, err));
+        SMT_TRY(smt_run_resident_create(m->model, on, err));
+        m->slots |= on->resident != NULL;
+        for (uint32_t l = 0; l < m->model->n_layers; l++) m->file |= on->items.layers[l].from_file;
         j.before += bytes_of(&on->items);
     }
     return SMT_OK;
@@ -84,8 +84,9 @@ smt_status smt_run_model_load(smt_vk_device *const *devices, smt_placement *plac
     *m = (smt_run_model){.model = placement->model,
                          .callbacks = options->callbacks,
                          .self_test = options->self_test,
-                         .lock = smt_os_mutex_create()};
-    smt_status status = m->lock ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
+                         .lock = smt_os_mutex_create(),
+                         .step = smt_os_mutex_create()};
+    smt_status status = m->lock && m->step ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
     if (status == SMT_OK) status = take_plan(m, devices, placement, err);
     smt_run_compile *kernels = NULL;
     if (status == SMT_OK && options->expected) status = smt_run_compile_expected(m, options->expected, &kernels, err);
@@ -123,11 +124,14 @@ void smt_run_model_free(smt_run_model *model) {
         smt_run_device *on = &model->devices[d];
         for (size_t i = 0; i < on->n_kernels; i++) smt_vk_kernel_destroy(on->vk, on->kernels[i].kernel);
         smt_free(on->kernels);
+        smt_run_resident_free(on);
+        smt_vk_kernel_destroy(on->vk, on->repack);
         smt_weights_free(on->vk, &on->weights);
         smt_plan_weights_free(&on->plan);
         smt_items_free(&on->items);
     }
     smt_free(model->devices);
     smt_os_mutex_free(model->lock);
+    smt_os_mutex_free(model->step);
     smt_free(model);
 }

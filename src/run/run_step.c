@@ -122,8 +122,7 @@ static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
     return w;
 }
 
-static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_times *times,
-                               smt_error *err) {
+static smt_status read_results(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_times *times, smt_error *err) {
     const smt_model *m = run->model->model;
     const smt_run_part *head = &run->parts[smt_run_part_of(run, UINT32_MAX)];
     const uint8_t *logits = NULL, *captures[SMT_GRAPH_DEVICES];
@@ -139,7 +138,7 @@ static smt_status read_results(const smt_run *run, const smt_run_row *rows, uint
         if (rows[r].capture) copy_capture(run, &rows[r], r, smt_plan_bucket(n), captures);
     }
     if (run->observer) smt_run_observe(run->observer, rows, n, times, captured ? captures : NULL);
-    return SMT_OK;
+    return run->model->slots ? smt_run_resident_learn(run, n, captures, err) : SMT_OK;
 }
 
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err) {
@@ -163,7 +162,7 @@ static void count_spent(const smt_run *run, bool begin, smt_run_spent *spent) {
     }
 }
 
-smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
+static smt_status step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
     smt_run_plan_entry *entry;
     smt_run_times times = {.begin = smt_os_seconds()};
     SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
@@ -176,4 +175,11 @@ smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_e
     times.done = smt_os_seconds();
     count_spent(run, false, times.spent);
     return read_results(run, rows, n, &times, err);
+}
+
+smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err) {
+    if (run->model->file) smt_os_mutex_lock(run->model->step);
+    smt_status status = step(run, rows, n, err);
+    if (run->model->file) smt_os_mutex_unlock(run->model->step);
+    return status;
 }

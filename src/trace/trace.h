@@ -138,7 +138,7 @@ typedef struct smt_trace_cache {
 } smt_trace_cache;
 smt_status smt_trace_cache_create(uint32_t n_experts, smt_trace_cache *out, smt_error *err);
 void smt_trace_cache_free(smt_trace_cache *cache);
-void smt_trace_cache_access(smt_trace_cache *cache, uint32_t expert);
+void smt_trace_cache_access(smt_trace_cache *cache, const uint16_t *experts, uint32_t n); /* of one token */
 /* From here on hits are counted; the fixed set is that of `counts` [n_experts], the lower id first among equals. */
 void smt_trace_cache_hold(smt_trace_cache *cache, const uint64_t *counts);
 /* Shares [n_experts + 1] by the size of the cache. Without a hold all accesses count, and the fixed set is that of `counts`. */

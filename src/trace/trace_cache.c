@@ -1,7 +1,8 @@
 /* trace_cache.c: hit rates of caches of every size at once.
  *
  * Least recently used: the experts stand in the order of their last use; the place where an access finds its expert is the least size of a
- * cache that would have held it (Mattson's stack distance). A fixed set of the c most frequent: the same with an order that never changes.
+ * cache that would have held it (Mattson's stack distance). A token's experts of a layer are looked for all at once, and then put in front one
+ * after another, as the engine's own slots are kept (run_resident.c). A fixed set of the c most frequent: the same with an order that never changes.
  * An expert that was never used before is found at place n_experts, which no cache reaches. */
 #include "trace/trace.h"
 
@@ -29,15 +30,25 @@ void smt_trace_cache_free(smt_trace_cache *cache) {
     *cache = (smt_trace_cache){0};
 }
 
-void smt_trace_cache_access(smt_trace_cache *c, uint32_t expert) {
+/* Where an expert stands in the order; n_recent: nowhere. */
+static uint32_t place_of(const smt_trace_cache *c, uint32_t expert) {
     uint32_t at = 0;
     while (at < c->n_recent && c->recent[at] != expert) at++;
-    bool known = at < c->n_recent;
-    c->found_at[known ? at : c->n_experts]++;
-    c->n_recent += !known;
-    memmove(c->recent + 1, c->recent, at * sizeof *c->recent);
-    c->recent[0] = (uint16_t)expert;
-    if (c->held) c->ranked_at[c->rank[expert]]++;
+    return at;
+}
+
+void smt_trace_cache_access(smt_trace_cache *c, const uint16_t *experts, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = place_of(c, experts[i]);
+        c->found_at[at < c->n_recent ? at : c->n_experts]++;
+        if (c->held) c->ranked_at[c->rank[experts[i]]]++;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = place_of(c, experts[i]);
+        c->n_recent += at == c->n_recent;
+        memmove(c->recent + 1, c->recent, at * sizeof *c->recent);
+        c->recent[0] = experts[i];
+    }
 }
 
 static int most_frequent_first(const void *a, const void *b) {

@@ -82,8 +82,9 @@ smt_status smt_trace_stats_token(smt_routing_stats *stats, const smt_trace_token
         uint32_t expert = token->experts[i];
         layer->counts[expert]++;
         layer->weights[expert] += (double)token->weights[i];
-        if (stats->caches) smt_trace_cache_access(&layer->cache, expert);
     }
+    for (uint32_t l = 0; stats->caches && picks && l < stats->n_moe; l++)
+        smt_trace_cache_access(&stats->layers[l].cache, token->experts + (size_t)l * stats->n_used, stats->n_used);
     stats->n_tokens++;
     return SMT_OK;
 }

@@ -97,13 +97,13 @@ static void test_skew(void **state) {
 #define USED   3u
 #define TOKENS 300u
 
-/* One cache of c experts, as one would write it down: ages, and the oldest makes room. */
+/* One cache of c experts, as one would write it down: ages, and the oldest makes room; a token looks for all of its experts first. */
 static uint32_t simulate_lru(const uint16_t *picks, uint32_t from, uint32_t c) {
     uint32_t last_use[E] = {0}, hits = 0;
     bool in[E] = {false};
     for (uint32_t i = 0; i < TOKENS * USED && c; i++) {
         uint32_t oldest = UINT32_MAX, n_in = 0, e = picks[i];
-        hits += in[e] && i >= from;
+        for (uint32_t k = i; i % USED == 0 && k < i + USED; k++) hits += in[picks[k]] && k >= from;
         for (uint32_t k = 0; k < E; k++) n_in += in[k];
         for (uint32_t k = 0; k < E; k++)
             if (in[k] && (oldest == UINT32_MAX || last_use[k] < last_use[oldest])) oldest = k;

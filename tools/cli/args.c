@@ -161,6 +161,9 @@ static const option_row options[] = {
          "use so much of a heap (vk0:0=8G; host:0 is host memory), and host memory for experts beyond it; may be repeated"},
     [OPT_PROFILE] = {NULL, "profile", TEXT, 0, 0, 0, PLACES, "TRACE",
                      "a routing trace of this model: the experts that it uses least leave device memory first"},
+    [OPT_EXPERT_CACHE] = {NULL, "expert-cache", TEXT, 0, 0, 0, PLACES, "BYTES",
+                          "device memory (2G) for experts that have no place in it: those in use are copied there; with it, experts that "
+                          "host memory has no room for stay in the file"},
     [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, PLACES, "TYPE",
                         "element of the cache: f16 (default) or f32"},
     [OPT_PRECISION] =

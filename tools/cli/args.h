@@ -108,6 +108,7 @@ typedef enum cli_option {
     OPT_CPU_MOE,
     OPT_BUDGET,
     OPT_PROFILE,
+    OPT_EXPERT_CACHE,
     OPT_CACHE_TYPE,
     OPT_PRECISION,
     OPT_NO_COOPMAT,

@@ -17,10 +17,12 @@ typedef struct bench_setup {
 
 typedef struct bench_test {
     char name[64];
-    uint32_t n_prompt, n_gen, depth; /* n_prompt or n_gen is 0 */
-    double *samples;                 /* owned, [repetitions]: tokens a second */
-    double median, spread;           /* of the samples; spread: the greatest less the least */
-    double dispatches, submissions; /* a token, of the repetitions */
+    uint32_t n_prompt, n_gen, depth;   /* n_prompt or n_gen is 0 */
+    double *samples;                   /* owned, [repetitions]: tokens a second */
+    double median, spread;             /* of the samples; spread: the greatest less the least */
+    double dispatches, submissions;    /* a token, of the repetitions */
+    double expert_hits, expert_misses; /* of experts that have slots, a token; 0 and 0: there are no slots */
+    double link_bytes, copied_bytes;   /* that they cost, a token: read in place, and copied into slots */
     double warmup_s;      /* the first evaluation of this kind, which is not among the samples: kernels compile in it */
     uint32_t step_tokens; /* that one step took: what the profile counts for */
     smt_profile profile;  /* layer_s is owned, [n_layers] */

@@ -61,6 +61,11 @@ static json_t *test_json(const bench_setup *setup, const bench_test *t) {
                   (json_int_t)t->depth, "samples", numbers(t->samples, setup->repetitions, 1), "warmup_s", t->warmup_s, "load_s",
                   setup->load_s, "read_gb_s", known(setup->read_bytes_s > 0 ? setup->read_bytes_s / 1e9 : -1));
     json_object_set_new(object, "submissions_per_token", json_real(t->submissions));
+    if (t->expert_hits + t->expert_misses > 0)
+        json_object_set_new(object, "slots",
+                            json_pack("{s:f, s:f, s:f, s:f}", "hits_per_token", t->expert_hits, "misses_per_token",
+                                      t->expert_misses, "link_bytes_per_token", t->link_bytes, "copied_bytes_per_token",
+                                      t->copied_bytes));
     json_object_set_new(object, "profile", profile_json(setup, t, &f));
     return object;
 }
@@ -132,6 +137,13 @@ static void print_speed(const bench_setup *setup, const bench_test *t) {
     cli_print(" %.2f | %.3f |\n", t->dispatches, t->warmup_s);
 }
 
+static void print_slots(const bench_test *t) {
+    double all = t->expert_hits + t->expert_misses;
+    if (all > 0)
+        cli_print("\n%s: %.1f %% of %.2f experts a token found in slots; %.2f MB a token read in place, %.2f MB copied\n",
+                  t->name, 100 * t->expert_hits / all, all, t->link_bytes / 1e6, t->copied_bytes / 1e6);
+}
+
 static void print_profile(const bench_setup *setup, const bench_test *t) {
     const smt_profile *p = &t->profile;
     figures f = derive(setup, t);
@@ -154,6 +166,7 @@ static int report_md(const bench_setup *setup, const bench_test *tests, size_t n
     cli_print("| test | tok/s | spread | MB/token | GB/s | of device | dispatches/token | warm-up s |\n"
               "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for (size_t i = 0; i < n_tests; i++) print_speed(setup, &tests[i]);
+    for (size_t i = 0; i < n_tests; i++) print_slots(&tests[i]);
     cli_print("\nOne step in parts, by the %s's clock:\n\n", n_tests && tests[0].profile.device_clock ? "device" : "host");
     cli_print("| test | tokens | dispatches/layer | stages/layer | dense layer ms | MoE layer ms | output head ms | submissions "
               "| longest ms |\n"

@@ -251,6 +251,10 @@ static smt_status run_test(bench *b, bench_test *t, smt_error *err) {
     double tokens = (double)n * (t->n_prompt ? t->n_prompt : t->n_gen);
     t->dispatches = (double)(after.n_dispatches - before.n_dispatches) / tokens;
     t->submissions = (double)(after.n_submissions - before.n_submissions) / tokens;
+    t->expert_hits = (double)(after.n_expert_hits - before.n_expert_hits) / tokens;
+    t->expert_misses = (double)(after.n_expert_misses - before.n_expert_misses) / tokens;
+    t->link_bytes = (double)(after.expert_link_bytes - before.expert_link_bytes) / tokens;
+    t->copied_bytes = (double)(after.expert_copied_bytes - before.expert_copied_bytes) / tokens;
     if (status == SMT_OK) status = profile(b, t, err);
     if (status == SMT_OK) summarise(t, n, sorted);
     return status;

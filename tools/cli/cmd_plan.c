@@ -163,6 +163,22 @@ static void print_device(const smt_placement_device *device, bool shared) {
         if (device->heaps[i].planned || (!host && strncmp(device->heaps[i].tier, "host", 4))) print_heap(i, &device->heaps[i]);
 }
 
+/* Room for experts that lie elsewhere. */
+static void print_slots(const smt_placement *placement, const smt_placement_info *info) {
+    uint64_t n = 0, bytes = 0;
+    for (uint32_t i = 0; i < info->n_items; i++) {
+        smt_placement_item item;
+        smt_placement_item_get(placement, i, &item);
+        if (item.kind != SMT_ITEM_SLOT) continue;
+        n++;
+        bytes += item.bytes;
+    }
+    if (n == 0) return;
+    cli_print("slots for %" PRIu64 " experts from elsewhere, ", n);
+    print_size(bytes, 0);
+    cli_print(" of the working memory\n");
+}
+
 static void print_text(const smt_placement *placement, const smt_placement_info *info) {
     cli_print("%s: context %u, cache f%u, %u sessions, prompts in steps of %u\n\n", info->fits ? "fits" : "does not fit",
               info->n_ctx, info->cache_bits, info->n_sessions, info->n_batch);
@@ -176,6 +192,7 @@ static void print_text(const smt_placement *placement, const smt_placement_info 
         smt_placement_device_get(placement, i, &device);
         print_device(&device, shared);
     }
+    print_slots(placement, info);
     if (info->decode_tok_s > 0)
         cli_print("\npredicted: %.1f tokens/s, prompts %.0f tokens/s (%s)\n", info->decode_tok_s, info->prefill_tok_s,
                   info->bottleneck);

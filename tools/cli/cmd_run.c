@@ -67,6 +67,10 @@ static void print_timings(const cli_generator *g) {
     fprintf(stderr, "steps: %llu, %llu of them dropped; submissions: %llu, the longest %.1f ms\n",
             (unsigned long long)stats.n_steps, (unsigned long long)stats.n_dropped, (unsigned long long)stats.n_submissions,
             stats.longest_submission_s * 1e3);
+    if (stats.n_expert_hits + stats.n_expert_misses)
+        fprintf(stderr, "experts: %llu found in slots, %llu not; %.1f MB read in place, %.1f MB copied\n",
+                (unsigned long long)stats.n_expert_hits, (unsigned long long)stats.n_expert_misses,
+                (double)stats.expert_link_bytes / 1e6, (double)stats.expert_copied_bytes / 1e6);
 }
 
 int cmd_run(const cli_args *args) {

@@ -1,4 +1,4 @@
-/* placement.c: what the options say about where weights go: -sm, -ts, --budget, --profile, -ngl, -ncmoe. */
+/* placement.c: what the options say about where weights go: -sm, -ts, --budget, --profile, --expert-cache, -ngl, -ncmoe. */
 #include "cli.h"
 
 #include <errno.h>
@@ -128,6 +128,9 @@ int cli_placement_read(const cli_args *args, cli_placement *out) {
     out->runner = cli_runner_options(args, (uint32_t)cli_int(args, OPT_CTX_SIZE));
     out->options.runner = &out->runner;
     out->options.split = (smt_split_mode)cli_int(args, OPT_SPLIT_MODE);
+    const char *cache = cli_text(args, OPT_EXPERT_CACHE);
+    if (cache && *cache && !parse_bytes(cache, &out->options.expert_cache_bytes))
+        return cli_fail(CLI_WRONG, "--expert-cache \"%s\": not a number of bytes, such as 2G", cache);
     int status = read_shares(args, out);
     if (status == CLI_DONE) status = read_budgets(args, out);
     if (status == CLI_DONE) status = read_profile(args, out);

@@ -1,0 +1,332 @@
+/* run_resident.c: which experts are in the slots of their layer, of those that have no place of their own in device memory.
+ *
+ *   host memory  a step reads a missed expert where it lies; afterwards it is copied into a slot, and the expert table tells of it
+ *   the file     a step stops before the layer, and the expert is read into a slot (smt_run_resident_fetch)
+ *
+ * What was wanted last stays: `recent` is that order, and all that is in it has a slot. An expert of host memory that loses its slot is read
+ * where it lies again. Books change first; where the device could not be told, they are put back, so that they say what its tables say. */
+#include "run/run.h"
+
+#include <string.h>
+
+#define NONE UINT16_MAX
+
+/* Of one layer; both arrays lie in the block of all layers. */
+typedef struct books {
+    uint32_t n_slots, n_recent;
+    uint16_t *recent;  /* [n_slots], the latest first */
+    uint16_t *slot_of; /* [n_experts], or NONE */
+} books;
+
+struct smt_run_resident {
+    const smt_model *model; /* borrowed, as is `on` */
+    smt_run_device *on;
+    books *layers;            /* owned, [n_layers] */
+    uint16_t *block, *before; /* owned, [n_words]: arrays of the books, and as they were */
+    size_t n_words;
+    smt_load_fetch *fetch;  /* owned; NULL: no expert stays in the file */
+    smt_os_mutex *lock;     /* owned: guards the books, when several runners learn */
+    smt_vk_recording *edit; /* owned: submitted last; NULL: none */
+    uint64_t edit_value;
+};
+
+/* ---- books ---- */
+
+static const smt_plan_place *home(const smt_run_resident *r, uint32_t layer, uint32_t expert) {
+    return &r->on->plan.items[r->on->items.layers[layer].first_item + expert];
+}
+
+static const smt_plan_place *slot_place(const smt_run_resident *r, uint32_t layer, uint32_t slot) {
+    return &r->on->plan.slots[r->on->plan.first_slot[layer] + slot];
+}
+
+/* To the front; the last one falls off the end of a full list. */
+static void touch(books *b, uint16_t expert) {
+    uint32_t at = 0;
+    while (at < b->n_recent && b->recent[at] != expert) at++;
+    if (at == b->n_recent && b->n_recent < b->n_slots) b->n_recent++;
+    if (at == b->n_slots) at--;
+    memmove(b->recent + 1, b->recent, at * sizeof *b->recent);
+    b->recent[0] = expert;
+}
+
+static bool is_recent(const books *b, uint32_t expert) {
+    uint32_t at = 0;
+    while (at < b->n_recent && b->recent[at] != expert) at++;
+    return at < b->n_recent;
+}
+
+static void forget(books *b, uint32_t expert) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n_recent; i++)
+        if (b->recent[i] != expert) b->recent[n++] = b->recent[i];
+    b->n_recent = n;
+    b->slot_of[expert] = NONE;
+}
+
+static uint32_t free_slot(const books *b, uint32_t n_experts) {
+    bool taken[SMT_MODEL_MAX_EXPERTS] = {false};
+    uint32_t slot = 0;
+    for (uint32_t e = 0; e < n_experts; e++)
+        if (b->slot_of[e] != NONE) taken[b->slot_of[e]] = true;
+    while (taken[slot]) slot++;
+    return slot;
+}
+
+/* ---- edits of the device's tables ---- */
+
+static smt_status begin_edit(smt_run_resident *r, smt_vk_recording **edit, smt_error *err) {
+    if (*edit) return SMT_OK;
+    SMT_TRY(smt_vk_recording_begin(r->on->vk, "experts", edit, err));
+    smt_vk_record_barrier(*edit); /* steps before it have read what it writes */
+    return SMT_OK;
+}
+
+/* The expert is found at `place` from here on. */
+static void tell(const smt_run_resident *r, smt_vk_recording *edit, uint32_t layer, uint32_t expert,
+                 const smt_plan_place *place) {
+    const smt_plan_place *table = &r->on->plan.tables[layer];
+    uint32_t row[EXPERT_WORDS];
+    smt_plan_expert_row(&r->on->plan, &r->on->items, layer, place, row);
+    for (uint32_t i = 0; i < EXPERT_WORDS; i++)
+        smt_vk_record_fill(
+            edit, &(smt_vk_range){r->on->weights.buffers[table->buffer], table->offset + (expert * EXPERT_WORDS + i) * 4ull, 4},
+            row[i]);
+}
+
+/* Ends and submits it; the one before has long been done. */
+static smt_status submit_edit(smt_run_resident *r, smt_vk_recording *edit, smt_error *err) {
+    if (!edit) return SMT_OK;
+    uint64_t value;
+    smt_vk_record_barrier(edit);
+    smt_status status = smt_vk_recording_end(edit, err);
+    if (status == SMT_OK && r->edit) status = smt_vk_wait(r->on->vk, r->edit_value, SMT_RUN_WAIT_NS, err);
+    if (status == SMT_OK) status = smt_vk_submit(r->on->vk, edit, &value, err);
+    if (status != SMT_OK) {
+        smt_vk_recording_destroy(r->on->vk, edit);
+        return status;
+    }
+    smt_vk_recording_destroy(r->on->vk, r->edit);
+    r->edit = edit;
+    r->edit_value = value;
+    return SMT_OK;
+}
+
+/* Experts that fell off the list leave their slots. */
+static smt_status drop(smt_run_resident *r, uint32_t layer, smt_vk_recording **edit, smt_error *err) {
+    books *b = &r->layers[layer];
+    for (uint32_t e = 0; e < r->model->n_experts; e++) {
+        if (b->slot_of[e] == NONE || is_recent(b, e)) continue;
+        SMT_TRY(begin_edit(r, edit, err));
+        tell(r, *edit, layer, e, home(r, layer, e));
+        b->slot_of[e] = NONE;
+    }
+    return SMT_OK;
+}
+
+/* The next expert on the list that has no slot; NONE: all have. */
+static uint32_t newcomer(const books *b) {
+    for (uint32_t i = 0; i < b->n_recent; i++)
+        if (b->slot_of[b->recent[i]] == NONE) return b->recent[i];
+    return NONE;
+}
+
+/* ---- between steps: experts of host memory ---- */
+
+/* Counts each expert of a layer once, and puts all in the order in which the rows wanted them. */
+static void count(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, const uint32_t *ids, uint32_t n) {
+    books *b = &r->layers[layer];
+    bool seen[SMT_MODEL_MAX_EXPERTS] = {false};
+    for (uint32_t i = 0; i < n; i++) {
+        const smt_plan_place *place = ids[i] < r->model->n_experts ? home(r, layer, ids[i]) : NULL;
+        if (!place || smt_plan_is_resident(&r->on->plan, place) || place->buffer == SMT_PLAN_FILE || seen[ids[i]]) continue;
+        bool hit = b->slot_of[ids[i]] != NONE;
+        seen[ids[i]] = true;
+        stats->expert_hits += hit;
+        stats->expert_misses += !hit;
+        stats->expert_link_bytes += hit ? 0 : place->bytes;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] < r->model->n_experts && b->n_slots && !smt_plan_is_resident(&r->on->plan, home(r, layer, ids[i])))
+            touch(b, (uint16_t)ids[i]);
+}
+
+static smt_status move_in(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, smt_vk_recording **edit, smt_error *err) {
+    books *b = &r->layers[layer];
+    SMT_TRY(drop(r, layer, edit, err));
+    for (uint32_t e; (e = newcomer(b)) != NONE;) {
+        SMT_TRY(begin_edit(r, edit, err));
+        const smt_plan_place *from = home(r, layer, e);
+        uint32_t slot = free_slot(b, r->model->n_experts);
+        const smt_plan_place *to = slot_place(r, layer, slot);
+        smt_vk_record_copy(*edit, &(smt_vk_range){r->on->weights.buffers[from->buffer], from->offset, from->bytes},
+                           &(smt_vk_range){r->on->weights.buffers[to->buffer], to->offset, to->bytes});
+        tell(r, *edit, layer, e, to);
+        b->slot_of[e] = (uint16_t)slot;
+        stats->expert_copied_bytes += from->bytes;
+    }
+    return SMT_OK;
+}
+
+static void save(smt_run_resident *r, uint32_t *n_recent) {
+    memcpy(r->before, r->block, r->n_words * sizeof *r->block);
+    for (uint32_t l = 0; l < r->model->n_layers; l++) n_recent[l] = r->layers[l].n_recent;
+}
+
+static void restore(smt_run_resident *r, const uint32_t *n_recent) {
+    memcpy(r->block, r->before, r->n_words * sizeof *r->block);
+    for (uint32_t l = 0; l < r->model->n_layers; l++) r->layers[l].n_recent = n_recent[l];
+}
+
+static smt_status learn(smt_run_resident *r, smt_run_stats *stats, uint32_t n, const uint8_t *captured, smt_error *err) {
+    const smt_model *m = r->model;
+    uint32_t n_recent[SMT_MODEL_MAX_LAYERS], moe_layer = 0;
+    smt_vk_recording *edit = NULL;
+    smt_status status = SMT_OK;
+    save(r, n_recent);
+    for (uint32_t l = 0; l < m->n_layers && status == SMT_OK; l++) {
+        if (!m->layers[l].moe) continue;
+        const uint8_t *ids = captured + smt_graph_capture_ids(m, smt_plan_bucket(n), moe_layer++);
+        if (!r->on->items.layers[l].n_windows) continue; /* another device's */
+        count(r, stats, l, (const uint32_t *)(const void *)ids, n * m->n_used);
+        status = move_in(r, stats, l, &edit, err);
+    }
+    if (status == SMT_OK)
+        status = submit_edit(r, edit, err);
+    else
+        smt_vk_recording_destroy(r->on->vk, edit);
+    if (status != SMT_OK) restore(r, n_recent);
+    return status;
+}
+
+smt_status smt_run_resident_learn(smt_run *run, uint32_t n, const uint8_t *const *captures, smt_error *err) {
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        smt_run_resident *r = run->parts[i].on->resident;
+        if (!r) continue;
+        smt_os_mutex_lock(r->lock);
+        smt_status status = learn(r, &run->stats, n, captures[i], err);
+        smt_os_mutex_unlock(r->lock);
+        SMT_TRY(status);
+    }
+    return SMT_OK;
+}
+
+/* ---- within a step: experts in the file ---- */
+
+/* The list in the order of the rows: what has a slot, and what the file has. Returns how many the file has to give. */
+static uint32_t touch_wanted(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, const uint32_t *ids, uint32_t n) {
+    books *b = &r->layers[layer];
+    bool seen[SMT_MODEL_MAX_EXPERTS] = {false};
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const smt_plan_place *place = ids[i] < r->model->n_experts ? home(r, layer, ids[i]) : NULL;
+        if (!place || smt_plan_is_resident(&r->on->plan, place)) continue;
+        bool file = place->buffer == SMT_PLAN_FILE, hit = b->slot_of[ids[i]] != NONE;
+        if (!file && !hit) continue; /* read where it lies; learned when the step is done */
+        touch(b, (uint16_t)ids[i]);
+        if (!file || seen[ids[i]]) continue;
+        seen[ids[i]] = true;
+        stats->expert_hits += hit;
+        missing += !hit;
+    }
+    stats->expert_misses += missing;
+    return missing;
+}
+
+static smt_status read_newcomers(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, smt_error *err) {
+    books *b = &r->layers[layer];
+    smt_vk_recording *edit = NULL;
+    smt_status status = begin_edit(r, &edit, err);
+    uint16_t came[SMT_MODEL_MAX_EXPERTS];
+    uint32_t n = 0;
+    for (uint32_t e; status == SMT_OK && (e = newcomer(b)) != NONE;) {
+        uint32_t slot = free_slot(b, r->model->n_experts);
+        const smt_plan_place *to = slot_place(r, layer, slot);
+        status = smt_load_fetch_expert(r->fetch, layer, e, to, err);
+        if (status != SMT_OK) break;
+        tell(r, edit, layer, e, to);
+        b->slot_of[e] = (uint16_t)slot;
+        came[n++] = (uint16_t)e;
+        stats->expert_copied_bytes += to->bytes;
+    }
+    if (status == SMT_OK)
+        status = submit_edit(r, edit, err);
+    else
+        smt_vk_recording_destroy(r->on->vk, edit);
+    for (uint32_t i = 0; status != SMT_OK && i < n; i++) forget(b, came[i]);
+    for (uint32_t e; status != SMT_OK && (e = newcomer(b)) != NONE;) forget(b, e);
+    return status;
+}
+
+static smt_status fetch(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, const uint32_t *ids, uint32_t n,
+                        smt_error *err) {
+    uint32_t n_recent[SMT_MODEL_MAX_LAYERS];
+    smt_vk_recording *edit = NULL;
+    save(r, n_recent);
+    if (touch_wanted(r, stats, layer, ids, n) == 0) return SMT_OK;
+    smt_status status = drop(r, layer, &edit, err);
+    if (status == SMT_OK)
+        status = submit_edit(r, edit, err);
+    else
+        smt_vk_recording_destroy(r->on->vk, edit);
+    if (status == SMT_OK) return read_newcomers(r, stats, layer, err);
+    restore(r, n_recent);
+    return status;
+}
+
+smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t layer, const uint32_t *ids, uint32_t n,
+                                  smt_error *err) {
+    smt_run_resident *r = part->on->resident;
+    smt_os_mutex_lock(r->lock);
+    smt_status status = fetch(r, &run->stats, layer, ids, n * run->model->model->n_used, err);
+    smt_os_mutex_unlock(r->lock);
+    return status;
+}
+
+/* ---- lifetime ---- */
+
+static void make_books(smt_run_resident *r) {
+    uint16_t *at = r->block;
+    for (uint32_t l = 0; l < r->model->n_layers; l++) {
+        books *b = &r->layers[l];
+        b->n_slots = smt_plan_slots(&r->on->plan, l);
+        b->recent = at;
+        b->slot_of = at + b->n_slots;
+        at = b->slot_of + r->model->n_experts;
+        for (uint32_t e = 0; e < r->model->n_experts; e++) b->slot_of[e] = NONE;
+    }
+}
+
+smt_status smt_run_resident_create(const smt_model *model, smt_run_device *on, smt_error *err) {
+    uint32_t n_slots = on->plan.first_slot[model->n_layers];
+    bool file = false;
+    if (n_slots == 0) return SMT_OK;
+    smt_run_resident *r = on->resident = smt_alloc(1, sizeof *r);
+    if (!r) return SMT_FAIL(err, SMT_MEMORY, "out of memory for the slots of experts");
+    *r = (smt_run_resident){.model = model, .on = on, .n_words = n_slots + (size_t)model->n_layers * model->n_experts};
+    r->lock = smt_os_mutex_create();
+    r->layers = smt_alloc(model->n_layers, sizeof *r->layers);
+    r->block = smt_alloc(r->n_words, sizeof *r->block);
+    r->before = smt_alloc(r->n_words, sizeof *r->before);
+    if (!r->lock || !r->layers || !r->block || !r->before)
+        return SMT_FAIL(err, SMT_MEMORY, "out of memory for %u slots of experts", n_slots);
+    make_books(r);
+    for (uint32_t l = 0; l < model->n_layers; l++) file |= on->items.layers[l].from_file;
+    if (!file) return SMT_OK;
+    const smt_load_args args = {.device = on->vk, .model = model, .items = &on->items, .plan = &on->plan, .repack = on->repack};
+    return smt_load_fetch_create(&args, &on->weights, &r->fetch, err);
+}
+
+void smt_run_resident_free(smt_run_device *on) {
+    smt_run_resident *r = on->resident;
+    if (!r) return;
+    if (r->edit) smt_vk_wait(on->vk, r->edit_value, SMT_RUN_WAIT_NS, NULL);
+    smt_vk_recording_destroy(on->vk, r->edit);
+    smt_load_fetch_free(r->fetch);
+    smt_os_mutex_free(r->lock);
+    smt_free(r->layers);
+    smt_free(r->block);
+    smt_free(r->before);
+    smt_free(r);
+    on->resident = NULL;
+}

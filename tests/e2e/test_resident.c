@@ -1,0 +1,263 @@
+/* test_resident.c: experts that come into slots of device memory and leave them: out of host memory after the step that missed them, out of the
+ * file before their layer runs. Whatever lies where, the results are the same bits; hits are those that a trace's hit rates foretell. */
+#include "run/run.h"
+#include "tiny_model.h"
+#include "vk_support.h"
+
+#include <unistd.h>
+
+enum { N_PROMPT = 6, N_TOKENS = 20, N_VOCAB = 512, N_EXPERTS = 16, N_USED = 3, N_MOE = 2, N_SLOTS = 5 };
+
+typedef struct lab {
+    const smt_vk_fixture *fixture;
+    smt_gguf *file;
+    smt_model *model;
+    char path[1024];
+    uint64_t stride;  /* bytes of an expert */
+    uint32_t heap;    /* where device memory is */
+    uint64_t planned; /* bytes of it that the whole model takes */
+    float expected[N_TOKENS * N_VOCAB];
+} lab;
+
+static const smt_run_options wanted = {.n_ctx = 32, .n_batch = 8, .cache_f16 = true};
+
+static smt_status load(const lab *l, const smt_plan_request *words, smt_run_model **model, smt_run **run, smt_error *err) {
+    const smt_plan_demand demand = {.n_ctx = wanted.n_ctx, .n_batch = wanted.n_batch, .cache_f16 = wanted.cache_f16};
+    smt_plan_request request = *words;
+    request.demand = &demand;
+    const smt_run_model_options options = {.placement = &request}; /* only what is used is compiled */
+    *run = NULL;
+    SMT_TRY(smt_run_model_create(l->fixture->device, l->model, &options, model, err));
+    smt_status status = smt_run_create(*model, &wanted, run, err);
+    if (status != SMT_OK) smt_run_free(*run), smt_run_model_free(*model);
+    return status;
+}
+
+/* Half a second for each kernel. */
+static bool is_slow(void) {
+    const char *driver = getenv("SMT_TEST_DRIVER");
+    return driver && strcmp(driver, "swiftshader") == 0;
+}
+
+/* The first `rows` tokens in one step, and the others one by one; ids [N_MOE][N_TOKENS][N_USED] or NULL. */
+static smt_status run_tokens(smt_run *run, uint32_t rows, float *logits, int32_t *ids, smt_error *err) {
+    uint32_t slot, n_vocab = run->model->model->n_vocab;
+    const smt_run_capture capture = {.total = N_TOKENS, .ids = ids};
+    smt_run_row row[N_TOKENS];
+    SMT_TRY(smt_kv_take_slot(&run->kv, &slot, err));
+    SMT_TRY(smt_kv_resize(&run->kv, slot, N_TOKENS, err));
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        row[i] = (smt_run_row){.token = (int32_t)(i * i * 7 % 97 + 3),
+                               .position = (int32_t)i,
+                               .slot = slot,
+                               .index = i,
+                               .out = true,
+                               .logits = logits + (size_t)i * n_vocab,
+                               .capture = ids ? &capture : NULL,
+                               .at = i};
+    smt_status status = SMT_OK;
+    for (uint32_t i = 0, n; i < N_TOKENS && status == SMT_OK; i += n) {
+        n = i == 0 ? smt_min_u32(rows, run->capture_rows) : 1;
+        status = smt_run_step(run, row + i, n, err);
+    }
+    smt_kv_release_slot(&run->kv, slot);
+    return status;
+}
+
+static void open_model(lab *l, const smt_vk_fixture *fixture) {
+    smt_error err;
+    *l = (lab){.fixture = fixture};
+    snprintf(l->path, sizeof l->path, "%s/test_resident-%ld.gguf", SMT_TEST_WORK, (long)getpid());
+    const smt_tiny_options options = {.type = SMT_DTYPE_Q8_0, .n_experts = N_EXPERTS, .n_used = N_USED};
+    SMT_ASSERT_OK(smt_tiny_deepseek2(l->path, &options, &err), &err);
+    SMT_ASSERT_OK(smt_gguf_open(l->path, &l->file, &err), &err);
+    SMT_ASSERT_OK(smt_model_create(l->file, &l->model, &err), &err);
+    assert_in_range(l->model->n_vocab, 1, N_VOCAB);
+}
+
+static void close_model(lab *l) {
+    smt_model_free(l->model);
+    smt_gguf_free(l->file);
+    remove(l->path);
+}
+
+/* The results of a device that holds everything: of single rows, which are those of any rows. */
+static void expect(lab *l) {
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    SMT_ASSERT_OK(load(l, &(smt_plan_request){0}, &model, &run, &err), &err);
+    const smt_run_device *on = &model->devices[0];
+    assert_null(on->resident);
+    l->stride = on->items.layers[1].stride;
+    l->heap = l->fixture->caps->types[on->plan.plan.memory_type[SMT_POOL_DEVICE]].heap;
+    smt_plan_bytes bytes = {0};
+    smt_plan_count(&on->plan.plan, l->fixture->caps, &bytes);
+    smt_plan_count(&run->parts[0].plan.plan, l->fixture->caps, &bytes);
+    l->planned = bytes.heap[l->heap];
+    SMT_ASSERT_OK(run_tokens(run, 1, l->expected, NULL, &err), &err);
+    assert_true(l->expected[0] != 0 && l->expected[0] != l->expected[1]);
+    smt_run_free(run);
+    smt_run_model_free(model);
+}
+
+static void check_results(const lab *l, smt_run *run, uint32_t rows, int32_t *ids) {
+    static float logits[N_TOKENS * N_VOCAB];
+    smt_error err;
+    memset(logits, 0, sizeof logits);
+    SMT_ASSERT_OK(run_tokens(run, rows, logits, ids, &err), &err);
+    assert_memory_equal(logits, l->expected, N_TOKENS * l->model->n_vocab * sizeof(float));
+}
+
+/* Hits of caches of every size, as `trace report` counts them, for the tokens of one layer. */
+static uint64_t foretold(const int32_t *ids, uint32_t size) {
+    smt_trace_cache cache;
+    smt_error err;
+    uint64_t hits = 0;
+    SMT_ASSERT_OK(smt_trace_cache_create(N_EXPERTS, &cache, &err), &err);
+    for (uint32_t t = 0; t < N_TOKENS; t++) {
+        uint16_t experts[N_USED];
+        for (uint32_t i = 0; i < N_USED; i++) experts[i] = (uint16_t)ids[t * N_USED + i];
+        smt_trace_cache_access(&cache, experts, N_USED);
+    }
+    for (uint32_t place = 0; place < size; place++) hits += cache.found_at[place];
+    smt_trace_cache_free(&cache);
+    return hits;
+}
+
+static void test_host(void **state) {
+    static int32_t ids[N_MOE * N_TOKENS * N_USED];
+    lab l;
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    open_model(&l, *state);
+    expect(&l);
+    const smt_plan_request words = {.host_expert_layers = 3, .expert_cache = N_MOE * N_SLOTS * l.stride};
+    SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+    const smt_plan_weights *plan = &model->devices[0].plan;
+    assert_int_equal(smt_plan_slots(plan, 1), N_SLOTS);
+    assert_true(model->slots && !model->file);
+    check_results(&l, run, 1, ids);
+    const smt_run_stats *s = &run->stats;
+    uint64_t hits = 0, all = N_MOE * N_TOKENS * N_USED;
+    for (int layer = 0; layer < N_MOE; layer++) hits += foretold(ids + layer * N_TOKENS * N_USED, N_SLOTS);
+    assert_in_range(hits, 1, all - 1);
+    assert_int_equal(s->expert_hits, hits);
+    assert_int_equal(s->expert_misses, all - hits);
+    assert_int_equal(s->expert_link_bytes, (all - hits) * l.stride);
+    assert_int_equal(s->expert_copied_bytes, (all - hits) * l.stride); /* each missed expert comes in */
+    check_results(&l, run, N_PROMPT,
+                  NULL); /* more experts in a step than there are slots; and another runner's tables are the same */
+    smt_run *other;
+    SMT_ASSERT_OK(smt_run_create(model, &wanted, &other, &err), &err);
+    check_results(&l, other, 1, NULL);
+    assert_true(other->stats.expert_hits > 0);
+    smt_run_free(other);
+    smt_run_free(run);
+    smt_run_model_free(model);
+    close_model(&l);
+}
+
+/* Room for none of the experts but N_SLOTS a layer on the device, and for some of them in host memory. */
+static smt_plan_request squeeze(const lab *l, smt_plan_budget budgets[2], uint32_t n_host) {
+    uint64_t cache = N_MOE * N_SLOTS * l->stride, ring = SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
+    budgets[0] = (smt_plan_budget){.heap = l->heap, .bytes = l->planned - N_MOE * N_EXPERTS * l->stride + cache};
+    budgets[1] = (smt_plan_budget){.device = SMT_PLAN_HOST, .bytes = ring + n_host * l->stride};
+    return (smt_plan_request){.budgets = budgets, .n_budgets = 2, .expert_cache = cache};
+}
+
+static uint32_t in_file(const smt_run_device *on) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < on->items.n_items; i++) n += on->plan.items[i].buffer == SMT_PLAN_FILE;
+    return n;
+}
+
+static void test_file(void **state) {
+    lab l;
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    smt_plan_budget budgets[2];
+    open_model(&l, *state);
+    expect(&l);
+    for (uint32_t n_host = is_slow() ? 12 : 0; n_host < 20; n_host += 12) {
+        const smt_plan_request words = squeeze(&l, budgets, n_host);
+        SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+        const smt_run_device *on = &model->devices[0];
+        assert_in_range(in_file(on), 8, N_MOE * N_EXPERTS);
+        assert_true(model->file && run->capture_rows == N_SLOTS / N_USED);
+        check_results(&l, run, N_PROMPT, NULL);
+        assert_true(run->stats.expert_hits > 0 && run->stats.expert_misses > 0);
+        assert_true(run->stats.expert_copied_bytes >= run->stats.expert_misses * l.stride);
+        if (n_host == 0) assert_int_equal(run->stats.expert_link_bytes, 0);
+        check_results(&l, run, 1, NULL);
+        smt_run_free(run);
+        smt_run_model_free(model);
+    }
+    close_model(&l);
+}
+
+/* Out of memory at any place: the step fails, nothing is lost, and the next one is right. */
+static void test_no_memory(void **state) {
+    static float logits[N_TOKENS * N_VOCAB];
+    lab l;
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    smt_plan_budget budgets[2];
+    uint32_t failed = 0;
+    if (is_slow()) skip();
+    open_model(&l, *state);
+    expect(&l);
+    const smt_plan_request words = squeeze(&l, budgets, 12);
+    SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+    check_results(&l, run, 1, NULL); /* recorded, so that what fails is the moving of experts */
+    for (uint64_t n = 1; n < 60; n++) {
+        smt_mem_fail_after(n);
+        smt_status status = run_tokens(run, 1, logits, NULL, &err);
+        smt_mem_fail_after(0);
+        assert_true(status == SMT_OK || status == SMT_MEMORY);
+        failed += status == SMT_MEMORY;
+    }
+    assert_true(failed > 30);
+    check_results(&l, run, 1, NULL);
+    smt_run_free(run);
+    smt_run_model_free(model);
+    close_model(&l);
+}
+
+/* What cannot be read is an error of the step, and when it can be read again, all is well. */
+static void test_cut(void **state) {
+    if (is_slow()) skip();
+    static float logits[N_TOKENS * N_VOCAB];
+    lab l;
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    smt_plan_budget budgets[2];
+    open_model(&l, *state);
+    expect(&l);
+    const smt_plan_request words = squeeze(&l, budgets, 0);
+    SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+    char *bytes;
+    size_t n_bytes;
+    SMT_ASSERT_OK(smt_os_read_file(l.path, &bytes, &n_bytes, &err), &err);
+    assert_int_equal(truncate(l.path, 4096), 0);
+    assert_int_equal(run_tokens(run, 1, logits, NULL, &err), SMT_IO);
+    FILE *file = fopen(l.path, "r+b"); /* the same file, whole again */
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
+    assert_int_equal(fclose(file), 0);
+    smt_free(bytes);
+    check_results(&l, run, 1, NULL);
+    smt_run_free(run);
+    smt_run_model_free(model);
+    close_model(&l);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_file), cmocka_unit_test(test_no_memory),
+                                       cmocka_unit_test(test_cut)};
+    return cmocka_run_group_tests(tests, smt_vk_test_setup, smt_vk_test_teardown);
+}
