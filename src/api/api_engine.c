@@ -5,7 +5,7 @@ static smt_status open_devices(smt_engine *engine, const smt_device_options *giv
     const smt_vk_device_options options = {
         .minimum = given->minimum, .kernels = given->kernels, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
     for (uint32_t i = 0; i < place->placement->n_devices; i++) {
-        SMT_TRY(smt_vk_device_create(engine->vk, place->index[i], &options, &engine->devices[i], err));
+        SMT_TRY(smt_run_device_create(engine->vk, place->index[i], &options, &engine->devices[i], err));
         engine->n_devices++;
     }
     return SMT_OK;

@@ -117,7 +117,7 @@ smt_status smt_kernels_compile(const smt_device_options *options, const char *mo
     smt_status status = smt_api_pick_device(vk, &o, &index, err);
     const smt_vk_device_options device_options = {
         .minimum = o.minimum, .kernels = o.kernels, .cache_dir = o.cache_dir, .shader_dir = o.shader_dir};
-    if (status == SMT_OK) status = smt_vk_device_create(vk, index, &device_options, &device, err);
+    if (status == SMT_OK) status = smt_run_device_create(vk, index, &device_options, &device, err);
     if (status == SMT_OK) status = compile_all(device, &o, model_path, report, user, err);
     smt_vk_device_destroy(device);
     smt_vk_close(vk);

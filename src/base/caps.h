@@ -62,7 +62,7 @@ typedef struct smt_caps {
     /* int_dot: there is an instruction for packed products of 4 x 8 bits; it may be slower than what it replaces */
     bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot, int_dot_accelerated, coop_matrix, memory_budget,
         executable_properties, subgroup_size_control, external_memory_host;
-    smt_coop_shape coop; /* where the device has coop_matrix and a compiler's word for it: see vk_device.c */
+    smt_coop_shape coop; /* where the device has coop_matrix; a device in use, only where the kernels can be had (run_device.c) */
 
     uint32_t n_heaps, n_types;
     smt_caps_heap heaps[SMT_CAPS_MAX_HEAPS];

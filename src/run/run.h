@@ -87,6 +87,9 @@ void smt_run_model_free(smt_run_model *model);
 
 /* ---- kernels (run_kernels.c) ---- */
 
+/* smt_vk_device_create for an engine: without cooperative matrices where one of their kernels neither comes compiled nor compiles. */
+smt_status smt_run_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_options *options, smt_vk_device **out,
+                                 smt_error *err);
 /* A catalogue entry as the lower room wants it; it points into *spec and `defines`. */
 smt_vk_kernel_desc smt_run_kernel_desc(const smt_kernel_spec *spec, smt_vk_define defines[SMT_KERNEL_MAX_DEFINES]);
 /* A catalogue entry on a device, as the engine, the kernels report and the tests all make it. Thread-safe. */

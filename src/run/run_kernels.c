@@ -36,17 +36,17 @@ struct smt_run_compile {
 smt_vk_kernel_desc smt_run_kernel_desc(const smt_kernel_spec *spec, smt_vk_define defines[SMT_KERNEL_MAX_DEFINES]) {
     for (uint32_t i = 0; i < spec->n_defines; i++) defines[i] = (smt_vk_define){spec->defines[i].name, spec->defines[i].value};
     return (smt_vk_kernel_desc){.source = spec->source,
-                                     .label = spec->label,
-                                     .defines = defines,
-                                     .n_defines = spec->n_defines,
-                                     .n_windows = spec->windows,
-                                     .group_size = {spec->group, 1, 1},
-                                     .push_bytes = spec->push_bytes,
-                                     .constants = spec->constants,
-                                     .n_constants = spec->n_constants,
-                                     .portable = spec->portable,
-                                     .window_texels = spec->window_texels,
-                                     .buffer_texels = spec->buffer_texels};
+                                .label = spec->label,
+                                .defines = defines,
+                                .n_defines = spec->n_defines,
+                                .n_windows = spec->windows,
+                                .group_size = {spec->group, 1, 1},
+                                .push_bytes = spec->push_bytes,
+                                .constants = spec->constants,
+                                .n_constants = spec->n_constants,
+                                .portable = spec->portable,
+                                .window_texels = spec->window_texels,
+                                .buffer_texels = spec->buffer_texels};
 }
 
 smt_status smt_run_kernel_compile(smt_vk_device *device, const smt_kernel_spec *spec, bool want_stats, smt_vk_kernel **out,

@@ -54,6 +54,7 @@ smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_
                                 smt_error *err);
 void smt_vk_device_destroy(smt_vk_device *device); /* waits for its work; buffers, kernels, recordings must be gone. NULL ok */
 const smt_caps *smt_vk_device_caps(const smt_vk_device *device); /* as reduced, when so asked */
+void smt_vk_device_forgo_coop(smt_vk_device *device);            /* before it is used: caps->coop becomes zeros */
 
 /* ---- slabs (vk_buffer.c, vk_memory.c) ---- */
 /* `memory_type` indexes caps->types; a host-visible slab stays mapped. SMT_DEVICE_MEMORY names heap, bytes asked and budget. */
@@ -121,6 +122,8 @@ smt_status smt_vk_cache_save(smt_vk_device *device, smt_error *err);
 smt_status smt_vk_compile_glsl(smt_vk_device *device, const smt_vk_kernel_desc *desc, uint32_t **out_words, size_t *out_count,
                                smt_error *err);
 
+/* Whether a portable kernel comes compiled, or else compiles. */
+bool smt_vk_portable_known(smt_vk_device *device, const smt_vk_kernel_desc *desc);
 /* The text of a portable kernel, the name that its compiled form has in shaders/prebuilt, and whether it is there; for the tool that puts it
  * there. *out_text: smt_free. */
 smt_status smt_vk_portable_text(const smt_vk_kernel_desc *desc, char **out_text, char name[33], bool *out_prebuilt,

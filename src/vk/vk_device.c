@@ -69,19 +69,6 @@ static smt_status copy_option(char **out, const char *text, smt_error *err) {
     return *out ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for the path %s", text);
 }
 
-/* The library's own kernels with cooperative matrices come compiled. Where others may take their place, our compiler has to know the
- * extension, which not every one does. */
-static bool knows_coop(smt_vk_device *device) {
-    smt_vk_source source;
-    uint32_t *words = NULL;
-    size_t count;
-    if (smt_vk_source_flatten(device->shader_dir, "feature/coop_matrix.comp", NULL, 0, &source, NULL) != SMT_OK) return false;
-    bool known = smt_vk_glsl_compile(device->glsl, &source, "feature/coop_matrix", &words, &count, NULL) == SMT_OK;
-    smt_vk_source_free(&source);
-    smt_free(words);
-    return known;
-}
-
 static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, const smt_vk_device_options *options,
                         smt_error *err) {
     smt_vk_facts facts = physical->facts;
@@ -98,7 +85,6 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     SMT_TRY(copy_option(&device->cache_dir, options ? options->cache_dir : NULL, err));
     SMT_TRY(copy_option(&device->shader_dir, options ? options->shader_dir : NULL, err));
     SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
-    if (device->caps.coop.m && device->shader_dir && !knows_coop(device)) device->caps.coop = (smt_coop_shape){0};
     if (device->vk->host.device)
         device->handle = device->vk->host.device;
     else
@@ -160,3 +146,5 @@ void smt_vk_device_destroy(smt_vk_device *device) {
 }
 
 const smt_caps *smt_vk_device_caps(const smt_vk_device *device) { return &device->caps; }
+
+void smt_vk_device_forgo_coop(smt_vk_device *device) { device->caps.coop = (smt_coop_shape){0}; }

@@ -106,7 +106,7 @@ void smt_vk_source_free(smt_vk_source *source);
 /* ---- modules that come compiled (vk_prebuilt.c) ---- */
 
 struct smt_vk_prebuilt {
-    const char *name; /* 32 hex digits: smt_vk_prebuilt_name of the source */
+    const char *name;           /* 32 hex digits: smt_vk_prebuilt_name of the source */
     const unsigned char *bytes; /* compressed by zstd */
     size_t n_bytes;
 };

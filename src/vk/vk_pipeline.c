@@ -197,6 +197,19 @@ smt_status smt_vk_portable_text(const smt_vk_kernel_desc *desc, char **out_text,
     return status;
 }
 
+bool smt_vk_portable_known(smt_vk_device *device, const smt_vk_kernel_desc *desc) {
+    smt_vk_source source;
+    char name[33];
+    uint32_t *words = NULL;
+    size_t count;
+    if (flatten(device->shader_dir, 0, desc, &source, NULL) != SMT_OK) return false;
+    bool known = smt_vk_prebuilt_name(&source, name, NULL) == SMT_OK && smt_vk_prebuilt_has(name);
+    if (!known) known = smt_vk_glsl_compile(device->glsl, &source, desc->label, &words, &count, NULL) == SMT_OK;
+    smt_vk_source_free(&source);
+    smt_free(words);
+    return known;
+}
+
 /* ---- kernels ---- */
 
 static smt_status create_pipeline(smt_vk_device *device, const smt_vk_kernel_desc *desc, const uint32_t *words, size_t count,

@@ -229,6 +229,7 @@ static void test_runner_options(void **state) {
     assert_int_equal(got.n_sessions, 1);
     assert_int_equal(got.cache_type, SMT_CACHE_F16);
     assert_int_equal(got.precision, SMT_PRECISION_EXACT);
+    assert_true(got.no_coop_matrix); /* exact: there are none */
     smt_runner_free(runner);
     smt_runner_free(NULL);
     smt_session_free(NULL);

@@ -71,7 +71,8 @@ smt_runner *smt_test_runner(smt_engine *engine, uint32_t n_ctx, uint32_t n_batch
                                   .n_batch = n_batch,
                                   .n_sessions = n_sessions,
                                   .cache_type = cache_type,
-                                  .precision = smt_test_precision()};
+                                  .precision = smt_test_precision(),
+                                  .no_coop_matrix = true}; /* bits would depend on the number of rows */
     smt_runner *runner;
     smt_error err;
     SMT_ASSERT_OK(smt_runner_create(engine, &options, &runner, &err), &err);
