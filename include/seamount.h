@@ -783,6 +783,10 @@ typedef struct smt_trace_token {
     size_t text_bytes;
     const uint16_t *experts; /* [n_moe, n_used], largest selection score first */
     const float *weights;    /* [n_moe, n_used], the factor of each expert's output; traces round them to half precision */
+    /* [n_devices] both: how long the host took, in the step, to bring each device what others had computed for it, and how many bytes that
+     * were; NULL for writing: zeros. Traces from before there were several devices have zeros. */
+    const float *hop_s;
+    const uint32_t *hop_bytes;
 } smt_trace_token;
 
 /* -- observer: live. The runner puts each token into a ring and never waits: when the ring is full the token is dropped and counted. */

@@ -163,7 +163,7 @@ static void test_lying_chunks(void **state) {
     smt_fake_trace fake;
     smt_error err = {0};
     smt_fake_trace_begin(&shape, &fake);
-    smt_trace_rows rows = smt_trace_rows_of(&fake.model);
+    smt_trace_rows rows = smt_trace_rows_of(&fake.model, SMT_TRACE_VERSION);
     smt_trace_token token = *smt_fake_trace_next(&fake);
     token.text = "ab";
     token.text_bytes = 2;
@@ -198,9 +198,12 @@ static void test_lying_chunks(void **state) {
 
 static void test_versions(void **state) {
     const file *f = *state;
-    f->bytes[8] = 2;
-    assert_int_equal(look(f, f->bytes, f->n, true).status, SMT_UNSUPPORTED);
-    f->bytes[8] = 1;
+    static const uint8_t versions[] = {0, SMT_TRACE_VERSION + 1};
+    for (size_t i = 0; i < SMT_COUNT(versions); i++) {
+        f->bytes[8] = versions[i];
+        assert_int_equal(look(f, f->bytes, f->n, true).status, SMT_UNSUPPORTED);
+    }
+    f->bytes[8] = SMT_TRACE_VERSION;
 }
 
 int main(void) {
