@@ -164,6 +164,24 @@ static void check_batches(fixture *f, const split *how, smt_session *session) {
     same_rows("single tokens after a rewind", how, f->got.logits, f->want.logits, N - SINGLE, N, n_vocab);
 }
 
+/* Eight steps of which only the last gives logits: devices work on different steps at a time. */
+static void check_overlap(fixture *f, const split *how, smt_engine *engine) {
+    smt_runner *runner = smt_test_runner(engine, CONTEXT, N / 8, 1, SMT_CACHE_F16);
+    smt_session *session = smt_test_session(runner);
+    uint32_t n_vocab = f->want.n_vocab;
+    smt_error err;
+    for (uint32_t round = 0; round < 3; round++) {
+        float *last = f->got.logits + (size_t)(N - 1) * n_vocab;
+        const smt_eval eval = {.struct_size = sizeof eval, .tokens = f->tokens, .n_tokens = N, .logits = last};
+        memset(last, 0x55, n_vocab * sizeof *last);
+        SMT_ASSERT_OK(smt_session_rewind(session, 0, &err), &err);
+        SMT_ASSERT_OK(smt_session_eval(session, &eval, &err), &err);
+        same_rows("steps at a time", how, f->got.logits, f->want.logits, N - 1, N, n_vocab);
+    }
+    smt_session_free(session);
+    smt_runner_free(runner);
+}
+
 /* A fork shares its past, a restored session comes from one device, and what is saved here is what was saved there. */
 static void check_sessions(fixture *f, const split *how, smt_runner *runner, smt_session *session) {
     uint32_t n_vocab = f->want.n_vocab;
@@ -196,6 +214,7 @@ static void check_split(fixture *f, const split *how) {
     smt_session *session = smt_test_session(runner);
     check_batches(f, how, session);
     check_sessions(f, how, runner, session);
+    check_overlap(f, how, engine);
     memcpy(answer, f->answer, sizeof answer);
     generate(f, session);
     assert_memory_equal(f->answer, answer, sizeof answer);
