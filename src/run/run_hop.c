@@ -2,8 +2,8 @@
  *
  *   device a: ... copy to HOP_OUT | host: wait for a, copy mapped to mapped | device b: copy from HOP_IN ...
  *
- * Nothing is shared between the devices but the host's clock and memory, so any two can work together. What was
- * brought in the step before, device b has read: smt_run_submit waits before a step's first work for it. */
+ * Nothing is shared between the devices but the host's clock and memory, so any two can work together. What was brought in the step before,
+ * device b has read: smt_run_submit waits before a step's first work for it. */
 #include "run/run.h"
 
 #include <string.h>
