@@ -500,9 +500,8 @@ typedef struct smt_plan_options {
 typedef struct smt_placement smt_placement;
 
 /* Decides where every byte of a model would lie: from the header alone, without Vulkan, in well under a second. An engine made with the same
- * options loads exactly that; it measures no speeds, so where several devices share the layers by speed, those have to be left out here
- * too, or shares be given. SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the
- * placement. SMT_INVALID, SMT_NOT_FOUND: words that name no device, a heap that is not there, shares that do not go with the devices;
+ * options loads exactly that; where several GPUs share the layers by speed it measures anew, and only shares make sure of the same split.
+ * SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the placement. SMT_INVALID, SMT_NOT_FOUND: words that name no device, a heap that is not there, shares that do not go with the devices;
  * SMT_UNSUPPORTED, SMT_FORMAT: the file has no model that can run. Thread-safe; the result is read-only: any thread. */
 SMT_API smt_status smt_placement_create(const smt_file *file, const smt_plan_options *options, smt_placement **out_placement,
                                         smt_error *err);
@@ -818,6 +817,10 @@ typedef struct smt_trace_token {
     size_t text_bytes;
     const uint16_t *experts; /* [n_moe, n_used], largest selection score first */
     const float *weights;    /* [n_moe, n_used], the factor of each expert's output; traces round them to half precision */
+    /* [n_devices] both: how long the host took, in the step, to bring each device what others had computed for it, and how many bytes that
+     * were; NULL for writing: zeros. Traces from before there were several devices have zeros. */
+    const float *hop_s;
+    const uint32_t *hop_bytes;
 } smt_trace_token;
 
 /* -- observer: live. The runner puts each token into a ring and never waits: when the ring is full the token is dropped and counted. */

@@ -277,20 +277,25 @@ static smt_status measure(probe *p, double *out_bytes_s, smt_error *err) {
     return SMT_OK;
 }
 
-smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, double *out_bytes_s, smt_error *err) {
-    *out_bytes_s = 0;
-    if (index >= list->n_devices) return SMT_FAIL(err, SMT_INVALID, "device %u of %u", index, list->n_devices);
-    const struct listed *listed = &list->devices[index];
-    if (listed->lack[0]) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s: %s", listed->caps->name, listed->lack);
-    smt_vk_device_options options = {
-        .minimum = list->options.minimum, .cache_dir = list->options.cache_dir, .shader_dir = list->options.shader_dir};
+smt_status smt_api_bandwidth(smt_vk *vk, uint32_t index, const smt_device_options *options, double *out_bytes_s, smt_error *err) {
+    const smt_vk_device_options device = {
+        .minimum = options->minimum, .cache_dir = options->cache_dir, .shader_dir = options->shader_dir};
     probe p = {0};
-    smt_status status = smt_vk_device_create(list->vk, listed->index, &options, &p.device, err);
+    *out_bytes_s = 0;
+    smt_status status = smt_vk_device_create(vk, index, &device, &p.device, err);
     if (status == SMT_OK) status = make_kernel(&p, err);
-    if (status == SMT_OK) status = make_buffers(&p, listed->caps->name, err);
+    if (status == SMT_OK) status = make_buffers(&p, smt_vk_caps(vk, index)->name, err);
     if (status == SMT_OK) status = touch(&p, err);
     if (status == SMT_OK) status = record(&p, err);
     if (status == SMT_OK) status = measure(&p, out_bytes_s, err);
     destroy(&p);
     return status;
+}
+
+smt_status smt_device_bandwidth(const smt_device_list *list, uint32_t index, double *out_bytes_s, smt_error *err) {
+    *out_bytes_s = 0;
+    if (index >= list->n_devices) return SMT_FAIL(err, SMT_INVALID, "device %u of %u", index, list->n_devices);
+    const struct listed *listed = &list->devices[index];
+    if (listed->lack[0]) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s: %s", listed->caps->name, listed->lack);
+    return smt_api_bandwidth(list->vk, listed->index, &list->options, out_bytes_s, err);
 }

@@ -50,7 +50,7 @@ typedef struct smt_api_place {
     smt_placement *placement;          /* owned */
     uint32_t index[SMT_GRAPH_DEVICES]; /* [placement->n_devices] in vk */
 } smt_api_place;
-smt_status smt_api_place_model(const smt_vk *vk, const smt_model *model, const smt_device_options *device,
+smt_status smt_api_place_model(smt_vk *vk, const smt_model *model, const smt_device_options *device,
                                const smt_engine_options *options, smt_api_place *out, smt_error *err);
 
 #endif

@@ -139,6 +139,8 @@ static smt_status advance(batch *b, smt_error *err) {
         status = smt_run_extend(b->run, s->slot, s->length, b->parts[i].eval.n_tokens, err);
     }
     if (status == SMT_OK) status = run_steps(b, err);
+    smt_status ended = smt_run_drain(b->run, status == SMT_OK ? err : NULL);
+    if (status == SMT_OK) status = ended;
     for (uint32_t i = 0; i < b->n_parts; i++) {
         smt_session *s = b->parts[i].session;
         if (status == SMT_OK)

@@ -58,6 +58,9 @@ smt_status smt_api_pick_device(const smt_vk *vk, const smt_device_options *optio
 /* Tells the log that this software device was chosen; says nothing of others, or where the user has named devices. */
 void smt_api_tell_software(const smt_device_options *options, const smt_caps *caps);
 
+/* smt_device_bandwidth of a device that can run the engine (api_devices.c). */
+smt_status smt_api_bandwidth(smt_vk *vk, uint32_t index, const smt_device_options *options, double *out_bytes_s, smt_error *err);
+
 /* ---- planning (api_plan.c) ---- */
 
 /* The part of a request that smt_placement_options describe, for devices with these snapshots, of which caps[first] is the first to compute.

@@ -1,8 +1,9 @@
 /* api_place.c: which devices an engine computes on, and what each of them holds: the user's words and the snapshots become a request, and the
  * planner's placement is what the engine executes.
  *
- * The snapshots are taken as the devices will be made: with the family of kernels and the reductions that were asked for. Speeds are not
- * measured; the planner assumes them by kind of device. */
+ * The snapshots are taken as the devices will be made: with the family of kernels and the reductions that were asked for. How fast devices
+ * read is measured where that decides something: where several may share the layers. Processors, which would take seconds, are not measured
+ * but taken for alike. */
 #include "api/api_engine.h"
 
 /* Everything the request points to. */
@@ -50,12 +51,31 @@ static smt_status read_order(call *c, smt_error *err) {
     return SMT_OK;
 }
 
-static smt_status plan(call *c, const smt_vk *vk, const smt_model *model, const smt_engine_options *options, smt_api_place *out,
+/* Whether the speed of a device counts: it is one of several that were named without shares, or that there are to choose from. */
+static bool competes(const call *c, uint32_t fact) {
+    uint32_t others = 0;
+    bool named = c->n_order == 0;
+    for (uint32_t i = 0; i < c->n_order; i++) named |= c->order[i] == fact;
+    for (uint32_t i = 0; i < (c->n_order ? c->n_order : c->n_facts); i++) {
+        uint32_t other = c->n_order ? c->order[i] : i;
+        others += other != fact && c->caps[other]->kind != SMT_KIND_CPU;
+    }
+    return named && others && c->caps[fact]->kind != SMT_KIND_CPU && c->device->n_shares == 0;
+}
+
+static void measure_speeds(call *c, smt_vk *vk) {
+    for (uint32_t i = 0; i < c->n_facts; i++)
+        if (competes(c, i)) /* what cannot be measured is assumed */
+            smt_api_bandwidth(vk, c->index[i], c->device, &c->facts[i].read_s, NULL);
+}
+
+static smt_status plan(call *c, smt_vk *vk, const smt_model *model, const smt_engine_options *options, smt_api_place *out,
                        smt_error *err) {
     smt_plan_request *request = &c->words.request;
     bool automatic = !c->device->devices || !*c->device->devices;
     SMT_TRY(read_facts(c, vk, automatic, err));
     if (!automatic) SMT_TRY(read_order(c, err));
+    measure_speeds(c, vk);
     uint32_t first = c->n_order ? c->order[0] : 0;
     SMT_TRY(smt_api_placement_request(options->placement, model, c->caps, c->n_facts, first, &c->words, err));
     SMT_TRY(smt_api_request_runner(options->compile_for, c->caps[first], &c->words, err));
@@ -73,7 +93,7 @@ static smt_status plan(call *c, const smt_vk *vk, const smt_model *model, const 
     return SMT_OK;
 }
 
-smt_status smt_api_place_model(const smt_vk *vk, const smt_model *model, const smt_device_options *device,
+smt_status smt_api_place_model(smt_vk *vk, const smt_model *model, const smt_device_options *device,
                                const smt_engine_options *options, smt_api_place *out, smt_error *err) {
     call c = {.device = device};
     *out = (smt_api_place){0};

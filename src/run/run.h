@@ -50,7 +50,7 @@ typedef struct smt_run_device {
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
     uint64_t told_budget[SMT_CAPS_MAX_HEAPS]; /* guarded by the model's lock: see run_residency.c */
-    _Atomic uint32_t n_tested; /* kernels that were compared with plain C and right, since they were last told to the log */
+    _Atomic uint32_t n_tested;  /* kernels that were compared with plain C and right, since they were last told to the log */
     smt_vk_kernel *repack;      /* owned; NULL: no rows change their layout on the device */
     smt_run_resident *resident; /* owned; NULL: it has no slots */
 } smt_run_device;
@@ -218,7 +218,9 @@ typedef struct smt_run_row {
 
 /* One step of n rows, of any slots; those of a slot stand together, with ascending index. The caller keeps n within
  * options.n_batch, or capture_rows if one row has a capture or an embedding or the run is watched, and the rows with `out` within
- * logits_rows. */
+ * logits_rows.
+ * Rows that give nothing are not waited for on the last of several devices: the first may begin with the next step meanwhile. After the
+ * last of such steps the caller has smt_run_drain wait. */
 smt_status smt_run_step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_error *err);
 
 /* ---- cached rows (run_cache.c) ---- */
@@ -311,7 +313,21 @@ smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t lay
 
 /* Shared by the files of this room. */
 #define SMT_RUN_WAIT_NS ((uint64_t)600 * 1000000000) /* a software driver may compile for minutes at first use */
-/* The recorded shape that the rows run in, its inputs written. */
+/* Of a step that draws, and the steps that follow it. */
+typedef struct smt_run_follow {
+    const smt_sample_rule *rule;
+    const smt_graph *graph; /* of the steps that follow */
+} smt_run_follow;
+/* What a step is about. follow: NULL for a step that the host waits for. */
+typedef struct smt_run_inputs {
+    const smt_run_row *rows;
+    uint32_t n;
+    const smt_run_follow *follow;
+} smt_run_inputs;
+/* Into the memory of one device, which has nothing under way. */
+smt_status smt_run_write_inputs(smt_run *run, uint32_t part, const smt_graph *graph, const smt_run_inputs *inputs,
+                                smt_error *err);
+/* The recorded shape that the rows run in, with the embeddings that they bring. */
 smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_run_plan_entry **out, smt_error *err);
 /* Its devices, as a graph wants them: out [n_devices]. */
 void smt_run_graph_devices(const smt_run_model *model, smt_graph_device *out);
@@ -330,8 +346,10 @@ void smt_run_watch_memory(smt_run *run);
 /* What a segment of the graph is, in words (run_name.c). */
 void smt_run_segment_name(const smt_graph *graph, size_t index, char *text, size_t capacity);
 /* Submits the segments of a step, with `most` submissions under way at most on each device, and does the host's part between them;
- * cancellation is looked at before each. *out_value: of the last. */
-smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most, uint64_t *out_value, smt_error *err);
+ * cancellation is looked at before each. Inputs are written when a device has finished the step before; NULL: they are there. *out_value:
+ * of the last. */
+smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, const smt_run_inputs *inputs, uint32_t most,
+                          uint64_t *out_value, smt_error *err);
 /* Waits until a part's device has reached `value` (UINT64_MAX: everything under way). */
 smt_status smt_run_wait(smt_run *run, smt_run_part *part, uint64_t value, smt_error *err);
 /* Waits for everything under way on all devices. */
@@ -343,19 +361,11 @@ void smt_run_pace_learn(smt_run_pace *pace, const smt_run_flight *flight, double
 bool smt_run_pace_stale(const smt_run_pace *pace, double most, size_t n_segments, bool many);
 /* The same of a step, on any device: smt_run_shape cuts it anew. */
 bool smt_run_is_stale(const smt_run *run, const smt_run_plan_entry *entry);
-/* The recorded shape; nothing is under way. */
+/* The recorded shape. Where it has to be recorded anew, nothing is under way afterwards. */
 smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_plan_entry **out, smt_error *err);
 /* The sizes of the runner's memory, [n_parts]; its options and limits take what they allow. */
 smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error *err);
 smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err);
-/* Of a step that draws, and the steps that follow it. */
-typedef struct smt_run_follow {
-    const smt_sample_rule *rule;
-    const smt_graph *graph; /* of the steps that follow */
-} smt_run_follow;
-/* `follow`: NULL for a step that the host waits for. */
-smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
-                                const smt_run_follow *follow, smt_error *err);
 smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows);
 smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);
 

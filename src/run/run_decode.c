@@ -24,9 +24,9 @@ static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error
     return smt_vk_buffer_flush(part->on->vk, buffer, place->offset + 4 * at, 4, err);
 }
 
-static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, smt_error *err) {
+static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_inputs *inputs, smt_error *err) {
     uint32_t most = d->ahead * (uint32_t)entry->n_segments;
-    SMT_TRY(smt_run_submit(d->run, entry, smt_max_u32(most, 2), &d->values[d->submitted % SMT_RUN_AHEAD_MOST], err));
+    SMT_TRY(smt_run_submit(d->run, entry, inputs, smt_max_u32(most, 2), &d->values[d->submitted % SMT_RUN_AHEAD_MOST], err));
     d->submitted++;
     return SMT_OK;
 }
@@ -40,8 +40,8 @@ smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t 
     smt_run_plan_entry *entry;
     SMT_TRY(smt_run_shape(run, &first, &entry, err));
     SMT_TRY(smt_run_shape(run, &next, &out->entry, err));
-    SMT_TRY(smt_run_write_inputs(run, rows, n, entry->graph, &(smt_run_follow){answer->rule, out->entry->graph}, err));
-    smt_status status = submit(out, entry, err);
+    const smt_run_follow follow = {answer->rule, out->entry->graph};
+    smt_status status = submit(out, entry, &(smt_run_inputs){rows, n, &follow}, err);
     if (status != SMT_OK) smt_run_drain(run, NULL);
     return status;
 }
@@ -64,7 +64,7 @@ static smt_status fill(smt_run_decode *d, smt_error *err) {
             return status;
         }
         if (smt_run_is_stale(d->run, d->entry)) SMT_TRY(cut_anew(d, err));
-        SMT_TRY(submit(d, d->entry, err));
+        SMT_TRY(submit(d, d->entry, NULL, err));
         d->index++;
     }
     return SMT_OK;

@@ -4,8 +4,8 @@
  *
  * Or it waits for a device and reads what that wants of it: experts that stay in the file.
  *
- * Nothing is shared between the devices but the host's clock and memory, so any two can work together. Device b has finished with what was
- * brought before: whoever submits steps waits for the end of each. */
+ * Nothing is shared between the devices but the host's clock and memory, so any two can work together. What was brought in the step before,
+ * device b has read: smt_run_submit waits before a step's first work for it. */
 #include "run/run.h"
 
 #include <string.h>

@@ -39,8 +39,9 @@ void smt_run_observer_free(smt_run_observer *observer) {
 
 static smt_status make_ring(smt_run_observer *o, uint32_t capacity, smt_error *err) {
     const smt_trace_model *m = &o->model;
-    o->slot_bytes = (size_t)smt_align_up(
-        sizeof(smt_trace_token) + sizeof(float) * m->n_devices + (sizeof(float) + sizeof(uint16_t)) * smt_trace_picks(m), 16);
+    o->slot_bytes = (size_t)smt_align_up(sizeof(smt_trace_token) + (2 * sizeof(float) + sizeof(uint32_t)) * m->n_devices +
+                                             (sizeof(float) + sizeof(uint16_t)) * smt_trace_picks(m),
+                                         16);
     uint64_t wanted = capacity;
     if (!wanted) wanted = smt_min_u64(DEFAULT_TOKENS, RING_MOST / o->slot_bytes);
     for (o->capacity = 1; o->capacity < wanted;) o->capacity *= 2;
@@ -94,7 +95,8 @@ static void fill(const smt_run_observer *o, const smt_run_row *row, uint32_t at,
                  const smt_run_times *times, smt_trace_token *to) {
     const smt_model *m = o->run->model->model;
     uint32_t used = m->n_used;
-    float *device_s = (float *)(to + 1), *weights = device_s + o->model.n_devices;
+    uint32_t n_devices = o->model.n_devices, *hop_bytes = (uint32_t *)(to + 1);
+    float *device_s = (float *)(hop_bytes + n_devices), *hop_s = device_s + n_devices, *weights = hop_s + n_devices;
     uint16_t *experts = (uint16_t *)(weights + smt_trace_picks(&o->model));
     for (uint32_t l = 0; l < o->model.n_moe; l++) {
         const uint8_t *capture = captures[smt_run_part_of(o->run, o->model.layers[l].layer)];
@@ -111,7 +113,13 @@ static void fill(const smt_run_observer *o, const smt_run_row *row, uint32_t at,
     to->experts = experts;
     to->weights = weights;
     to->device_s = device_s;
-    for (uint32_t i = 0; i < o->model.n_devices; i++) device_s[i] = (float)times->spent[i].busy_s;
+    to->hop_s = hop_s;
+    to->hop_bytes = hop_bytes;
+    for (uint32_t i = 0; i < n_devices; i++) {
+        device_s[i] = (float)times->spent[i].busy_s;
+        hop_s[i] = (float)times->spent[i].hop_s;
+        hop_bytes[i] = (uint32_t)times->spent[i].hop_bytes;
+    }
 }
 
 void smt_run_observe(smt_run_observer *o, const smt_run_row *rows, uint32_t n, const smt_run_times *times,

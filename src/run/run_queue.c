@@ -103,8 +103,17 @@ static smt_status submit_segment(smt_run *run, smt_run_plan_entry *entry, size_t
     return SMT_OK;
 }
 
-smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most, uint64_t *out_value, smt_error *err) {
+/* At the first segment of a device. It may still be at the step before, whose inputs it reads until the end. */
+static smt_status begin_device(smt_run *run, uint32_t device, const smt_graph *graph, const smt_run_inputs *inputs,
+                               smt_error *err) {
+    SMT_TRY(smt_run_wait(run, &run->parts[device], UINT64_MAX, err));
+    return smt_run_write_inputs(run, device, graph, inputs, err);
+}
+
+smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, const smt_run_inputs *inputs, uint32_t most,
+                          uint64_t *out_value, smt_error *err) {
     size_t n = entry->n_segments;
+    bool begun[SMT_GRAPH_DEVICES] = {false};
     most = smt_min_u32(most, SMT_RUN_FLIGHTS);
     smt_run_watch_memory(run);
     *out_value = 0;
@@ -114,6 +123,8 @@ smt_status smt_run_submit(smt_run *run, smt_run_plan_entry *entry, uint32_t most
         while (part->queue.n >= most) SMT_TRY(retire(run, part, err));
         if (atomic_load(&run->cancel))
             return SMT_FAIL(err, SMT_CANCELLED, "cancelled after %zu of %zu submissions of a step", i, n);
+        if (inputs && !begun[segment->device]) SMT_TRY(begin_device(run, segment->device, entry->graph, inputs, err));
+        begun[segment->device] = true;
         if (segment->host)
             SMT_TRY(smt_run_act(run, entry->graph, &entry->graph->nodes[segment->first], err));
         else if (!part->idle)

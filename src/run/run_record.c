@@ -211,7 +211,10 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
         smt_run_plan_entry *entry = run->shapes[i];
         if (memcmp(&entry->graph->shape, shape, sizeof *shape) != 0) continue;
         bool whole = entry->n_segments && entry->n_segments == entry->graph->n_segments; /* else recording failed the last time */
-        if (!whole || smt_run_is_stale(run, entry)) SMT_TRY(record_segments(run, entry, err));
+        if (!whole || smt_run_is_stale(run, entry)) {
+            SMT_TRY(smt_run_drain(run, err));
+            SMT_TRY(record_segments(run, entry, err));
+        }
         *out = entry;
         return SMT_OK;
     }

@@ -63,6 +63,8 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
     for (uint32_t i = 0; i < n_layers; i++) profile->layer_s[i] = 0;
     SMT_TRY(smt_run_ready(run, rows, n, &entry, err));
     const smt_graph *graph = profile->graph = entry->graph;
+    for (uint32_t i = 0; i < run->n_parts; i++)
+        SMT_TRY(smt_run_write_inputs(run, i, graph, &(smt_run_inputs){.rows = rows, .n = n}, err));
     for (size_t s = 0; s < graph->n_segments; s++) {
         double submission = 0, seconds;
         smt_segment piece = graph->segments[s]; /* of which first and last change */

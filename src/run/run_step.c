@@ -1,6 +1,11 @@
 /* run_step.c: one step that the host waits for: the step buffers are filled, the segments of its shape are submitted one after another, and
  * what was asked for is read back.
  *
+ * Where nothing was asked for, as in front of the last piece of a long prompt, several devices work on two steps at a time:
+ *
+ *   device a  | step 1 | step 2 | step 3 |
+ *   device b           | step 1 | step 2 | step 3 |
+ *
  * After a failed or cancelled step the cache rows it was writing are undefined; the session's length has not moved, so nobody reads them. */
 #include "run/run.h"
 
@@ -15,6 +20,7 @@ static smt_status write_embeddings(smt_run *run, const smt_run_row *rows, uint32
     smt_vk_buffer *buffer = part->buffers[place->buffer];
     size_t row_bytes = run->model->model->n_embd * sizeof(float);
     uint8_t *map = (uint8_t *)smt_vk_buffer_map(buffer) + place->offset;
+    SMT_TRY(smt_run_wait(run, run->parts, UINT64_MAX, err));
     for (uint32_t r = 0; r < n; r++)
         if (rows[r].embedding) memcpy(map + r * row_bytes, rows[r].embedding, row_bytes);
     return smt_vk_buffer_flush(part->on->vk, buffer, place->offset, n * row_bytes, err);
@@ -39,9 +45,9 @@ static void write_rule(uint32_t *words, const smt_sample_rule *rule) {
 }
 
 /* The step buffer of a device, in mapped memory. */
-static void write_step(uint32_t *words, uint32_t device, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
-                       const smt_run_follow *follow) {
-    uint32_t max_rows = graph->shape.rows;
+static void write_step(uint32_t *words, uint32_t device, const smt_graph *graph, const smt_run_inputs *inputs) {
+    const smt_run_row *rows = inputs->rows;
+    uint32_t max_rows = graph->shape.rows, n = inputs->n;
     memset(words, 0, STEP_HEAD * sizeof *words);
     words[STEP_N_ROWS] = n;
     words[STEP_MAX_ROWS] = max_rows;
@@ -53,26 +59,23 @@ static void write_step(uint32_t *words, uint32_t device, const smt_run_row *rows
         row[STEP_ARRAY_SLOT * max_rows] = rows[r].slot;
         if (rows[r].out) words[STEP_HEAD + STEP_ARRAY_OUT * max_rows + words[STEP_N_OUT]++] = r;
     }
-    words[STEP_ATTEND] = attend_groups(follow ? follow->graph : graph, device);
+    words[STEP_ATTEND] = attend_groups(inputs->follow ? inputs->follow->graph : graph, device);
     words[STEP_ATTEND + 1] = n;
     words[STEP_ATTEND + 2] = rows[n - 1].index / SMT_BLOCK + 1;
-    if (follow) write_rule(words, follow->rule);
+    if (inputs->follow) write_rule(words, inputs->follow->rule);
 }
 
-smt_status smt_run_write_inputs(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_graph *graph,
-                                const smt_run_follow *follow, smt_error *err) {
-    run->n_rows = n;
-    for (uint32_t i = 0; i < run->n_parts; i++) {
-        const smt_run_part *part = &run->parts[i];
-        const smt_plan_place *step = &part->plan.step, *blocks = &part->plan.blocks;
-        smt_vk_buffer *buffer = part->buffers[step->buffer];
-        write_step((uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + step->offset), i, rows, n, graph, follow);
-        SMT_TRY(smt_vk_buffer_flush(part->on->vk, buffer, step->offset, step->bytes, err));
-        buffer = part->buffers[blocks->buffer];
-        memcpy((uint8_t *)smt_vk_buffer_map(buffer) + blocks->offset, run->kv.table, 4ull * run->kv.n_slots * run->kv.per_slot);
-        SMT_TRY(smt_vk_buffer_flush(part->on->vk, buffer, blocks->offset, blocks->bytes, err));
-    }
-    return SMT_OK;
+smt_status smt_run_write_inputs(smt_run *run, uint32_t device, const smt_graph *graph, const smt_run_inputs *inputs,
+                                smt_error *err) {
+    const smt_run_part *part = &run->parts[device];
+    const smt_plan_place *step = &part->plan.step, *blocks = &part->plan.blocks;
+    smt_vk_buffer *buffer = part->buffers[step->buffer];
+    run->n_rows = inputs->n;
+    write_step((uint32_t *)((uint8_t *)smt_vk_buffer_map(buffer) + step->offset), device, graph, inputs);
+    SMT_TRY(smt_vk_buffer_flush(part->on->vk, buffer, step->offset, step->bytes, err));
+    buffer = part->buffers[blocks->buffer];
+    memcpy((uint8_t *)smt_vk_buffer_map(buffer) + blocks->offset, run->kv.table, 4ull * run->kv.n_slots * run->kv.per_slot);
+    return smt_vk_buffer_flush(part->on->vk, buffer, blocks->offset, blocks->bytes, err);
 }
 
 /* Mapped bytes of a readback place, made visible first. */
@@ -122,6 +125,12 @@ static wishes collect(const smt_run *run, const smt_run_row *rows, uint32_t n) {
     return w;
 }
 
+/* Whether somebody waits for the end of the step. */
+static bool gives_anything(const smt_run *run, const smt_run_row *rows, uint32_t n) {
+    const wishes w = collect(run, rows, n);
+    return run->observer || w.logits || w.hidden || w.routing;
+}
+
 static smt_status read_results(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_times *times, smt_error *err) {
     const smt_model *m = run->model->model;
     const smt_run_part *head = &run->parts[smt_run_part_of(run, UINT32_MAX)];
@@ -147,8 +156,7 @@ smt_status smt_run_ready(smt_run *run, const smt_run_row *rows, uint32_t n, smt_
     smt_graph_shape shape = smt_run_make_shape(run, smt_plan_bucket(n), out_rows, w.hidden, w.routing);
     shape.embeddings = w.embeddings;
     SMT_TRY(smt_run_shape(run, &shape, out, err));
-    if (w.embeddings) SMT_TRY(write_embeddings(run, rows, n, err));
-    return smt_run_write_inputs(run, rows, n, (*out)->graph, NULL, err);
+    return w.embeddings ? write_embeddings(run, rows, n, err) : SMT_OK;
 }
 
 /* What the devices have spent since *spent was taken; or, `begin`, takes it. */
@@ -169,7 +177,8 @@ static smt_status step(smt_run *run, const smt_run_row *rows, uint32_t n, smt_er
     times.submit = smt_os_seconds();
     count_spent(run, true, times.spent);
     uint64_t value;
-    smt_status status = smt_run_submit(run, entry, SUBMISSIONS, &value, err);
+    smt_status status = smt_run_submit(run, entry, &(smt_run_inputs){.rows = rows, .n = n}, SUBMISSIONS, &value, err);
+    if (status == SMT_OK && run->n_parts > 1 && !gives_anything(run, rows, n)) return SMT_OK;
     smt_status waited = smt_run_drain(run, status == SMT_OK ? err : NULL);
     if (status != SMT_OK || waited != SMT_OK) return status == SMT_OK ? waited : status;
     times.done = smt_os_seconds();

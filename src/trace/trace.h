@@ -1,6 +1,6 @@
 /* trace.h: routing traces: their file format, and what files and statistics share. The public calls are in seamount.h.
  *
- * The format, version 1. All numbers are little-endian; a text is a u32 length and as many bytes without a zero among them.
+ * The format, version 2. All numbers are little-endian; a text is a u32 length and as many bytes without a zero among them.
  *
  *   file   = "SMTTRACE", u32 version, u32 0, chunks: one MODEL, then TOKENS, then one END
  *   chunk  = header of 32 bytes, then `stored` bytes, a zstd frame that becomes `raw` bytes
@@ -13,10 +13,13 @@
  *            n_moe times: u32 layer, u64 expert_bytes, u64 shared_bytes, u16 place[n_experts]
  *   TOKENS = columns, n values each where nothing else is said (n: the tokens of the chunk):
  *            u64 number, i32 id, u32 session, u32 index, i32 position, u32 step, u32 step_tokens, f64 end_s,
- *            f32 phase_s [SMT_PHASE_COUNT][n], f32 device_s [n_devices][n], u32 text_bytes (2^32 - 1: not known),
+ *            f32 phase_s [SMT_PHASE_COUNT][n], f32 device_s [n_devices][n], f32 hop_s [n_devices][n], u32 hop_bytes [n_devices][n],
+ *            u32 text_bytes (2^32 - 1: not known),
  *            experts [n_moe][n][n_used], a byte each, or u16 where the model has more than 256 experts,
  *            weights [n_moe][n][n_used], binary16: all their high bytes, then all their low bytes, then the texts, end to end
  *   END    = u64 tokens, u64 dropped
+ *
+ * Version 1, which is read too, has no hop_s and no hop_bytes.
  *
  * Invariants
  *   1. A chunk stands for itself: what lies before a cut, and around damage, can be read. Chunks are found by walking the headers, which
@@ -29,7 +32,7 @@
 
 #include "base/base.h"
 
-#define SMT_TRACE_VERSION 1
+#define SMT_TRACE_VERSION 2
 #define SMT_TRACE_HEADER  32
 #define SMT_TRACE_START   16 /* bytes before the first chunk */
 
@@ -65,16 +68,18 @@ static inline size_t smt_trace_picks(const smt_trace_model *model) { return (siz
 
 typedef struct smt_trace_rows {
     uint32_t n_moe, n_used, n_experts, n_devices;
+    bool hops;    /* the rows have hop_s and hop_bytes */
     size_t bytes; /* of a row */
 } smt_trace_rows;
-smt_trace_rows smt_trace_rows_of(const smt_trace_model *model);
+smt_trace_rows smt_trace_rows_of(const smt_trace_model *model, uint64_t version);
 /* SMT_INVALID for a token that cannot be in a trace. row: [bytes] */
 smt_status smt_trace_row_write(const smt_trace_rows *rows, const smt_trace_token *token, uint8_t *row, smt_error *err);
 /* Buffers that the result points into; text_bytes is as the row says, and the text not set. */
 typedef struct smt_trace_buffers {
-    uint16_t *experts; /* [n_moe * n_used] */
-    float *weights;    /* [n_moe * n_used] */
-    float *device_s;   /* [n_devices] */
+    uint16_t *experts;       /* [n_moe * n_used] */
+    float *weights;          /* [n_moe * n_used] */
+    float *device_s, *hop_s; /* [n_devices] */
+    uint32_t *hop_bytes;     /* [n_devices] */
 } smt_trace_buffers;
 smt_status smt_trace_row_read(const smt_trace_rows *rows, const uint8_t *row, const smt_trace_buffers *buffers,
                               smt_trace_token *out, smt_error *err);

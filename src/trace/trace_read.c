@@ -20,7 +20,7 @@ struct smt_trace {
     char *path;           /* owned */
     smt_os_file file;     /* owned, unless `bytes` */
     const uint8_t *bytes; /* borrowed */
-    uint64_t n_bytes;
+    uint64_t n_bytes, version;
     smt_arena arena;
     smt_trace_model model; /* in the arena */
     smt_trace_rows rows;
@@ -71,10 +71,10 @@ static smt_status read_start(smt_trace *t, smt_error *err) {
     if (t->n_bytes < sizeof start) return SMT_FAIL(err, SMT_FORMAT, "%s is not a routing trace", t->path);
     SMT_TRY(read_bytes(t, 0, start, sizeof start, err));
     if (memcmp(start, "SMTTRACE", 8)) return SMT_FAIL(err, SMT_FORMAT, "%s is not a routing trace", t->path);
-    uint64_t version = smt_trace_get_number(start + 8, 8);
-    if (version != SMT_TRACE_VERSION)
-        return SMT_FAIL(err, SMT_UNSUPPORTED, "%s is a routing trace of version %llu, this library reads version %u", t->path,
-                        (unsigned long long)version, SMT_TRACE_VERSION);
+    t->version = smt_trace_get_number(start + 8, 8);
+    if (t->version < 1 || t->version > SMT_TRACE_VERSION)
+        return SMT_FAIL(err, SMT_UNSUPPORTED, "%s is a routing trace of version %llu, this library reads versions 1 to %u",
+                        t->path, (unsigned long long)t->version, SMT_TRACE_VERSION);
     return SMT_OK;
 }
 
@@ -110,13 +110,16 @@ static smt_status read_model(smt_trace *t, uint64_t *offset, smt_error *err) {
     SMT_TRY(read_chunk(t, &chunk, *offset, err));
     *offset += chunk.stored;
     SMT_TRY(smt_trace_model_read((const uint8_t *)t->raw.text, chunk.raw, &t->arena, &t->model, err));
-    t->rows = smt_trace_rows_of(&t->model);
+    t->rows = smt_trace_rows_of(&t->model, t->version);
     size_t picks = smt_trace_picks(&t->model);
     t->row = smt_arena_alloc(&t->arena, t->rows.bytes, 1);
     t->buffers = (smt_trace_buffers){.experts = smt_arena_alloc(&t->arena, picks, sizeof(uint16_t)),
                                      .weights = smt_arena_alloc(&t->arena, picks, sizeof(float)),
-                                     .device_s = smt_arena_alloc(&t->arena, t->model.n_devices, sizeof(float))};
-    bool room = t->row && t->buffers.experts && t->buffers.weights && t->buffers.device_s;
+                                     .device_s = smt_arena_alloc(&t->arena, t->model.n_devices, sizeof(float)),
+                                     .hop_s = smt_arena_alloc(&t->arena, t->model.n_devices, sizeof(float)),
+                                     .hop_bytes = smt_arena_alloc(&t->arena, t->model.n_devices, sizeof(uint32_t))};
+    const smt_trace_buffers *buffers = &t->buffers;
+    bool room = t->row && buffers->experts && buffers->weights && buffers->device_s && buffers->hop_s && buffers->hop_bytes;
     return room ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a token of %zu experts", picks);
 }
 

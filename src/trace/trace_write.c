@@ -47,7 +47,7 @@ smt_status smt_trace_write_begin(const char *path, const smt_trace_model *model,
     SMT_TRY(smt_trace_model_check(model, err));
     smt_trace_writer *w = smt_alloc(1, sizeof *w);
     if (!w) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a trace");
-    w->rows = smt_trace_rows_of(model);
+    w->rows = smt_trace_rows_of(model, SMT_TRACE_VERSION);
     smt_status status = smt_os_output_create(path, &w->output, err);
     if (status == SMT_OK) status = write_start(w, model, err);
     if (status != SMT_OK)

@@ -1,5 +1,5 @@
-/* test_api_fault.c: host memory that runs out in the middle of engine, runner and eval: an error or success, never a crash, and
- * afterwards everything still works and gives the same numbers. Leaks are seen by the sanitizer build.
+/* test_api_fault.c: host memory that runs out in the middle of engine, runner and eval, on one device and on two: an error or success, never
+ * a crash, and afterwards everything still works and gives the same numbers. Leaks are seen by the sanitizer build.
  *
  * The Nth allocation fails for a spread of N, within a bound of time: the small N one by one, then with growing steps. */
 #include "engine_support.h"
@@ -75,31 +75,37 @@ static bool outcome(smt_status status, const void *made, const smt_error *err, u
     return false;
 }
 
-static void test_engine(void **state) {
-    (void)state;
+/* With the devices named, or the driver's own. */
+static smt_status create(const char *devices, smt_engine **out, smt_error *err) {
+    smt_engine_options options = smt_test_engine_options(path);
+    options.device.devices = devices;
+    return smt_engine_create(&options, out, err);
+}
+
+static void check_engines(const char *devices) {
     smt_error err;
     uint64_t failed = 0;
     double until = smt_os_seconds() + PHASE_SECONDS;
     for (uint64_t n = 1; n; n = next(n, until)) {
-        smt_engine_options options = smt_test_engine_options(path);
         smt_engine *engine;
         smt_mem_fail_after(n);
-        smt_status status = smt_engine_create(&options, &engine, &err);
+        smt_status status = create(devices, &engine, &err);
         failed += !outcome(status, engine, &err, n);
         smt_engine_free(engine);
     }
     assert_true(failed > 10);
-    smt_engine *engine = smt_test_engine(path);
+    smt_engine *engine;
+    SMT_ASSERT_OK(create(devices, &engine, &err), &err);
     check_engine(engine);
     smt_engine_free(engine);
 }
 
-static void test_runner(void **state) {
-    (void)state;
+static void check_runners(const char *devices) {
     smt_error err;
     uint64_t failed = 0;
     double until = smt_os_seconds() + PHASE_SECONDS;
-    smt_engine *engine = smt_test_engine(path);
+    smt_engine *engine;
+    SMT_ASSERT_OK(create(devices, &engine, &err), &err);
     for (uint64_t n = 1; n; n = next(n, until)) {
         smt_runner_options options = {.struct_size = sizeof options, .n_ctx = CONTEXT, .n_batch = 8};
         smt_runner *runner;
@@ -113,6 +119,23 @@ static void test_runner(void **state) {
     assert_true(failed > 10);
     check_engine(engine);
     smt_engine_free(engine);
+}
+
+static void test_engine(void **state) {
+    (void)state;
+    check_engines(NULL);
+}
+
+static void test_runner(void **state) {
+    (void)state;
+    check_runners(NULL);
+}
+
+/* What one of two devices has already is freed when the other one cannot have its own. */
+static void test_two_devices(void **state) {
+    (void)state;
+    check_engines("vk0,vk0");
+    check_runners("vk0,vk0");
 }
 
 /* One engine, so that what was compiled stays; each eval gets further than the one before. */
@@ -151,6 +174,7 @@ static void test_eval(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_engine), cmocka_unit_test(test_runner), cmocka_unit_test(test_eval)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_engine), cmocka_unit_test(test_runner),
+                                       cmocka_unit_test(test_two_devices), cmocka_unit_test(test_eval)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -72,16 +72,17 @@ static uint64_t compare_rows(const smt_matrix *m, const uint8_t *a, const uint8_
 
 /* All that kernels read; returns its bytes. */
 static uint64_t compare_models(const smt_run_model *a, const smt_run_model *b) {
+    const smt_run_device *left = &a->devices[0], *right = &b->devices[0];
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < a->devices[0].items.n_items; i++) {
-        const smt_item *item = &a->devices[0].items.items[i];
-        const uint8_t *x = map_of(a, &a->devices[0].plan.items[i]), *y = map_of(b, &b->devices[0].plan.items[i]);
+    for (uint32_t i = 0; i < left->items.n_items; i++) {
+        const smt_item *item = &left->items.items[i];
+        const uint8_t *x = map_of(a, &left->plan.items[i]), *y = map_of(b, &right->plan.items[i]);
         if (item->matrix) {
             bytes += compare_rows(item->matrix, x, y, item->rows);
             continue;
         }
         const smt_model_layer *layer = &a->model->layers[item->layer];
-        const smt_expert_layout *layout = &a->devices[0].items.layers[item->layer];
+        const smt_expert_layout *layout = &left->items.layers[item->layer];
         bytes += compare_rows(&layer->gate_exps, x + layout->gate, y + layout->gate, layer->gate_exps.rows);
         bytes += compare_rows(&layer->up_exps, x + layout->up, y + layout->up, layer->up_exps.rows);
         bytes += compare_rows(&layer->down_exps, x + layout->down, y + layout->down, layer->down_exps.rows);

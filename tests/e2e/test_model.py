@@ -111,6 +111,20 @@ class Eval(cli.Case):
 
 
 class Run(cli.Case):
+    def test_two_devices(self):
+        """A device named twice is two, and what they write together is what one writes."""
+        one = self.good("run", "-m", MOE, "-p", "the", "-n", "12", "--json", "-dev", "vk0", *GREEDY).json()
+        two = self.good("run", "-m", MOE, "-p", "the", "-n", "12", "--json", "-dev", "vk0,vk0", "-ts", "1,1", *GREEDY).json()
+        self.assertEqual(two["tokens"], one["tokens"])
+        self.assertEqual(two["device"], 2 * one["device"])
+        (test,) = self.good("bench", "-m", MOE, "-p", "0", "-n", "2", "-r", "1", "--json", "-dev", "vk0,vk0").json()
+        self.assertEqual(test["device"], ", ".join(two["device"]))
+        self.assertGreater(test["profile"]["hop_ms"], 0)
+        self.assertEqual(test["profile"]["submissions"], 2)
+        self.bad(2, "3 shares of layers for 2 devices", "run", "-m", MOE, "-p", "the", "-dev", "vk0,vk0", "-ts", "1,2,3")
+        self.bad(2, "-dev", "run", "-m", MOE, "-p", "the", "-ts", "1,2")
+        self.bad(2, "such as 3,1", "run", "-m", MOE, "-p", "the", "-dev", "vk0,vk0", "-ts", "1,x")
+
     def test_document(self):
         document = self.good("run", "-m", MOE, "-p", "the", "-n", "12", "--json", *GREEDY).json()
         self.assertEqual(set(document), {"prompt_tokens", "tokens", "text", "stop", "timings", "device"})

@@ -1,5 +1,6 @@
-/* test_plan_load.c: the load is the plan, to the byte: what vkAllocateMemory is asked for, kept in a list, is the list of the plan's buffers;
- * what does not fit is refused before the first allocation; and wherever experts lie, the results are the same bits. */
+/* test_plan_load.c: the load is the plan, to the byte: what vkAllocateMemory is asked for, kept in a list, is the list of the plan's buffers,
+ * on one device or on two; what does not fit is refused before the first allocation; and wherever experts and layers lie, the results are
+ * the same bits. */
 #include "plan/plan.h"
 #include "run/run.h"
 #include "tiny_model.h"
@@ -14,6 +15,7 @@ enum { N_PROMPT = 5, N_TOKENS = 6, N_VOCAB = 512, MOST_ALLOCATIONS = 64, N_EXPER
 /* ---- what the driver is asked for ---- */
 
 static struct allocation {
+    VkDevice device;
     VkDeviceMemory memory;
     uint32_t type;
     uint64_t bytes;
@@ -27,26 +29,31 @@ static VKAPI_ATTR VkResult VKAPI_CALL note_allocate(VkDevice device, const VkMem
     VkResult result = true_allocate(device, info, callbacks, out);
     n_asked++;
     if (result == VK_SUCCESS && n_live < MOST_ALLOCATIONS)
-        live[n_live++] = (struct allocation){*out, info->memoryTypeIndex, info->allocationSize};
+        live[n_live++] = (struct allocation){device, *out, info->memoryTypeIndex, info->allocationSize};
     return result;
 }
 
 static VKAPI_ATTR void VKAPI_CALL note_free(VkDevice device, VkDeviceMemory memory, const VkAllocationCallbacks *callbacks) {
     for (uint32_t i = 0; i < n_live; i++)
-        if (live[i].memory == memory) {
+        if (live[i].device == device && live[i].memory == memory) {
             for (n_live--; i < n_live; i++) live[i] = live[i + 1]; /* the order stays */
             break;
         }
     true_free(device, memory, callbacks);
 }
 
+/* All logical devices of one driver have the same functions. */
+static void watch(smt_vk_device *device) {
+    true_allocate = device->fn.AllocateMemory;
+    true_free = device->fn.FreeMemory;
+    device->fn.AllocateMemory = note_allocate;
+    device->fn.FreeMemory = note_free;
+}
+
 static int setup(void **state) {
     int status = smt_vk_test_setup(state);
     const smt_vk_fixture *fixture = *state;
-    true_allocate = fixture->device->fn.AllocateMemory;
-    true_free = fixture->device->fn.FreeMemory;
-    fixture->device->fn.AllocateMemory = note_allocate;
-    fixture->device->fn.FreeMemory = note_free;
+    watch(fixture->device);
     return status;
 }
 
@@ -213,6 +220,58 @@ static void test_load_is_plan(void **state) {
     close_model(&l);
 }
 
+/* The layers of the model on two logical devices, each with half the memory: weights of both, then the runner's memory of both. */
+static void check_two(const lab *l, smt_vk_device *const *devices, smt_placement *placement, float *logits) {
+    const smt_run_model_options none = {0};
+    const smt_run_options wanted = {.n_ctx = demand.n_ctx, .n_batch = demand.n_batch, .cache_f16 = demand.cache_f16};
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    size_t n[2] = {placement->devices[0].weights.plan.n_buffers, placement->devices[1].weights.plan.n_buffers};
+    uint64_t used[2] = {0};
+    SMT_ASSERT_OK(smt_run_model_load(devices, placement, &none, &model, &err), &err);
+    assert_int_equal(n_live, n[0] + n[1]);
+    for (uint32_t i = 0; i < 2; i++) compare_buffers(&model->devices[i].plan.plan, i ? (uint32_t)n[0] : 0);
+    SMT_ASSERT_OK(smt_run_create(model, &wanted, &run, &err), &err);
+    compare_buffers(&placement->devices[0].runner.plan, (uint32_t)(n[0] + n[1]));
+    compare_buffers(&placement->devices[1].runner.plan, (uint32_t)(n[0] + n[1] + placement->devices[0].runner.plan.n_buffers));
+    for (uint32_t i = 0; i < n_live; i++) used[live[i].device == devices[1]->handle] += live[i].bytes;
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(used[i], placement->devices[i].used.heap[l->heap]);
+        assert_true(used[i] <= l->fixture->caps->heaps[l->heap].bytes / 2);
+    }
+    run_tokens(run, true, logits);
+    smt_run_free(run);
+    smt_run_model_free(model);
+    assert_int_equal(n_live, 0);
+}
+
+static void test_two_devices(void **state) {
+    static float one[N_TOKENS * N_VOCAB], two[N_TOKENS * N_VOCAB];
+    static const uint32_t order[] = {0, 0};
+    static const double shares[] = {1, 1};
+    uint32_t host, mixed;
+    lab l;
+    smt_error err;
+    open_model(&l, *state);
+    check_case(&l, &(smt_plan_request){0}, true, one, &host, &mixed);
+    const smt_plan_facts facts = {.caps = *l.fixture->caps};
+    const smt_plan_request request = {
+        .facts = &facts, .n_facts = 1, .order = order, .n_order = 2, .shares = shares, .n_shares = 2, .demand = &demand};
+    smt_placement *placement;
+    smt_vk_device *devices[2] = {l.fixture->device};
+    SMT_ASSERT_OK(smt_plan_create(l.model, &request, &placement, &err), &err);
+    assert_true(placement->fits);
+    assert_int_equal(placement->n_devices, 2);
+    SMT_ASSERT_OK(smt_vk_device_create(l.fixture->vk, 0, NULL, &devices[1], &err), &err);
+    watch(devices[1]);
+    check_two(&l, devices, placement, two);
+    assert_memory_equal(one, two, N_TOKENS * l.model->n_vocab * sizeof(float));
+    smt_plan_free(placement);
+    smt_vk_device_destroy(devices[1]);
+    close_model(&l);
+}
+
 static void test_refused(void **state) {
     lab l;
     smt_run_model *model;
@@ -229,6 +288,7 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_load_is_plan), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_load_is_plan), cmocka_unit_test(test_two_devices),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, setup, smt_vk_test_teardown);
 }

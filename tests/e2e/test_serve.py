@@ -1,6 +1,7 @@
 """`seamount serve` with the model that comes with seamount: every route, streams against documents, several clients at once, clients
 that go away, and everything that a client can get wrong."""
 import base64
+import concurrent.futures
 import json
 import math
 import os
@@ -435,6 +436,17 @@ class Editors(Shared):
         self.refused(400, "dimensions", "/v1/embeddings", {"input": "x", "dimensions": 7})
         self.refused(400, "encoding_format", "/v1/embeddings", {"input": "x", "encoding_format": "hex"})
         self.refused(400, "maximum context length", "/v1/embeddings", {"input": long_prompt(450)})
+
+
+class TwoDevices(Shared):
+    def test_a_split_model_answers_the_same(self):
+        """Two clients at a time, on a device that is two."""
+        with Server("-c", CTX, "-np", 2, "-b", 64, "-dev", "vk0,vk0") as server:
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                answers = list(pool.map(lambda prompt: server.post("/v1/completions", greedy(prompt)), PROMPTS[:2]))
+            for prompt, answer in zip(PROMPTS, answers):
+                self.assertEqual(answer.code, 200, answer.body)
+                self.assertEqual(answer.json()["choices"][0]["text"], self.text(prompt))
 
 
 class Together(Shared):

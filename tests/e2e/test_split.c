@@ -164,6 +164,24 @@ static void check_batches(fixture *f, const split *how, smt_session *session) {
     same_rows("single tokens after a rewind", how, f->got.logits, f->want.logits, N - SINGLE, N, n_vocab);
 }
 
+/* Eight steps of which only the last gives logits: devices work on different steps at a time. */
+static void check_overlap(fixture *f, const split *how, smt_engine *engine) {
+    smt_runner *runner = smt_test_runner(engine, CONTEXT, N / 8, 1, SMT_CACHE_F16);
+    smt_session *session = smt_test_session(runner);
+    uint32_t n_vocab = f->want.n_vocab;
+    smt_error err;
+    for (uint32_t round = 0; round < 3; round++) {
+        float *last = f->got.logits + (size_t)(N - 1) * n_vocab;
+        const smt_eval eval = {.struct_size = sizeof eval, .tokens = f->tokens, .n_tokens = N, .logits = last};
+        memset(last, 0x55, n_vocab * sizeof *last);
+        SMT_ASSERT_OK(smt_session_rewind(session, 0, &err), &err);
+        SMT_ASSERT_OK(smt_session_eval(session, &eval, &err), &err);
+        same_rows("steps at a time", how, f->got.logits, f->want.logits, N - 1, N, n_vocab);
+    }
+    smt_session_free(session);
+    smt_runner_free(runner);
+}
+
 /* A fork shares its past, a restored session comes from one device, and what is saved here is what was saved there. */
 static void check_sessions(fixture *f, const split *how, smt_runner *runner, smt_session *session) {
     uint32_t n_vocab = f->want.n_vocab;
@@ -196,6 +214,7 @@ static void check_split(fixture *f, const split *how) {
     smt_session *session = smt_test_session(runner);
     check_batches(f, how, session);
     check_sessions(f, how, runner, session);
+    check_overlap(f, how, engine);
     memcpy(answer, f->answer, sizeof answer);
     generate(f, session);
     assert_memory_equal(f->answer, answer, sizeof answer);
@@ -214,6 +233,49 @@ static void test_equal(void **state) {
             if (f.want.n_moe || !splits[j].experts) check_split(&f, &splits[j]);
         close_fixture(&f);
     }
+}
+
+/* ---- who looks on ---- */
+
+static void check_token(const smt_trace_model *m, const smt_trace_token *token, const smt_test_outputs *out, uint32_t row,
+                        uint32_t n_embd) {
+    assert_non_null(token);
+    assert_true(token->device_s[0] > 0 && token->device_s[1] > 0);
+    assert_true(token->device_s[0] + token->device_s[1] + token->hop_s[1] <= token->phase_s[SMT_PHASE_DEVICE] * 1.001f);
+    assert_true(token->hop_s[0] == 0 && token->hop_s[1] > 0);
+    assert_true(token->hop_bytes[0] == 0 && token->hop_bytes[1] == out->n_tokens * n_embd * sizeof(float));
+    for (uint32_t l = 0; l < m->n_moe; l++) /* the routing of each layer comes from the device that has it */
+        for (uint32_t k = 0; k < m->n_used; k++)
+            assert_int_equal(token->experts[l * m->n_used + k], out->ids[((size_t)l * out->n_tokens + row) * m->n_used + k]);
+}
+
+/* Where experts lie, how long each device worked, and what the host carried between them. */
+static void test_observed(void **state) {
+    (void)state;
+    enum { ROWS = 8 };
+    smt_engine *engine = open_split("g-v2.f16.gguf", &splits[0]);
+    smt_runner *runner = smt_test_runner(engine, CONTEXT, ROWS, 1, SMT_CACHE_F16);
+    smt_session *session = smt_test_session(runner);
+    const smt_observer_options options = {.struct_size = sizeof options};
+    smt_observer *observer;
+    smt_model_info info;
+    smt_test_outputs out;
+    smt_error err;
+    smt_engine_model(engine, &info);
+    SMT_ASSERT_OK(smt_observer_create(runner, &options, &observer, &err), &err);
+    const smt_trace_model *m = smt_observer_model(observer);
+    assert_int_equal(m->n_devices, 2);
+    assert_int_equal(m->places[m->layers[m->n_moe - 1].places[0]].device, 1);
+    int32_t *tokens = smt_test_tokens(ROWS, info.n_vocab, 5);
+    smt_test_outputs_create(engine, ROWS, &out);
+    eval_all(session, tokens, ROWS, &out);
+    for (uint32_t i = 0; i < ROWS; i++) check_token(m, smt_observer_next(observer), &out, i, info.n_embd);
+    smt_test_outputs_free(&out);
+    free(tokens);
+    smt_observer_free(observer);
+    smt_session_free(session);
+    smt_runner_free(runner);
+    smt_engine_free(engine);
 }
 
 /* ---- unlike devices ---- */
@@ -341,8 +403,8 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_equal), cmocka_unit_test(test_cancel),
-                                       cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_equal), cmocka_unit_test(test_observed),
+                                       cmocka_unit_test(test_cancel), cmocka_unit_test(test_refused)};
     const struct CMUnitTest unlike[] = {cmocka_unit_test(test_unlike)};
     bool both = getenv("SMT_TEST_BOTH") != NULL;
     return both ? cmocka_run_group_tests(unlike, smt_engine_test_setup, smt_engine_test_teardown)

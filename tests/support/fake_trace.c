@@ -62,7 +62,9 @@ void smt_fake_trace_begin(const smt_fake_trace_options *options, smt_fake_trace 
     f->chosen = calloc(picks + 1, sizeof *f->chosen);
     f->weights = calloc(picks + 1, sizeof *f->weights);
     f->device_s = calloc(o->n_devices, sizeof *f->device_s);
-    assert_true(f->sums && f->chosen && f->weights && f->device_s);
+    f->hop_s = calloc(o->n_devices, sizeof *f->hop_s);
+    f->hop_bytes = calloc(o->n_devices, sizeof *f->hop_bytes);
+    assert_true(f->sums && f->chosen && f->weights && f->device_s && f->hop_s && f->hop_bytes);
     for (uint32_t l = 0; l < o->n_moe; l++) {
         double *sums = f->sums + (size_t)l * o->n_experts, sum = 0;
         for (uint32_t e = 0; e < o->n_experts; e++) sums[e] = sum += exp(o->skew * (double)smt_test_normal(&f->random));
@@ -75,6 +77,8 @@ void smt_fake_trace_end(smt_fake_trace *f) {
     free(f->chosen);
     free(f->weights);
     free(f->device_s);
+    free(f->hop_s);
+    free(f->hop_bytes);
     free(f->places);
     free((void *)f->model.layers);
     free((void *)f->model.places);
@@ -148,8 +152,14 @@ const smt_trace_token *smt_fake_trace_next(smt_fake_trace *f) {
     t->step_tokens = t->index < o->n_prompt ? o->n_prompt : 1;
     t->end_s = 0.05 * (t->step + 1);
     for (int i = 0; i < SMT_PHASE_COUNT; i++) t->phase_s[i] = i == SMT_PHASE_DEVICE ? 0.04f : 0.002f;
-    for (uint32_t i = 0; i < o->n_devices; i++) f->device_s[i] = 0.04f / (float)o->n_devices;
+    for (uint32_t i = 0; i < o->n_devices; i++) {
+        f->device_s[i] = 0.04f / (float)o->n_devices;
+        f->hop_s[i] = i ? 1e-4f * (float)i : 0; /* the first gets its tokens from the host */
+        f->hop_bytes[i] = i ? 8192 * t->step_tokens : 0;
+    }
     t->device_s = f->device_s;
+    t->hop_s = f->hop_s;
+    t->hop_bytes = f->hop_bytes;
     t->experts = f->chosen;
     t->weights = f->weights;
     if (!o->no_text) {

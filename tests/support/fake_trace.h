@@ -26,7 +26,8 @@ typedef struct smt_fake_trace {
     double *sums;     /* owned: [n_moe, n_experts], likelihoods added up */
     uint16_t *places; /* owned, as all below: [n_experts] */
     uint16_t *chosen; /* [n_moe, n_used] */
-    float *weights, *device_s;
+    float *weights, *device_s, *hop_s;
+    uint32_t *hop_bytes;
     char text[16];
 } smt_fake_trace;
 

@@ -2,7 +2,7 @@
  *
  *     make_trace OUT.trace [TOKENS [SHAPE [SKEW [REPEAT]]]]     SHAPE: v3 (the default), v2-lite or tiny; see fake_trace.h
  *
- * tests/data/small.trace, a seed for the fuzzer, is 40 tokens of the shape tiny. */
+ * tests/data/small.trace, a seed for the fuzzer, is 40 tokens of the shape tiny, written when the format was at version 1. */
 #include "fake_trace.h"
 
 static const struct {

@@ -546,6 +546,100 @@ static void test_refuses(void **state) {
     close_model(&f);
 }
 
+/* ---- several devices ---- */
+
+/* A node names values of its own device alone; the host's goes from one to another, and stands between them. */
+static void check_node_devices(const smt_graph *g, uint32_t index) {
+    const smt_node *node = &g->nodes[index];
+    if (node->host) {
+        const smt_value *from = &g->values[node->buffers[0]], *to = &g->values[node->buffers[1]];
+        assert_true(from->kind == SMT_VALUE_HOP_OUT && to->kind == SMT_VALUE_HOP_IN);
+        assert_int_equal(to->device, node->device);
+        assert_int_equal(from->device + 1, node->device);
+        assert_int_equal(g->nodes[index - 1].device, from->device);
+        assert_true(node->copy_bytes <= from->bytes && node->copy_bytes <= to->bytes);
+        return;
+    }
+    if (index) assert_true(g->nodes[index - 1].device == node->device);
+    for (uint32_t i = 0; i < node->n_buffers; i++)
+        if (node->buffers[i] != SMT_NO_VALUE) assert_int_equal(g->values[node->buffers[i]].device, node->device);
+    if (node->indirect != SMT_NO_VALUE) assert_int_equal(g->values[node->indirect].device, node->device);
+}
+
+static void check_split_segments(const smt_graph *g) {
+    uint32_t at = 0;
+    for (size_t i = 0; i < g->n_segments; i++) {
+        const smt_segment *s = &g->segments[i];
+        if (s->from == 0) assert_int_equal(s->first, at);
+        at = s->last;
+        if (s->host) assert_int_equal(s->last - s->first, 1);
+        for (uint32_t n = s->first; n < s->last; n++) {
+            assert_int_equal(g->nodes[n].device, s->device);
+            assert_true((g->nodes[n].host != SMT_HOST_NONE) == s->host);
+        }
+    }
+    assert_int_equal(at, g->n_nodes);
+}
+
+/* The same work as on one device, each layer where its items are, one hop at each border. */
+static void check_split(const fixture *f, const smt_graph_device *devices, uint32_t n, const smt_graph_shape *shape) {
+    smt_graph *g, *whole;
+    smt_error err;
+    uint32_t hops = 0, stages = 0;
+    double most[3] = {1e5, 1e5, 1e5};
+    SMT_ASSERT_OK(smt_graph_create(f->model, &f->items, &f->caps, shape, &whole, &err), &err);
+    SMT_ASSERT_OK(smt_graph_create_split(f->model, devices, n, shape, &g, &err), &err);
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const smt_node *node = &g->nodes[i];
+        check_node_devices(g, i);
+        hops += node->host == SMT_HOST_HOP;
+        const smt_items_range *range = &devices[node->device].items->range;
+        if (node->layer != UINT32_MAX && !node->host && !node->copy)
+            assert_true(node->layer >= range->first && node->layer < range->last);
+    }
+    assert_int_equal(hops, n - 1);
+    for (uint32_t i = 0; i < n; i++) {
+        stages += smt_graph_device_stages(g, i).stages;
+        assert_true((g->parts[i].hop_in > 0) == (i > 0) && (g->parts[i].hop_out > 0) == (i + 1 < n));
+        assert_true(g->parts[i].scratch_bytes > 0);
+    }
+    assert_int_equal(stages, smt_graph_stages(g).stages);
+    /* where one row's norm is made by the product before it, the border makes it apart */
+    uint32_t dispatches = smt_graph_stages(g).dispatches, alone = smt_graph_stages(whole).dispatches;
+    assert_in_range(dispatches, alone, alone + (shape->rows == 1 ? n - 1 : 0));
+    check_split_segments(g);
+    SMT_ASSERT_OK(smt_graph_cut(g, most, &err), &err);
+    check_split_segments(g);
+    smt_graph_free(whole);
+    smt_graph_free(g);
+}
+
+static void test_split(void **state) {
+    (void)state;
+    static const smt_graph_shape shapes[] = {
+        {.rows = 1, .out_rows = 1, .n_ctx = 512, .n_blocks = 2, .split = true},
+        {.rows = 64, .out_rows = 1, .n_ctx = 512, .n_blocks = 2, .cache_f16 = true, .keep_hidden = true, .keep_routing = true},
+    };
+    fixture f;
+    smt_error err;
+    if (!open_big(&f, &smt_big_v2_lite)) skip();
+    use_device(&f, &(smt_invented){0});
+    uint32_t n_layers = f.model->n_layers;
+    for (uint32_t n = 2; n <= 3; n++) {
+        smt_items items[3];
+        smt_graph_device devices[3];
+        for (uint32_t i = 0; i < n; i++) {
+            const smt_items_range range = {
+                .first = i * n_layers / n, .last = (i + 1) * n_layers / n, .embedding = i == 0, .head = i + 1 == n};
+            SMT_ASSERT_OK(smt_items_create_range(f.model, &f.caps, &range, &items[i], &err), &err);
+            devices[i] = (smt_graph_device){&items[i], &f.caps};
+        }
+        for (size_t i = 0; i < SMT_COUNT(shapes); i++) check_split(&f, devices, n, &shapes[i]);
+        for (uint32_t i = 0; i < n; i++) smt_items_free(&items[i]);
+    }
+    close_model(&f);
+}
+
 static void test_no_memory(void **state) {
     (void)state;
     fixture f;
@@ -574,7 +668,8 @@ int main(void) {
         cmocka_unit_test(test_texel_windows), cmocka_unit_test(test_models_with_experts),
         cmocka_unit_test(test_stages),        cmocka_unit_test(test_fast),
         cmocka_unit_test(test_coop),          cmocka_unit_test(test_segments),
-        cmocka_unit_test(test_refuses),       cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_refuses),       cmocka_unit_test(test_split),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,22 +163,22 @@ static void test_lying_chunks(void **state) {
     smt_fake_trace fake;
     smt_error err = {0};
     smt_fake_trace_begin(&shape, &fake);
-    smt_trace_rows rows = smt_trace_rows_of(&fake.model);
+    smt_trace_rows rows = smt_trace_rows_of(&fake.model, SMT_TRACE_VERSION);
     smt_trace_token token = *smt_fake_trace_next(&fake);
     token.text = "ab";
     token.text_bytes = 2;
     static const struct {
         size_t offset;
         uint8_t value;
-    } lies[] = {{39, 0xff}, {43, 0xff}, {60, 3}, {60, 1}, {64, 4}, {0, 0}};
+    } lies[] = {{39, 0xff}, {43, 0xff}, {63, 0xff}, {68, 3}, {68, 1}, {72, 4}, {0, 0}};
     for (size_t i = 0; i < SMT_COUNT(lies); i++) {
         smt_str raw = {0}, out = {0};
         uint8_t row[128];
-        assert_int_equal(rows.bytes, 67);
+        assert_int_equal(rows.bytes, 75);
         SMT_ASSERT_OK(smt_trace_row_write(&rows, &token, row, &err), &err);
         bool honest = lies[i].offset == 0;
         row[lies[i].offset] = lies[i].value;
-        SMT_ASSERT_OK(smt_str_append(&out, "SMTTRACE\1\0\0\0\0\0\0\0", 16, &err), &err);
+        SMT_ASSERT_OK(smt_str_append(&out, "SMTTRACE\2\0\0\0\0\0\0\0", 16, &err), &err);
         SMT_ASSERT_OK(smt_trace_model_write(&fake.model, &raw, &err), &err);
         SMT_ASSERT_OK(smt_trace_chunk_write(SMT_TRACE_MODEL, 0, &raw, &out, &err), &err);
         raw.bytes = 0;
@@ -198,9 +198,12 @@ static void test_lying_chunks(void **state) {
 
 static void test_versions(void **state) {
     const file *f = *state;
-    f->bytes[8] = 2;
-    assert_int_equal(look(f, f->bytes, f->n, true).status, SMT_UNSUPPORTED);
-    f->bytes[8] = 1;
+    static const uint8_t versions[] = {0, SMT_TRACE_VERSION + 1};
+    for (size_t i = 0; i < SMT_COUNT(versions); i++) {
+        f->bytes[8] = versions[i];
+        assert_int_equal(look(f, f->bytes, f->n, true).status, SMT_UNSUPPORTED);
+    }
+    f->bytes[8] = SMT_TRACE_VERSION;
 }
 
 int main(void) {

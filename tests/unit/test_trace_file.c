@@ -50,6 +50,8 @@ static void same_token(const smt_trace_model *m, const smt_trace_token *a, const
     assert_true(a->end_s == b->end_s);
     assert_memory_equal(a->phase_s, b->phase_s, sizeof a->phase_s);
     assert_memory_equal(a->device_s, b->device_s, m->n_devices * sizeof(float));
+    assert_memory_equal(a->hop_s, b->hop_s, m->n_devices * sizeof(float));
+    assert_memory_equal(a->hop_bytes, b->hop_bytes, m->n_devices * sizeof(uint32_t));
     assert_int_equal(a->text_bytes, b->text_bytes);
     assert_int_equal(a->text != NULL, b->text != NULL);
     if (a->text) assert_memory_equal(a->text, b->text, a->text_bytes + 1);
@@ -128,7 +130,8 @@ static void test_odd_values(void **state) {
     fake.token.text = "\xff\0a";
     fake.token.text_bytes = 3;
     fake.token.number = UINT64_MAX - 1;
-    fake.token.device_s = NULL;
+    fake.token.device_s = fake.token.hop_s = NULL;
+    fake.token.hop_bytes = NULL;
     SMT_ASSERT_OK(smt_trace_writer_add(writer, &fake.token, &err), &err);
     SMT_ASSERT_OK(smt_trace_writer_commit(writer, 11, &err), &err);
     smt_trace_writer_free(writer);
@@ -136,12 +139,29 @@ static void test_odd_values(void **state) {
     const smt_trace_token *token;
     SMT_ASSERT_OK(smt_trace_get(trace, 0, &token, &err), &err);
     assert_true(token->number == UINT64_MAX - 1 && token->device_s[0] == 0 && token->device_s[1] == 0);
+    assert_true(token->hop_s[1] == 0 && token->hop_bytes[1] == 0);
     assert_int_equal(token->text_bytes, 3);
     assert_memory_equal(token->text, "\xff\0a", 4);
     assert_true(token->weights[0] > 65504 && token->weights[1] > -0.1001f && token->weights[1] < -0.0999f);
     assert_true(smt_trace_dropped(trace) == 11);
     smt_trace_free(trace);
     smt_fake_trace_end(&fake);
+}
+
+/* A file of version 1: 40 tokens on one device, without hops. */
+static void test_version_1(void **state) {
+    (void)state;
+    const smt_trace_token *token;
+    smt_error err = {0};
+    smt_trace *trace = open_trace(smt_test_data("small.trace"));
+    assert_null(smt_trace_damage(trace));
+    assert_true(smt_trace_count(trace) == 40);
+    for (uint32_t i = 0; i < 40; i++) {
+        SMT_ASSERT_OK(smt_trace_get(trace, i, &token, &err), &err);
+        assert_true(token->number == i && token->device_s[0] > 0 && token->hop_s[0] == 0 && token->hop_bytes[0] == 0);
+        assert_true(token->text && token->weights[0] > 0);
+    }
+    smt_trace_free(trace);
 }
 
 static void refused(smt_trace_model *model, const char *words) {
@@ -234,6 +254,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_shapes),         cmocka_unit_test(test_odd_values),
         cmocka_unit_test(test_refused_models), cmocka_unit_test(test_refused_tokens), cmocka_unit_test(test_without_commit),
+        cmocka_unit_test(test_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
