@@ -281,6 +281,15 @@ class Clients(Calm):
         self.assertLess(self.server.resident() - before, 100 << 10)
         [c.close() for c in deaf]
 
+    def test_one_who_asks_for_much(self):
+        """A request for many texts has every slot, until somebody else comes: they wait for one of its texts, not for all."""
+        much = self.begun(dict(ENDLESS, n=16, n_predict=60))
+        self.assertTrue(until(10, lambda: self.server.busy() == SLOTS))
+        before = self.server.metric("requests_deferred")
+        self.assertEqual(self.probe(), self.answer)
+        self.assertGreater(self.server.metric("requests_deferred"), before / 2)
+        much.close()
+
     def test_time_counts_for_clients_alone(self):
         """--timeout ends no answer, however long it takes, streamed or not, while its client takes it."""
         whole = dict(ENDLESS, n_predict=CTX // 2, n=SLOTS)
