@@ -57,7 +57,7 @@ fuzz() {
     mapfile -t programs < <(find "$root/build-fuzz" -maxdepth 3 -type f -executable -name 'fuzz_*')
     for program in "${programs[@]}"; do
         echo "== fuzzing: $(basename "$program")"
-        (cd "$root/build-fuzz" && "$program" -len_control=0 -max_total_time=$((fuzz_seconds / ${#programs[@]}))) || return 1
+        (cd "$root/build-fuzz" && "$program" -max_total_time=$((fuzz_seconds / ${#programs[@]}))) || return 1
     done
 }
 
