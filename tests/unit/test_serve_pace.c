@@ -35,11 +35,11 @@ static void test_answers_keep_half_of_their_speed(void **state) {
     for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
         const device *d = &devices[i];
         serve_pace pace = {0};
-        double alone = d->round_s + 2 * d->token_s, most = alone > 0.05 ? alone : 0.05;
+        double alone = d->round_s + 2 * d->token_s, most = alone > 0.1 ? alone : 0.1;
         uint32_t share = settle(d, &pace, 2, 512);
         double part = seconds(d, share);
-        assert_true(share == 8 || part <= 1.1 * most);
-        assert_true(share == 510 || part >= 0.8 * most);
+        assert_true(share == 16 || part <= 1.1 * most);
+        assert_true(share == 510 || part >= 0.4 * most);
     }
 }
 

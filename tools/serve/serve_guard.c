@@ -103,8 +103,7 @@ static bool is_foreign(const serve_call *call) {
 
 /* ---- keys ---- */
 
-/* In a time that depends on the length of what was given alone. */
-static bool same_key(const char *key, const char *given, size_t n_given) {
+bool serve_same_key(const char *key, const char *given, size_t n_given) {
     size_t n_key = strlen(key);
     unsigned difference = n_key != n_given;
     for (size_t i = 0; i < n_given; i++) difference |= (unsigned)(unsigned char)(key[n_key ? i % n_key : 0] ^ given[i]);
@@ -120,7 +119,7 @@ bool serve_has_key(const serve_call *call) {
         given = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, "X-Api-Key");
     if (!given) given = "";
     bool found = options->n_api_keys == 0;
-    for (uint32_t i = 0; i < options->n_api_keys; i++) found |= same_key(options->api_keys[i], given, strlen(given));
+    for (uint32_t i = 0; i < options->n_api_keys; i++) found |= serve_same_key(options->api_keys[i], given, strlen(given));
     return found;
 }
 

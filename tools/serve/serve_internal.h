@@ -388,6 +388,8 @@ struct serve_call {
 /* Whether the headers let the request in; else call->error (serve_guard.c). */
 bool serve_guard(serve_call *call);
 bool serve_has_key(const serve_call *call);
+/* In a time that depends on the length of what was given alone. */
+bool serve_same_key(const char *key, const char *given, size_t n_given);
 /* NULL with a 404, or a 405 where the path has another method. */
 const serve_route *serve_find_route(const char *method, const char *path, serve_error *error);
 

@@ -1,8 +1,9 @@
 /* serve_slots.c: the engine thread: which jobs have slots, and what a round evaluates.
  *
  * A round is one step of the engine: a token for every answer under way, and beside them pieces of prompts, so much of them
- * (serve_pace.c) that a long prompt slows answers and does not stop them. Of several prompts the one comes first that waits longest. Between rounds: jobs of clients that went away are dropped, waiting ones get
- * free slots; so the batch grows and shrinks from step to step.
+ * (serve_pace.c) that a long prompt slows answers and does not stop them. Of several prompts the one comes first that waits longest.
+ * Between rounds: jobs of clients that went away are dropped, waiting ones get free slots, those first whose request has the fewest;
+ * so the batch grows and shrinks from step to step.
  *
  * What a client gets does not depend on any of this: the engine's results are the same however tokens are cut into steps. */
 #include "serve_internal.h"
@@ -119,18 +120,37 @@ static bool has_room(const serve_server *server, const serve_job *job) {
     return false;
 }
 
-/* The first job for which there is a slot, out of the queue. */
+/* Slots that work for this request; NULL: for any. */
+static uint32_t count_slots(const serve_server *server, const serve_request *request) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < server->n_slots; i++) {
+        const serve_job *job = server->slots[i].job;
+        n += job && (!request || job->request == request);
+    }
+    return n;
+}
+
+/* Out of the queue: a job for which there is a slot, of the request that has the fewest slots, the first such. A request for many texts
+ * gets all slots while nobody else waits, and keeps nobody waiting for all of its texts. */
 static serve_job *take_next(serve_server *server) {
-    serve_job *before = NULL, *job;
+    serve_job *found = NULL, *before = NULL, *before_found = NULL;
+    uint32_t fewest = UINT32_MAX;
+    if (count_slots(server, NULL) == server->n_slots) return NULL;
     pthread_mutex_lock(&server->lock);
-    for (job = server->first; job && !has_room(server, job); job = job->next) before = job;
-    if (job) {
-        *(before ? &before->next : &server->first) = job->next;
-        if (server->last == job) server->last = before;
+    for (serve_job *job = server->first; job && fewest; before = job, job = job->next) {
+        uint32_t n = has_room(server, job) ? count_slots(server, job->request) : UINT32_MAX;
+        if (n >= fewest) continue;
+        fewest = n;
+        found = job;
+        before_found = before;
+    }
+    if (found) {
+        *(before_found ? &before_found->next : &server->first) = found->next;
+        if (server->last == found) server->last = before_found;
         server->n_waiting--;
     }
     pthread_mutex_unlock(&server->lock);
-    return job;
+    return found;
 }
 
 static serve_slot *free_slot(serve_server *server, serve_held *held, const serve_job *job) {
