@@ -10,7 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Activations that are joined of chunks are no multiples of 1/64 any more: fast precision rounds them. */
+/* Activations that are joined of chunks are no multiples of 1/64 any more, so that fast precision rounds them; cooperative matrices round weights
+ * to half floats (ref/ref.h). */
 #define BOUND_ROUNDED 0.05
 #define BOUND         1e-4  /* relative to the root mean square: sums of hundreds of products, in another order */
 #define EPS           1e-2f /* of norms: enough to be seen */
@@ -21,6 +22,8 @@
 
 /* Where the parts of a product stand; some are not there. */
 enum { PART_X, PART_Y, PART_RESIDUAL, PART_STEP, PARTS_ALWAYS };
+
+static double bound_of(const smt_kernel_key *key) { return key->coop || (key->fast && key->merge) ? BOUND_ROUNDED : BOUND; }
 
 typedef struct product {
     smt_check *check;
@@ -172,7 +175,7 @@ static smt_status check_dense(smt_check *c, smt_error *err) {
     if (push.bias) smt_check_fill(c, c->memory[PARTS_ALWAYS + 1], p.rows);
     expect_dense(&p, &push, planes, columns);
     const uint32_t groups[] = {smt_div_up(p.rows, p.group), smt_div_up(p.columns + (key->columns > 1), key->columns), planes};
-    return smt_check_run(c, &push, groups, key->fast && key->merge ? BOUND_ROUNDED : BOUND, err);
+    return smt_check_run(c, &push, groups, bound_of(key), err);
 }
 
 /* ---- of experts ---- */
@@ -252,7 +255,7 @@ static smt_status check_experts(smt_check *c, smt_error *err) {
         for (uint32_t row = 0; row < p.rows; row++)
             expected[i * push.y_stride + row] =
                 result_of(&p, 2 * ids[i] + row, 2 * ids[i] + 1 + row, x + i / push.x_div * push.x_stride);
-    return smt_check_run(c, &push, (const uint32_t[]){smt_div_up(p.rows, p.group), tiles, 1}, BOUND, err);
+    return smt_check_run(c, &push, (const uint32_t[]){smt_div_up(p.rows, p.group), tiles, 1}, bound_of(key), err);
 }
 
 smt_status smt_check_matmul(smt_check *check, smt_error *err) {

@@ -332,7 +332,8 @@ class Devices(cli.Case):
         self.bad(2, "no-such-device", "devices", "-dev", "no-such-device")
 
     def test_kernels(self):
-        rows = self.good("kernels", "-m", MOE, "-dev", "vk0", "--json").json()
+        """Each compiles and gives right results."""
+        rows = self.good("kernels", "-m", MOE, "-dev", "vk0", "--self-test", "--json").json()
         keys = {"kernel", "variant", "compile_ms", "vgprs", "spills", "lds", "occupancy", "inverse_throughput"}
         self.assertTrue(rows)
         for row in rows:

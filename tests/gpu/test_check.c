@@ -121,11 +121,12 @@ static void test_faults(void **state) {
 
 /* The family of GPUs and a device of few features; in full tiles, for which lavapipe compiles half a minute, and much of the catalogue. */
 static void test_families(void **state) {
-    enum { N_QUICK = 3 };
+    enum { N_QUICK = 4 };
     static const smt_kernel_key keys[] = {
         {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_Q8_0, .columns = 1, .norm = 1},
         {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_Q6_K, .columns = 1, .fast = 1},
         {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_Q8_0, .columns = 1, .fast = 1, .merge = 32},
+        {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_Q4_K, .columns = 64, .coop = 2, .gated = 1, .expert = 1},
         {.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_Q4_K, .columns = 32},
         {.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_Q8_0, .columns = 32, .fast = 1, .gated = 1, .expert = 1},
         {.kernel = SMT_KERNEL_ATTEND, .windows = 4, .heads = 2, .rows = 2, .tile = 1, .key4 = 8, .query4 = 8, .value4 = 5},

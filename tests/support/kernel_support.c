@@ -1,6 +1,7 @@
 /* kernel_support.c: see kernel_support.h. */
 #include "kernel_support.h"
 
+#include "check/check_internal.h"
 #include "random_blocks.h"
 #include "ref/ref.h"
 #include "run/run.h"
@@ -340,20 +341,5 @@ void smt_lab_experts(uint32_t *ids, uint32_t n_rows, uint32_t n_used, uint32_t n
 }
 
 uint32_t smt_lab_work(const uint32_t *ids, uint32_t n_entries, const struct group_params *p, uint32_t *work) {
-    uint32_t n = 0, tiles = 0;
-    for (uint32_t e = p->first_expert; e < p->end_expert; e++) {
-        uint32_t in_tile = p->columns;
-        for (uint32_t i = 0; i < n_entries; i++) {
-            if (ids[i] != e) continue;
-            if (in_tile == p->columns) {
-                uint32_t *tile = work + WORK_HEAD + tiles++ * WORK_TILE_WORDS;
-                tile[0] = e, tile[1] = n, in_tile = 0;
-            }
-            work[p->entries_word + n++] = i;
-            work[WORK_HEAD + (tiles - 1) * WORK_TILE_WORDS + 2] = ++in_tile;
-        }
-    }
-    const uint32_t head[] = {p->up_blocks, tiles, 1, tiles, p->down_blocks, tiles, 1};
-    memcpy(work, head, sizeof head);
-    return tiles;
+    return smt_check_work(ids, n_entries, p, work);
 }
