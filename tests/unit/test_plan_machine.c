@@ -636,6 +636,8 @@ static void test_refused(void **state) {
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_NOT_FOUND, "vk9");
     where = (smt_placement_options){.struct_size = sizeof where, .expert_weights = use, .n_expert_weights = SMT_COUNT(use)};
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "3 weights");
+    where = (smt_placement_options){.struct_size = sizeof where, .split = SMT_SPLIT_EXPERT, .expert_cache_bytes = GIB};
+    expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "an expert cache");
     machine.devices[0].info.memory_types[1].heap = 9;
     expect(file, &machine, (smt_plan_options){0}, SMT_INVALID, "heap 9");
     machine.n_devices = 0;
