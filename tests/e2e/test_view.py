@@ -155,6 +155,51 @@ class Picture(view.Case):
         self.assertTrue(jump.rows == walk.rows, "pictures differ")
 
 
+class Hops(view.Case):
+    """A model whose layers are on three devices; what the host brings to the second takes long in every step but the prompt's."""
+
+    def test_a_slow_hop_is_seen_between_its_layers(self):
+        path, trace = self.trace("split", 60)
+        devices = [{place // 2 for place in layer["places"]} for layer in trace["layers"]]
+        for token, slow, *theme in [(3, []), (40, [1]), (40, [1], "--light"), (3, [], "--safe-colours"),
+                                    (40, [1], "--safe-colours", "--light")]:
+            shot, now = self.shot("--replay", path, "--at", token, "--frames", 1, *SMALL, *theme), trace["tokens"][token]
+            if "--light" not in theme:
+                self.chosen_are_bright(shot, trace, token)
+            hops = list(shot.hop_bars())
+            self.assertEqual([hop["device"] for hop, _, _ in hops], [1, 2])
+            for hop, colour, share in hops:
+                l = next(l for l, layer in enumerate(trace["layers"]) if layer["layer"] == hop["layer"])
+                self.assertEqual((devices[l - 1], devices[l]), ({hop["device"] - 1}, {hop["device"]}))
+                above, below = (shot.rect(hop["layer"] - n, 0) for n in (1, 0))
+                self.assertTrue(above[1] + above[3] <= hop["strip"][1] < hop["strip"][1] + hop["strip"][3] <= below[1])
+                wanted = now["hop_s"][hop["device"]] / now["step_s"]
+                self.assertAlmostEqual(share, wanted, delta=2.5 / hop["strip"][2])
+                self.assertEqual(self.is_warning(shot, colour), hop["device"] in slow, (token, hop["device"]))
+
+    def is_warning(self, shot, colour):
+        """Whether it is the warning's colour over the panel's."""
+        slow, panel = bytes.fromhex(shot.where["slow"]), shot.at(*[n + 4 for n in shot.where["regions"]["side"][:2]])
+        return all(abs(c - (a * 160 + b * 96) / 256) < 2 for a, b, c in zip(slow, panel, colour))
+
+    def chosen_are_bright(self, shot, trace, token):
+        for l, layer in enumerate(trace["layers"]):
+            for place in set(layer["places"]):
+                looks = [(e in trace["tokens"][token]["experts"][l], light(shot.cell(layer["layer"], e)))
+                         for e in range(trace["n_experts"]) if layer["places"][e] == place]
+                chosen, others = ([look for is_chosen, look in looks if is_chosen == wanted] for wanted in (True, False))
+                self.assertTrue(not chosen or min(chosen) > max(others), layer["layer"])
+
+    def test_its_history_is_at_the_side(self):
+        path, _ = self.trace("split", 60)
+        counts = {token: (shot := self.shot("--replay", path, "--at", token, "--frames", 1, "--window", "1280x800")).count(
+            bytes.fromhex(shot.where["slow"]), "side") for token in (15, 16, 26, 46)}
+        column = counts[16] - counts[15]  # full height, as no hop is longer
+        self.assertGreater(column, 30)
+        self.assertEqual(counts[26] - counts[15], 11 * column)
+        self.assertEqual(counts[46] - counts[15], 31 * column)
+
+
 class Compare(view.Case):
     def test_difference(self):
         a_path, a = self.trace("v2-lite", 40)

@@ -46,6 +46,17 @@ class Live(view.Case):
             self.assertEqual([shot.cell(layer["layer"], e) for e in range(trace["n_experts"])],
                              [again.cell(layer["layer"], e) for e in range(trace["n_experts"])])
 
+    def test_hops_between_two_devices(self):
+        recorded = self.path("split.trace")
+        shot = self.shot("-dev", "vk0,vk0", "-p", PROMPT, "-n", 6, "--temp", 0, "--record", recorded, "--window", "960x600")
+        trace = self.dump(recorded)
+        last, hops = trace["tokens"][-1], list(shot.hop_bars())
+        self.assertEqual(len(hops), 1)
+        hop, _, share = hops[0]
+        self.assertEqual(hop["device"], 1)
+        self.assertTrue(last["hop_bytes"][0] == 0 < last["hop_bytes"][1])
+        self.assertAlmostEqual(share, last["hop_s"][1] / last["step_s"], delta=2.5 / hop["strip"][2])
+
     def test_heaps_are_the_plans(self):
         shot = self.shot("-p", PROMPT, "-n", 1, "-c", 512)
         plan = json.loads(seamount("plan", "-c", 512, "--json"))

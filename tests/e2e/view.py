@@ -85,7 +85,9 @@ class Shot:
     def rect(self, layer, expert, pane=0):
         p = self.where["panes"][pane]
         x, y, w, h = p["first_cell"]
-        return (x + expert * p["pitch"][0] + expert // p["group_size"] * p["group_gap"], y + layer * p["pitch"][1], w, h)
+        above = sum(hop["layer"] <= layer for hop in p["hops"])
+        return (x + expert * p["pitch"][0] + expert // p["group_size"] * p["group_gap"],
+                y + layer * p["pitch"][1] + above * p["band_gap"], w, h)
 
     def cell(self, layer, expert, pane=0):
         """The colour of an expert's cell, at its corner: there may be a number in the middle."""
@@ -98,6 +100,14 @@ class Shot:
         x, y, w, h = self.where["regions"][region]
         wanted = bytes(colour)
         return sum(self.rows[v][3 * u:3 * u + 3] == wanted for v in range(y, y + h) for u in range(x, x + w))
+
+    def hop_bars(self):
+        """Of the strip over the first layer of each device but the first: the colour of its bar, and how much of the strip that takes."""
+        for hop in self.where["panes"][0]["hops"]:
+            x, y, w, h = hop["strip"]
+            colour = self.at(x, y)
+            n = next((n for n in range(w) if self.at(x + n, y) != colour), w)
+            yield hop, colour, n / w
 
     def accent(self):
         return tuple(bytes.fromhex(self.where["accent"]))

@@ -25,12 +25,16 @@ static void make_model(smt_fake_trace *f) {
     uint32_t n_places = 2 * o->n_devices;
     smt_trace_place *places = calloc(n_places, sizeof *places);
     smt_trace_layer *layers = calloc(o->n_moe + 1, sizeof *layers);
-    uint16_t *at = f->places = calloc(o->n_experts + 1, sizeof *at);
+    uint16_t *at = f->places = calloc((size_t)o->n_moe * o->n_experts + 1, sizeof *at);
     assert_true(places && layers && at && o->n_devices <= SMT_COUNT(devices));
     for (uint32_t i = 0; i < n_places; i++) places[i] = (smt_trace_place){.device = i / 2, .tier = i % 2 ? "host" : "device"};
-    for (uint32_t e = 0; e < o->n_experts; e++) at[e] = (uint16_t)(e * o->n_devices / o->n_experts * 2 + (e % 4 == 3));
-    for (uint32_t l = 0; l < o->n_moe; l++)
+    for (uint32_t l = 0; l < o->n_moe; l++, at += o->n_experts) {
+        for (uint32_t e = 0; e < o->n_experts; e++) {
+            uint32_t device = o->by_layer ? l * o->n_devices / o->n_moe : e * o->n_devices / o->n_experts;
+            at[e] = (uint16_t)(device * 2 + (e % 4 == 3));
+        }
         layers[l] = (smt_trace_layer){.layer = o->n_dense + l, .expert_bytes = 1u << 20, .shared_bytes = 1u << 20, .places = at};
+    }
     f->model = (smt_trace_model){.struct_size = sizeof f->model,
                                  .name = "invented",
                                  .architecture = "deepseek2",
@@ -153,8 +157,9 @@ const smt_trace_token *smt_fake_trace_next(smt_fake_trace *f) {
     t->end_s = 0.05 * (t->step + 1);
     for (int i = 0; i < SMT_PHASE_COUNT; i++) t->phase_s[i] = i == SMT_PHASE_DEVICE ? 0.04f : 0.002f;
     for (uint32_t i = 0; i < o->n_devices; i++) {
-        f->device_s[i] = 0.04f / (float)o->n_devices;
-        f->hop_s[i] = i ? 1e-4f * (float)i : 0; /* the first gets its tokens from the host */
+        bool slow = i && i == o->slow_hop && t->step > 0;
+        f->device_s[i] = (o->slow_hop ? 0.03f : 0.04f) / (float)o->n_devices; /* and time for the slow hop */
+        f->hop_s[i] = slow ? 8e-3f : i ? 1e-4f * (float)i : 0;                /* the first gets its tokens from the host */
         f->hop_bytes[i] = i ? 8192 * t->step_tokens : 0;
     }
     t->device_s = f->device_s;

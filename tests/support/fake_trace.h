@@ -7,10 +7,13 @@
 
 typedef struct smt_fake_trace_options {
     uint32_t n_dense, n_moe, n_experts, n_used, n_groups, n_groups_used; /* n_groups 0: 1 and 1 */
-    uint32_t n_devices; /* 0: 1; expert e is on device e * n_devices / n_experts, every fourth one of them on the tier "host" */
-    uint32_t n_prompt;  /* tokens of the first step; the others have one each. 0: 1 */
-    double skew;        /* 0: all experts are as likely; an expert's likelihood is e^(skew * a normal number) */
-    double repeat;      /* the share of choices that the token before has made as well */
+    uint32_t
+        n_devices; /* 0: 1; a layer's expert e is on device e * n_devices / n_experts, every fourth one of them on the tier "host" */
+    uint32_t n_prompt; /* tokens of the first step; the others have one each. 0: 1 */
+    double skew;       /* 0: all experts are as likely; an expert's likelihood is e^(skew * a normal number) */
+    double repeat;     /* the share of choices that the token before has made as well */
+    bool by_layer;     /* layers are divided over the devices, not each layer's experts */
+    uint32_t slow_hop; /* hops to this device take 8 ms in every step after the first; 0: none do */
     bool no_text;
     uint64_t seed;
 } smt_fake_trace_options;
@@ -24,7 +27,7 @@ typedef struct smt_fake_trace {
     smt_trace_token token; /* the one made last */
     smt_test_random random;
     double *sums;     /* owned: [n_moe, n_experts], likelihoods added up */
-    uint16_t *places; /* owned, as all below: [n_experts] */
+    uint16_t *places; /* owned, as all below: [n_moe, n_experts] */
     uint16_t *chosen; /* [n_moe, n_used] */
     float *weights, *device_s, *hop_s;
     uint32_t *hop_bytes;

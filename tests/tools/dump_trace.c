@@ -27,8 +27,15 @@ static json_t *dump_token(const smt_trace_model *model, const smt_trace_token *t
         json_array_append_new(experts, ids);
         json_array_append_new(weights, factors);
     }
-    return json_pack("{s:i, s:i, s:o, s:o}", "id", (int)token->id, "index", (int)token->index, "experts", experts, "weights",
-                     weights);
+    json_t *hop_s = json_array(), *hop_bytes = json_array();
+    for (uint32_t d = 0; d < model->n_devices; d++) {
+        json_array_append_new(hop_s, json_real((double)token->hop_s[d]));
+        json_array_append_new(hop_bytes, json_integer(token->hop_bytes[d]));
+    }
+    double step_s = 0;
+    for (int i = 0; i < SMT_PHASE_COUNT; i++) step_s += (double)token->phase_s[i];
+    return json_pack("{s:i, s:i, s:o, s:o, s:f, s:o, s:o}", "id", (int)token->id, "index", (int)token->index, "experts", experts,
+                     "weights", weights, "step_s", step_s, "hop_s", hop_s, "hop_bytes", hop_bytes);
 }
 
 int main(int argc, char **argv) {

@@ -1,6 +1,7 @@
 /* make_trace.c: writes a synthetic routing trace, for trying the viewer and `seamount trace report` by hand.
  *
- *     make_trace OUT.trace [TOKENS [SHAPE [SKEW [REPEAT]]]]     SHAPE: v3 (the default), v2-lite or tiny; see fake_trace.h
+ *     make_trace OUT.trace [TOKENS [SHAPE [SKEW [REPEAT]]]]     SHAPE: v3 (the default), v2-lite, tiny, or
+ *     split: v2-lite's layers divided over three devices, with a slow hop to the second; see fake_trace.h
  *
  * tests/data/small.trace, a seed for the fuzzer, is 40 tokens of the shape tiny, written when the format was at version 1. */
 #include "fake_trace.h"
@@ -10,6 +11,16 @@ static const struct {
     smt_fake_trace_options options;
 } shapes[] = {
     {"v2-lite", {.n_dense = 1, .n_moe = 26, .n_experts = 64, .n_used = 6, .n_prompt = 16, .skew = 0.3, .repeat = 0.1, .seed = 2}},
+    {"split",
+     {.n_dense = 1,
+      .n_moe = 26,
+      .n_experts = 64,
+      .n_used = 6,
+      .n_devices = 3,
+      .n_prompt = 16,
+      .by_layer = true,
+      .slow_hop = 1,
+      .seed = 2}},
     {"tiny",
      {.n_dense = 1, .n_moe = 2, .n_experts = 8, .n_used = 2, .n_groups = 2, .n_groups_used = 2, .n_prompt = 3, .seed = 3}},
 };
@@ -22,7 +33,7 @@ int main(int argc, char **argv) {
         if (known) options = shapes[i].options;
     }
     if (argc < 2 || argc > 6 || !known) {
-        fprintf(stderr, "usage: make_trace OUT.trace [TOKENS [v3|v2-lite|tiny [SKEW [REPEAT, below 1]]]]\n");
+        fprintf(stderr, "usage: make_trace OUT.trace [TOKENS [v3|v2-lite|split|tiny [SKEW [REPEAT, below 1]]]]\n");
         return 2;
     }
     if (argc > 4) options.skew = strtod(argv[4], NULL);

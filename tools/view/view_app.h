@@ -122,8 +122,11 @@ extern const char *const view_help[][2]; /* key, what it does; ended by NULL */
 
 void view_paint_grid(view_app *app);                          /* view_grid.c */
 void view_paint_gauges(view_app *app, const view_pane *pane); /* view_gauges.c */
-void view_paint_text(view_app *app);                          /* view_stream.c */
-uint32_t view_token_at(const view_app *app, int x, int y);    /* the token of the text at a point */
+void view_paint_hops(view_app *app, const view_pane *pane);   /* view_hops.c */
+/* What was brought to a device for the tokens up to one, a column each; as high as the largest hop to any device among them. */
+void view_paint_hop_history(view_app *app, view_rect rect, uint32_t token, uint32_t device);
+void view_paint_text(view_app *app);                       /* view_stream.c */
+uint32_t view_token_at(const view_app *app, int x, int y); /* the token of the text at a point */
 /* Where the card of what is selected lies over the text, in windows too narrow for a side; else w 0. */
 view_rect view_card_over_text(const view_app *app);
 void view_paint_side(view_app *app);                 /* view_panels.c */
@@ -133,6 +136,8 @@ void view_paint_timeline(view_app *app);
 void view_paint_status(view_app *app);
 void view_paint_help(view_app *app);
 
+/* The plain colour of what lies on a device, in its fastest memory. */
+uint32_t view_device_colour(const view_app *app, uint32_t device);
 /* Numbers for people: "12.3 MB", "1,234". */
 void view_write_bytes(char *text, size_t capacity, double bytes);
 void view_write_count(char *text, size_t capacity, uint64_t count);

@@ -82,10 +82,9 @@ static void status_words(const view_app *app, char *words, size_t capacity) {
     else if (hovered != NOTHING) {
         const view_token *t = &app->model.tokens[hovered];
         view_token_words(&app->model, hovered, token, sizeof token);
-        double ms = 0;
-        for (int i = 0; i < SMT_PHASE_COUNT; i++) ms += 1000 * (double)t->phase_s[i];
         snprintf(words, capacity, "token %u \u201c%s\u201d: id %d, session %u, position %u, %.2f ms%s", hovered, token, t->id,
-                 t->session, t->index, ms / t->step_tokens, t->step_tokens > 1 ? " (its part of a longer step)" : "");
+                 t->session, t->index, 1000 * view_step_seconds(t) / t->step_tokens,
+                 t->step_tokens > 1 ? " (its part of a longer step)" : "");
     } else if (app->source.live)
         snprintf(words, capacity, "%s", app->source.status);
     else {

@@ -84,8 +84,13 @@ static void write_pane(FILE *file, const view_pane *pane, const char *end) {
     write_rect(file, "gauges", pane->gauges, ", ");
     view_rect cell = view_cell(pane, 0, 0);
     fprintf(file, "\"first_cell\": [%d, %d, %d, %d], ", cell.x, cell.y, cell.w, cell.h);
-    fprintf(file, "\"pitch\": [%d, %d], \"group_size\": %u, \"group_gap\": %d}%s\n", pane->pitch_x, pane->pitch_y,
-            pane->group_size, pane->group_gap, end);
+    fprintf(file, "\"pitch\": [%d, %d], \"group_size\": %u, \"group_gap\": %d, \"band_gap\": %d,\n      \"hops\": [",
+            pane->pitch_x, pane->pitch_y, pane->group_size, pane->group_gap, pane->band_gap);
+    for (uint32_t i = 0; i < pane->n_bands; i++) {
+        fprintf(file, "%s{\"layer\": %u, \"device\": %u, ", i ? ", " : "", pane->bands[i].layer, pane->bands[i].device);
+        write_rect(file, "strip", view_hop_strip(pane, i), "}");
+    }
+    fprintf(file, "]}%s\n", end);
 }
 
 bool view_export_regions(const view_app *app, const char *path, char *message, size_t capacity) {
@@ -96,8 +101,9 @@ bool view_export_regions(const view_app *app, const char *path, char *message, s
             view_current(app), app->model.n_tokens);
     for (int i = 0; i < REGION_COUNT; i++) write_rect(file, names[i], app->layout.regions[i], ", ");
     write_rect(file, "track", app->layout.track, "},\n");
-    fprintf(file, "  \"ramp\": [\"%06x\", \"%06x\"], \"accent\": \"%06x\",\n", app->palette.ramps[0][0] & 0xffffff,
-            app->palette.ramps[0][VIEW_LEVELS - 1] & 0xffffff, app->palette.accent & 0xffffff);
+    fprintf(file, "  \"ramp\": [\"%06x\", \"%06x\"], \"accent\": \"%06x\", \"slow\": \"%06x\",\n",
+            app->palette.ramps[0][0] & 0xffffff, app->palette.ramps[0][VIEW_LEVELS - 1] & 0xffffff,
+            app->palette.accent & 0xffffff, app->palette.slow & 0xffffff);
     fputs("  \"heaps\": [", file); /* planned, budget */
     for (uint32_t i = 0; i < app->source.n_heaps; i++)
         fprintf(file, "%s[%llu, %llu]", i ? ", " : "", (unsigned long long)app->source.heaps[i].planned,

@@ -268,6 +268,7 @@ static void paint_pane(const painter *p, uint32_t *colours) {
         view_rect r = row_rect(p, l);
         if (r.y + r.h > p->pane->cells.y && r.y < p->pane->cells.y + p->pane->cells.h) paint_row(p, l, colours);
     }
+    view_paint_hops(p->app, p->pane);
     paint_path(p);
     paint_marks(p);
     canvas->clip = before;
@@ -315,8 +316,7 @@ static void gauge_lines(const view_app *app, uint32_t layer, char lines[4][160],
 static bool over_gauge(const view_app *app, uint32_t *layer) {
     const view_pane *pane = &app->layout.panes[0];
     if (app->dragging || !view_inside(pane->gauges, app->mouse_x, app->mouse_y) || app->mouse_y < pane->cells.y) return false;
-    *layer = (uint32_t)((app->mouse_y - pane->cells.y + pane->off_y) / pane->pitch_y);
-    return *layer < pane->n_layers && app->model.moe_of_layer[*layer] >= 0;
+    return view_layer_at(pane, app->mouse_y, layer) && app->model.moe_of_layer[*layer] >= 0;
 }
 
 static void paint_bubble(view_app *app) {

@@ -21,6 +21,7 @@ enum {
     TEXT_LEAST = 132,
     CELL_MOST_W = 60,
     CELL_MOST_H = 40,
+    HOP = 19,
     ZOOM_MOST = 90 /* width of a cell at the largest zoom */
 };
 
@@ -63,15 +64,38 @@ static int gauges_breadth(const view_layout *layout, const smt_trace_model *shap
     return x >= view_px(layout, CELL_SMALL) ? wide : view_px(layout, GAUGES_LEAST);
 }
 
+/* The device that has a whole layer; UINT32_MAX: several have. */
+static uint32_t device_of(const smt_trace_model *shape, uint32_t moe) {
+    const uint16_t *places = shape->layers[moe].places;
+    uint32_t device = shape->places[places[0]].device;
+    for (uint32_t e = 1; e < shape->n_experts; e++)
+        if (shape->places[places[e]].device != device) return UINT32_MAX;
+    return device;
+}
+
+/* In low panes the strips of the hops have no room for words, but they never take more than a quarter. */
+static void find_bands(view_pane *pane, const view_layout *layout, const smt_trace_model *shape, int h) {
+    uint32_t above = shape->n_moe ? device_of(shape, 0) : UINT32_MAX;
+    for (uint32_t l = 1; l < shape->n_moe && pane->n_bands < VIEW_MAX_BANDS; l++) {
+        uint32_t device = device_of(shape, l);
+        if (device != above && device != UINT32_MAX && above != UINT32_MAX)
+            pane->bands[pane->n_bands++] = (view_band){shape->layers[l].layer, device};
+        above = device;
+    }
+    if (pane->n_bands) pane->band_gap = least(view_px(layout, HOP), h / 4 / (int)pane->n_bands);
+}
+
 /* Divides a pane's rectangle. Margins, title and axis are outside of what zooms and pans. */
-static void divide(view_pane *pane, const view_layout *layout, const smt_trace_model *shape, bool gauges, view_camera *camera) {
+static void divide(view_pane *pane, const view_layout *layout, const smt_trace_model *shape, bool alone, view_camera *camera) {
     view_rect r = pane->rect;
     int title = view_px(layout, TITLE), axis = view_px(layout, AXIS), gutter = view_px(layout, GUTTER);
     int shared = shape->n_shared && shape->n_moe ? view_px(layout, 14) : 0;
     int left = r.x + gutter + shared + (shared ? view_px(layout, 6) : 0);
     int h = r.h - title - axis, x, y;
-    int gauge_w = gauges ? gauges_breadth(layout, shape, r.x + r.w - left, h) : 0, w = r.x + r.w - gauge_w - left;
-    fit(shape, layout->scale, w, h, &x, &y);
+    if (alone) find_bands(pane, layout, shape, h);
+    int hops = (int)pane->n_bands * pane->band_gap;
+    int gauge_w = alone ? gauges_breadth(layout, shape, r.x + r.w - left, h - hops) : 0, w = r.x + r.w - gauge_w - left;
+    fit(shape, layout->scale, w, h - hops, &x, &y);
     x = (int)fmin(round(x * camera->zoom), fmax(x, ZOOM_MOST * layout->scale));
     y = (int)fmin(round(y * camera->zoom), fmax(y, ZOOM_MOST * layout->scale));
     pane->n_experts = shape->n_experts;
@@ -81,7 +105,7 @@ static void divide(view_pane *pane, const view_layout *layout, const smt_trace_m
     pane->gap_x = gap_of(x), pane->gap_y = gap_of(y);
     pane->group_gap = group_gap_of(x);
     pane->total_w = most(breadth(shape, x), shape->n_moe ? 1 : w);
-    pane->total_h = (int)shape->n_layers * y;
+    pane->total_h = (int)shape->n_layers * y + hops;
     pane->title = (view_rect){r.x, r.y, r.w, title};
     pane->axis = (view_rect){left, r.y + title, least(w, pane->total_w), axis};
     pane->cells = (view_rect){left, r.y + title + axis, least(w, pane->total_w), least(h, pane->total_h)};
@@ -143,11 +167,36 @@ void view_layout_make(view_layout *layout, int w, int h, double scale, const smt
     place_panes(layout, area, shape, n_panes, camera);
 }
 
+static int hops_above(const view_pane *pane, uint32_t layer) {
+    uint32_t n = 0;
+    while (n < pane->n_bands && pane->bands[n].layer <= layer) n++;
+    return (int)n * pane->band_gap;
+}
+
 view_rect view_cell(const view_pane *pane, uint32_t layer, uint32_t expert) {
-    int y = pane->cells.y - pane->off_y + (int)layer * pane->pitch_y, h = most(1, pane->pitch_y - pane->gap_y);
+    int y = pane->cells.y - pane->off_y + (int)layer * pane->pitch_y + hops_above(pane, layer),
+        h = most(1, pane->pitch_y - pane->gap_y);
     if (expert == UINT32_MAX) return (view_rect){pane->cells.x - pane->off_x, y, pane->total_w - pane->gap_x, h};
     int x = pane->cells.x - pane->off_x + (int)expert * pane->pitch_x + (int)(expert / pane->group_size) * pane->group_gap;
     return (view_rect){x, y, most(1, pane->pitch_x - pane->gap_x), h};
+}
+
+view_rect view_hop_strip(const view_pane *pane, uint32_t band) {
+    int below = view_cell(pane, pane->bands[band].layer, 0).y, h = most(1, pane->band_gap - pane->gap_y);
+    return (view_rect){pane->cells.x, below - pane->gap_y - h, pane->cells.w, h};
+}
+
+bool view_layer_at(const view_pane *pane, int y, uint32_t *layer) {
+    int at = y - pane->cells.y + pane->off_y;
+    for (uint32_t i = 0; i < pane->n_bands; i++) {
+        int first = (int)pane->bands[i].layer * pane->pitch_y; /* of the band, without what was taken off */
+        if (at < first) break;
+        if (at < first + pane->band_gap) return false;
+        at -= pane->band_gap;
+    }
+    if (at < 0) return false;
+    *layer = (uint32_t)(at / pane->pitch_y);
+    return *layer < pane->n_layers;
 }
 
 bool view_cell_at(const view_pane *pane, int x, int y, uint32_t *layer, uint32_t *expert) {
@@ -156,8 +205,7 @@ bool view_cell_at(const view_pane *pane, int x, int y, uint32_t *layer, uint32_t
     int group = at / group_w, inside = (at % group_w) / pane->pitch_x;
     if (inside >= (int)pane->group_size) inside = (int)pane->group_size - 1;
     *expert = (uint32_t)(group * (int)pane->group_size + inside);
-    *layer = (uint32_t)((y - pane->cells.y + pane->off_y) / pane->pitch_y);
-    return *expert < pane->n_experts && *layer < pane->n_layers;
+    return *expert < pane->n_experts && view_layer_at(pane, y, layer);
 }
 
 void view_camera_zoom(view_camera *camera, const view_pane *pane, int x, int y, double factor) {

@@ -21,6 +21,8 @@ void view_model_free(view_model *model) {
     free(model->experts);
     free(model->weights);
     free(model->device_s);
+    free(model->hop_s);
+    free(model->hop_bytes);
     free(model->text);
     *model = (view_model){0};
 }
@@ -37,7 +39,9 @@ static bool reserve(view_model *m, size_t text_bytes) {
         if (wanted > UINT32_MAX / 2 || !grow((void **)&m->tokens, wanted, sizeof *m->tokens) ||
             !grow((void **)&m->experts, wanted * view_picks(m), sizeof *m->experts) ||
             !grow((void **)&m->weights, wanted * view_picks(m), sizeof *m->weights) ||
-            !grow((void **)&m->device_s, wanted * m->shape->n_devices, sizeof *m->device_s))
+            !grow((void **)&m->device_s, wanted * m->shape->n_devices, sizeof *m->device_s) ||
+            !grow((void **)&m->hop_s, wanted * m->shape->n_devices, sizeof *m->hop_s) ||
+            !grow((void **)&m->hop_bytes, wanted * m->shape->n_devices, sizeof *m->hop_bytes))
             return false;
         m->capacity = (uint32_t)wanted;
     }
@@ -46,6 +50,14 @@ static bool reserve(view_model *m, size_t text_bytes) {
     if (!grow((void **)&m->text, wanted, 1)) return false;
     m->text_capacity = wanted;
     return true;
+}
+
+/* What every device has of a step; NULL: zeros. */
+static void copy_or_zero(void *to, const void *from, size_t bytes) {
+    if (from)
+        memcpy(to, from, bytes);
+    else
+        memset(to, 0, bytes);
 }
 
 bool view_model_add(view_model *m, const smt_trace_token *token) {
@@ -65,13 +77,23 @@ bool view_model_add(view_model *m, const smt_trace_token *token) {
         memcpy(m->experts + at * view_picks(m), token->experts, view_picks(m) * sizeof *m->experts);
         memcpy(m->weights + at * view_picks(m), token->weights, view_picks(m) * sizeof *m->weights);
     }
-    if (token->device_s)
-        memcpy(m->device_s + (size_t)at * n_devices, token->device_s, n_devices * sizeof *m->device_s);
-    else
-        memset(m->device_s + (size_t)at * n_devices, 0, n_devices * sizeof *m->device_s);
+    size_t first = view_device_at(m, at, 0);
+    copy_or_zero(m->device_s + first, token->device_s, n_devices * sizeof *m->device_s);
+    copy_or_zero(m->hop_s + first, token->hop_s, n_devices * sizeof *m->hop_s);
+    copy_or_zero(m->hop_bytes + first, token->hop_bytes, n_devices * sizeof *m->hop_bytes);
     if (token->text_bytes) memcpy(m->text + m->text_bytes, token->text, token->text_bytes);
     m->text_bytes += token->text_bytes;
     return true;
+}
+
+double view_step_seconds(const view_token *token) {
+    double sum = 0;
+    for (int i = 0; i < SMT_PHASE_COUNT; i++) sum += (double)token->phase_s[i];
+    return sum;
+}
+
+bool view_hop_is_slow(const view_model *m, uint32_t token, uint32_t device) {
+    return (double)m->hop_s[view_device_at(m, token, device)] > view_step_seconds(&m->tokens[token]) / 10;
 }
 
 double view_token_bytes(const view_model *m, uint32_t token, uint32_t device) {

@@ -27,8 +27,10 @@ typedef struct view_model {
     view_token *tokens; /* [n_tokens], owned, as the rest */
     uint16_t *experts;  /* [n_tokens, n_moe, n_used] */
     float *weights;     /* the same */
-    float *device_s;    /* [n_tokens, n_devices] */
-    char *text;         /* of all tokens, one after the other */
+    float *device_s;    /* [n_tokens, n_devices], as the next two */
+    float *hop_s;       /* what the host took to bring each device what others had computed for it */
+    uint32_t *hop_bytes;
+    char *text; /* of all tokens, one after the other */
     size_t text_bytes, text_capacity;
     uint64_t dropped;   /* tokens that the observer lost */
     const char *damage; /* what is wrong with the file, or NULL */
@@ -50,6 +52,13 @@ static inline const float *view_weights_of(const view_model *model, uint32_t tok
 static inline uint32_t view_group_size(const view_model *model) {
     return model->shape->n_groups > 1 ? model->shape->n_experts / model->shape->n_groups : model->shape->n_experts;
 }
+/* Of the token's step. */
+double view_step_seconds(const view_token *token);
+static inline size_t view_device_at(const view_model *model, uint32_t token, uint32_t device) {
+    return (size_t)token * model->shape->n_devices + device;
+}
+/* A hop that takes more than a tenth of its step is shown as slow. */
+bool view_hop_is_slow(const view_model *model, uint32_t token, uint32_t device);
 /* Bytes of weights that a device reads for the experts of a token, shared ones included (those lie with the first expert). */
 double view_token_bytes(const view_model *model, uint32_t token, uint32_t device);
 /* A token's text as one line, NUL-terminated: blanks and line ends visible, control characters as dots. Cut to the capacity. */

@@ -26,6 +26,7 @@ static void ground(view_palette *p) {
         p->shared = 0xff7d8695, p->dense = 0xff1c222b;
     }
     p->more = p->safe ? 0xffe69f00 : 0xffff8f4a;
+    p->slow = p->safe ? p->text : p->light ? 0xffc8102e : 0xfff5384f;
     p->less = p->safe ? (p->light ? 0xff0072b2 : 0xff56b4e9) : 0xff4a9dff;
 }
 

@@ -16,6 +16,7 @@ typedef struct view_palette {
     uint32_t accent, on_accent;                   /* the current token and the playhead */
     uint32_t mark;                                /* what is selected, the path of a token */
     uint32_t more, less;                          /* the two sides of a difference */
+    uint32_t slow;                                /* a hop that holds up its step: no device's hue */
     uint32_t shared, dense;
     uint32_t phases[SMT_PHASE_COUNT];
     uint32_t places[VIEW_MAX_PLACES];             /* the plain colour of a place */

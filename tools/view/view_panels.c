@@ -35,19 +35,23 @@ void view_write_count(char *text, size_t capacity, uint64_t count) {
     snprintf(text, capacity, "%s", out);
 }
 
-static double step_seconds(const view_token *t) {
-    double sum = 0;
-    for (int i = 0; i < SMT_PHASE_COUNT; i++) sum += (double)t->phase_s[i];
-    return sum;
-}
-
 double view_speed_at(const view_app *app, uint32_t token) {
     const view_token *t = &app->model.tokens[token];
-    double seconds = step_seconds(t), tokens = t->step_tokens;
+    double seconds = view_step_seconds(t), tokens = t->step_tokens;
     if (t->step_tokens == 1)
         for (uint32_t i = 1; i < WINDOW && i <= token && app->model.tokens[token - i].step_tokens == 1; i++, tokens++)
-            seconds += step_seconds(&app->model.tokens[token - i]);
+            seconds += view_step_seconds(&app->model.tokens[token - i]);
     return seconds > 0 ? tokens / seconds : 0;
+}
+
+uint32_t view_device_colour(const view_app *app, uint32_t device) {
+    const smt_trace_model *shape = app->model.shape;
+    uint32_t colour = app->palette.dim, rank = UINT32_MAX;
+    for (uint32_t p = 0; p < shape->n_places && p < VIEW_MAX_PLACES; p++) {
+        uint32_t its = view_tier_rank(shape->places[p].tier);
+        if (shape->places[p].device == device && its < rank) colour = app->palette.places[p], rank = its;
+    }
+    return colour;
 }
 
 /* ---- pieces ---- */
@@ -94,7 +98,7 @@ static void space(column *c, double points) { c->y += view_px(&c->app->layout, p
 static void speed_panel(column *c, uint32_t token) {
     view_app *app = c->app;
     const view_token *t = &app->model.tokens[token];
-    double speed = view_speed_at(app, token), total = step_seconds(t);
+    double speed = view_speed_at(app, token), total = view_step_seconds(t);
     static const char *const names[SMT_PHASE_COUNT] = {"between steps", "prepare", "device", "read back"};
     char text[64];
     snprintf(text, sizeof text, speed >= 99.5 ? "%.0f" : "%.1f", speed);
@@ -122,17 +126,33 @@ static void speed_panel(column *c, uint32_t token) {
     space(c, 12);
 }
 
+/* What the host carried to a device, now and for the tokens before. */
+static void hop_lines(column *c, uint32_t token, uint32_t device) {
+    view_app *app = c->app;
+    const view_model *m = &app->model;
+    size_t at = view_device_at(m, token, device);
+    view_rect history = {c->x, c->y, c->w, view_px(&app->layout, 18)};
+    char bytes[32], words[64], figure[64];
+    if (m->hop_bytes[at] == 0) return;
+    view_write_bytes(bytes, sizeof bytes, m->hop_bytes[at]);
+    snprintf(words, sizeof words, view_hop_is_slow(m, token, device) ? "slow hop: %s brought to it" : "hop: %s brought to it",
+             bytes);
+    snprintf(figure, sizeof figure, "%.2f ms", 1000 * (double)m->hop_s[at]);
+    pair(c, 0, words, figure);
+    history.y = c->y + view_px(&app->layout, 1);
+    view_paint_hop_history(app, history, token, device);
+    c->y = history.y + history.h + view_px(&app->layout, 5);
+}
+
 static void device_panel(column *c, uint32_t token) {
     view_app *app = c->app;
     const smt_trace_model *shape = app->model.shape;
-    double total = step_seconds(&app->model.tokens[token]);
+    double total = view_step_seconds(&app->model.tokens[token]);
     char words[160], bytes[32], figure[64];
     heading(c, shape->n_devices > 1 ? "Devices" : "Device");
     for (uint32_t d = 0; d < shape->n_devices; d++) {
         double busy = (double)app->model.device_s[(size_t)token * shape->n_devices + d];
-        uint32_t chip = app->palette.dim;
-        for (uint32_t p = shape->n_places < VIEW_MAX_PLACES ? shape->n_places : VIEW_MAX_PLACES; p-- > 0;)
-            if (shape->places[p].device == d) chip = app->palette.places[p];
+        uint32_t chip = view_device_colour(app, d);
         snprintf(words, sizeof words, "%s", shape->devices[d]);
         snprintf(figure, sizeof figure, "%.0f %% busy", total > 0 ? 100 * busy / total : 0.0);
         pair(c, chip, words, figure);
@@ -141,6 +161,7 @@ static void device_panel(column *c, uint32_t token) {
         snprintf(figure, sizeof figure, "%.2f ms", 1000 * busy);
         snprintf(words, sizeof words, "%s of experts read for the token", bytes);
         pair(c, 0, words, figure);
+        hop_lines(c, token, d);
     }
     space(c, 12);
 }
