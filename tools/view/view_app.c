@@ -110,6 +110,7 @@ static uint64_t key_of(const view_app *app, view_region region) {
     key = mix_number(key, (uint64_t)app->token << 32 | (uint64_t)app->show << 1 | app->playing.paused);
     if (region == REGION_SIDE && moving && app->model.n_tokens) return mix_number(key, app->frame / SIDE_EVERY);
     key = mix_number(key, view_current(app));
+    if (region == REGION_SIDE) key = mix(key, app->source.heaps, app->source.n_heaps * sizeof *app->source.heaps);
     if (region == REGION_GRID || region == REGION_TIMELINE) key = mix(key, &app->playing.at, sizeof app->playing.at);
     if (hovered || region == REGION_STATUS)
         key = mix_number(key, (uint64_t)(uint32_t)app->mouse_x << 32 | (uint32_t)app->mouse_y);

@@ -17,9 +17,12 @@
 
 /* ---- where tokens come from ---- */
 
+#define VIEW_MAX_HEAPS 32
+
 typedef struct view_heap {
     char name[64];
-    uint64_t planned, budget; /* what the model and its buffers take, of what the driver allows */
+    uint64_t held, used,
+        budget; /* what the model and its buffers take; all of this process, 0: not known; what the driver allows */
 } view_heap;
 
 typedef struct view_source {
@@ -28,8 +31,8 @@ typedef struct view_source {
     bool ended;       /* nothing more will come by itself */
     char status[160]; /* one line: "loading", "generating", what went wrong */
     bool failed;
-    bool wrong;          /* what failed is the user's choice of a device */
-    view_heap heaps[17]; /* of the device, and the host's memory; live only */
+    bool wrong;                      /* what failed is the user's choice of a device */
+    view_heap heaps[VIEW_MAX_HEAPS]; /* in use, of all devices, as they are now; live only */
     uint32_t n_heaps;
     void *own; /* the source's own state */
 } view_source;

@@ -104,10 +104,10 @@ bool view_export_regions(const view_app *app, const char *path, char *message, s
     fprintf(file, "  \"ramp\": [\"%06x\", \"%06x\"], \"accent\": \"%06x\", \"slow\": \"%06x\",\n",
             app->palette.ramps[0][0] & 0xffffff, app->palette.ramps[0][VIEW_LEVELS - 1] & 0xffffff,
             app->palette.accent & 0xffffff, app->palette.slow & 0xffffff);
-    fputs("  \"heaps\": [", file); /* planned, budget */
+    fputs("  \"heaps\": [", file); /* held, used, budget */
     for (uint32_t i = 0; i < app->source.n_heaps; i++)
-        fprintf(file, "%s[%llu, %llu]", i ? ", " : "", (unsigned long long)app->source.heaps[i].planned,
-                (unsigned long long)app->source.heaps[i].budget);
+        fprintf(file, "%s[%llu, %llu, %llu]", i ? ", " : "", (unsigned long long)app->source.heaps[i].held,
+                (unsigned long long)app->source.heaps[i].used, (unsigned long long)app->source.heaps[i].budget);
     fputs("],\n  \"panes\": [\n", file);
     for (uint32_t i = 0; i < app->layout.n_panes; i++)
         write_pane(file, &app->layout.panes[i], i + 1 < app->layout.n_panes ? "," : "");

@@ -7,9 +7,13 @@
 #include "view_app.h"
 #include "view_talk.h"
 
+#include <SDL_timer.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+enum { HEAPS_EVERY = 500 }; /* milliseconds: other programs' use of the memory is seen as it changes */
 
 typedef struct live {
     const view_options *options;
@@ -22,6 +26,7 @@ typedef struct live {
     smt_observer *observer;
     smt_trace_writer *writer; /* NULL: nothing is recorded */
     view_talk *talk;
+    uint64_t heaps_at; /* when the heaps were read, in SDL's milliseconds */
 } live;
 
 /* ---- opening ---- */
@@ -31,14 +36,14 @@ static void report(void *user, smt_log_level level, const char *text) {
     if (level <= SMT_LOG_WARN || level == SMT_LOG_VALIDATION) fprintf(stderr, "notice: %s\n", text);
 }
 
-static smt_status open_engine(live *l, smt_device_options *device, smt_error *err) {
-    *device = (smt_device_options){.struct_size = sizeof *device,
-                                   .devices = l->options->device,
-                                   .cache_dir = view_cache_dir(l->options),
-                                   .callbacks = {.log = report}};
+static smt_status open_engine(live *l, smt_error *err) {
+    smt_device_options device = {.struct_size = sizeof device,
+                                 .devices = l->options->device,
+                                 .cache_dir = view_cache_dir(l->options),
+                                 .callbacks = {.log = report}};
     smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = (uint32_t)l->options->ctx_size};
     smt_engine_options engine = {
-        .struct_size = sizeof engine, .model_path = view_model_path(l->options), .device = *device, .compile_for = &runner};
+        .struct_size = sizeof engine, .model_path = view_model_path(l->options), .device = device, .compile_for = &runner};
     smt_status status = smt_engine_create(&engine, &l->engine, err);
     if (status == SMT_OK) status = smt_tokenizer_create(smt_engine_file(l->engine), &l->tokenizer, err);
     if (status == SMT_OK && l->options->chat)
@@ -67,41 +72,25 @@ static smt_status open_observer(live *l, smt_error *err) {
     return status;
 }
 
-static void add_heap(view_source *source, const char *name, uint32_t index, uint64_t planned, uint64_t budget) {
-    if (source->n_heaps == sizeof source->heaps / sizeof *source->heaps) return;
-    view_heap *heap = &source->heaps[source->n_heaps++];
-    snprintf(heap->name, sizeof heap->name, "%s, heap %u", name, index);
-    heap->planned = planned, heap->budget = budget;
-}
-
-/* What the plan that the engine followed lays into each heap. */
-static void list_planned(view_source *source, const live *l, const smt_device_info *info) {
-    smt_machine_device machine = {.info = *info};
-    smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = (uint32_t)l->options->ctx_size};
-    smt_placement_options placing = {.struct_size = sizeof placing, .runner = &runner};
-    smt_plan_options options = {
-        .struct_size = sizeof options, .machine = &machine, .n_machine = 1, .devices = info->id, .placement = &placing};
-    smt_placement *placement;
-    smt_placement_device device, host;
-    if (smt_placement_create(smt_engine_file(l->engine), &options, &placement, NULL) != SMT_OK) return;
-    if (smt_placement_device_get(placement, 0, &device) == SMT_OK && smt_placement_device_get(placement, 1, &host) == SMT_OK) {
-        for (uint32_t i = 0; i < device.n_heaps && i < info->n_heaps; i++)
-            add_heap(source, info->heaps[i].device_local ? "device-local" : "host-visible", i, device.heaps[i].planned,
-                     info->heaps[i].budget);
-        if (host.heaps[0].planned) add_heap(source, "host memory", 0, host.heaps[0].planned, host.heaps[0].budget);
+/* Heaps that hold something of the model, with the budgets of now. */
+static void list_device(view_source *source, const live *l, uint32_t device, bool alone) {
+    smt_memory memory;
+    if (smt_engine_memory(l->engine, device, &memory) != SMT_OK) return;
+    for (uint32_t i = 0; i < memory.n_heaps && source->n_heaps < VIEW_MAX_HEAPS; i++) {
+        const smt_memory_heap *from = &memory.heaps[i];
+        if (from->held == 0) continue;
+        view_heap *to = &source->heaps[source->n_heaps++];
+        *to = (view_heap){.held = from->held, .used = from->used, .budget = from->budget};
+        const char *kind = from->device_local ? "device-local" : "host-visible";
+        snprintf(to->name, sizeof to->name, "%.40s, heap %u", alone ? kind : smt_engine_device_name(l->engine, device), i);
     }
-    smt_placement_free(placement);
 }
 
-/* The heaps of the device that computes, with the budgets of now, when the model is loaded. Not having them is no failure. */
-static void list_heaps(view_source *source, const live *l, const smt_device_options *device) {
-    smt_device_list *list;
-    smt_device_info info;
-    uint32_t chosen;
-    if (smt_device_list_create(device, &list, NULL) != SMT_OK) return;
-    if (smt_device_list_chosen(list, &chosen, NULL) == SMT_OK && smt_device_list_get(list, chosen, &info) == SMT_OK)
-        list_planned(source, l, &info);
-    smt_device_list_free(list);
+static void list_heaps(view_source *source, live *l) {
+    uint32_t n_devices = smt_engine_device_count(l->engine);
+    l->heaps_at = SDL_GetTicks64();
+    source->n_heaps = 0;
+    for (uint32_t d = 0; d < n_devices; d++) list_device(source, l, d, n_devices == 1);
 }
 
 bool view_live_open(view_source *source, const view_options *options, view_model *model, char *message, size_t capacity) {
@@ -114,15 +103,14 @@ bool view_live_open(view_source *source, const view_options *options, view_model
     snprintf(message, capacity, "a model is needed: -m FILE");
     if (!view_model_path(options)) return false;
     smt_error err = {0};
-    smt_device_options device;
-    smt_status status = open_engine(l, &device, &err);
+    smt_status status = open_engine(l, &err);
     if (status == SMT_OK) status = open_sampler(l, &err);
     if (status == SMT_OK) status = open_observer(l, &err);
     snprintf(message, capacity, "%s", err.message[0] ? err.message : smt_status_text(status));
     source->wrong = options->device && !l->engine && (status == SMT_NOT_FOUND || status == SMT_INVALID);
     if (status != SMT_OK) return false;
     source->shape = smt_observer_model(l->observer);
-    list_heaps(source, l, &device);
+    list_heaps(source, l);
     if (!view_model_init(model, source->shape)) return false;
     l->talk = view_talk_start(options, l->engine, l->runner, l->tokenizer, l->chat, l->sampler, l->session);
     return l->talk != NULL;
@@ -155,6 +143,7 @@ bool view_live_poll(view_source *source, view_model *model) {
         }
     }
     model->dropped = smt_observer_dropped(l->observer);
+    if (SDL_GetTicks64() - l->heaps_at >= HEAPS_EVERY) list_heaps(source, l);
     describe(source, state, view_talk_failure(l->talk), model);
     return true;
 }

@@ -81,15 +81,23 @@ static void pair(column *c, uint32_t chip, const char *words, const char *figure
     c->y += height;
 }
 
-static void bar(column *c, double share, uint32_t colour) {
-    view_app *app = c->app;
-    view_rect box = {c->x, c->y + view_px(&app->layout, 1), c->w, view_px(&app->layout, 6)};
-    view_round(&app->canvas, box, box.h / 2, app->palette.line);
+static void part_of_bar(view_app *app, view_rect box, double share, uint32_t colour) {
     share = share < 0 ? 0 : share > 1 ? 1 : share;
     int w = (int)(box.w * share + 0.5);
     if (w > 0) view_round(&app->canvas, (view_rect){box.x, box.y, w > box.h ? w : box.h, box.h}, box.h / 2, colour);
+}
+
+/* A bar over another one. */
+static void bar_over(column *c, double behind, uint32_t behind_colour, double share, uint32_t colour) {
+    view_app *app = c->app;
+    view_rect box = {c->x, c->y + view_px(&app->layout, 1), c->w, view_px(&app->layout, 6)};
+    view_round(&app->canvas, box, box.h / 2, app->palette.line);
+    part_of_bar(app, box, behind, behind_colour);
+    part_of_bar(app, box, share, colour);
     c->y += view_px(&app->layout, 11);
 }
+
+static void bar(column *c, double share, uint32_t colour) { bar_over(c, 0, colour, share, colour); }
 
 static void space(column *c, double points) { c->y += view_px(&c->app->layout, points); }
 
@@ -194,21 +202,22 @@ static void memory_panel(column *c) {
     space(c, 12);
 }
 
-/* Live: what the plan takes of each heap's budget; beyond nine tenths in the colour of a warning. */
+/* Live: what the model holds of each heap's budget of now, beyond nine tenths in the colour of a warning; fainter behind it the whole
+ * process. */
 static void heap_panel(column *c) {
     view_app *app = c->app;
-    char figure[80], planned[32], budget[32];
+    char figure[80], held[32], budget[32];
     if (app->source.n_heaps == 0) return;
-    heading(c, "Planned, of the budget");
+    heading(c, "Memory held, of the budget now");
     for (uint32_t i = 0; i < app->source.n_heaps; i++) {
         const view_heap *heap = &app->source.heaps[i];
-        double share = heap->budget ? (double)heap->planned / (double)heap->budget : 1;
+        double budget_bytes = heap->budget ? (double)heap->budget : 1, share = (double)heap->held / budget_bytes;
         uint32_t colour = share > 0.9 ? app->palette.more : app->palette.dim;
-        view_write_bytes(planned, sizeof planned, (double)heap->planned);
+        view_write_bytes(held, sizeof held, (double)heap->held);
         view_write_bytes(budget, sizeof budget, (double)heap->budget);
-        snprintf(figure, sizeof figure, "%s of %s", planned, budget);
+        snprintf(figure, sizeof figure, "%s of %s", held, budget);
         pair(c, 0, heap->name, figure);
-        bar(c, share, colour);
+        bar_over(c, (double)heap->used / budget_bytes, app->palette.faint, share, colour);
     }
     space(c, 12);
 }
