@@ -143,6 +143,19 @@ class Picture(view.Case):
         self.assertGreater(shot.count(shot.accent(), "text"), 60)
         self.assertEqual(shot.count(shot.accent(), "side"), 0)
 
+    def test_the_legend_is_whole(self):
+        """Its last line is the same, however many panels are over it."""
+        for shape, tokens in [("v2-lite", 40), ("v3", 24), ("split", 60)]:
+            path, _ = self.trace(shape, tokens)
+            ends = []
+            for size in ("1280x1400", "1280x800", "1280x720"):
+                shot = self.shot("--replay", path, "--at", 20, "--frames", 1, "--window", size)
+                x, y, w, h = shot.where["regions"]["side"]
+                rows = [bytes(shot.rows[v][3 * (x + 4):]) for v in range(y, y + h)]
+                last = max(v for v, row in enumerate(rows) if row != row[:3] * (len(row) // 3))
+                ends.append(rows[last - 60:last + 1])
+            self.assertTrue(ends[0] == ends[1] == ends[2], shape)
+
     def test_light_is_light(self):
         path, _ = self.trace("tiny", 20)
         self.assertLess(light(self.shot("--replay", path, "--frames", 1, *SMALL).at(2, 2)), 40)

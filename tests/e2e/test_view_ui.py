@@ -105,6 +105,26 @@ class Ui(view_window.Case):
         window.key("Escape")
         self.assertSamePicture(window.shot(), before, slice(60, 440))
 
+    def test_card_over_three_grids(self):
+        path, _ = self.trace("v2-lite", 40)
+        call = ["--window", "700x500", "--replay", path, "--compare", path]
+        window, still = self.window("--paused", *call), self.shot("--frames", 1, *call)
+        where = still.where["regions"]
+        self.assertEqual((where["side"][2], where["text"][3]), (0, 0))
+        before = window.shot(still.where)
+        window.click(*self.middle(still, 5, 3))
+        window.move(2, 2)
+        chosen = window.shot(still.where)
+        x, y, w, h = where["grid"]
+        edge = [(x + w - 1, v) for v in range(y + h // 2, y + h)]
+        self.assertEqual(len({chosen.at(*point) for point in edge}), 1)  # the card's border
+        self.assertNotEqual(chosen.at(*edge[-1]), before.at(*edge[-1]))
+        window.click(x + w - 60, y + h - 40)  # no expert is behind it
+        window.move(2, 2)
+        self.assertSamePicture(window.shot(), chosen, slice(60, 440))
+        window.key("Escape")
+        self.assertSamePicture(window.shot(), before, slice(60, 440))
+
     def test_hover_over_a_gauge(self):
         path, _ = self.trace("v2-lite", 40)
         window, still = self.open("--replay", path, "--paused"), self.still(path, 0)

@@ -130,11 +130,14 @@ void view_paint_hops(view_app *app, const view_pane *pane);   /* view_hops.c */
 void view_paint_hop_history(view_app *app, view_rect rect, uint32_t token, uint32_t device);
 void view_paint_text(view_app *app);                       /* view_stream.c */
 uint32_t view_token_at(const view_app *app, int x, int y); /* the token of the text at a point */
-/* Where the card of what is selected lies over the text, in windows too narrow for a side; else w 0. */
-view_rect view_card_over_text(const view_app *app);
-void view_paint_side(view_app *app);                 /* view_panels.c */
-void view_paint_card(view_app *app, view_rect rect); /* view_card.c */
-void view_paint_header(view_app *app);               /* view_bars.c, as the next three */
+/* Where the card of what is selected lies in windows too narrow for a side: over the text, or over the grids where there is none; else w 0.
+ */
+view_rect view_card_over(const view_app *app);
+void view_paint_card_over(view_app *app, view_region region); /* if it lies there */
+void view_paint_side(view_app *app);                          /* view_panels.c */
+void view_paint_card(view_app *app, view_rect rect);          /* view_card.c */
+int view_legend_height(view_app *app, int w);                 /* what the card takes where nothing is selected */
+void view_paint_header(view_app *app);                        /* view_bars.c, as the next three */
 void view_paint_timeline(view_app *app);
 void view_paint_status(view_app *app);
 void view_paint_help(view_app *app);
@@ -142,6 +145,7 @@ void view_paint_help(view_app *app);
 /* The plain colour of what lies on a device, in its fastest memory. */
 uint32_t view_device_colour(const view_app *app, uint32_t device);
 /* Numbers for people: "12.3 MB", "1,234". */
+void view_write_time(char *text, size_t capacity, double seconds); /* "12 \u00b5s", "3.40 ms" */
 void view_write_bytes(char *text, size_t capacity, double bytes);
 void view_write_count(char *text, size_t capacity, uint64_t count);
 /* Tokens a second around a token: of the last steps of one token each, or of its own step where that had more. 0: not known. */

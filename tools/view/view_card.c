@@ -1,6 +1,7 @@
 /* view_card.c: the lower part of the side: what the selected expert or token is, else how to read the picture. */
 #include "view_app.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,6 +198,33 @@ static void legend(writer *w) {
         line(w, FACE_SMALL, app->palette.dim, "Strip at the left: shared experts, used by all.", NULL);
     line(w, FACE_SMALL, app->palette.dim, "Colour: the device; greyer: slower memory.", NULL);
     line(w, FACE_SMALL, app->palette.dim, "Click an expert or a token. H: all keys.", NULL);
+}
+
+int view_legend_height(view_app *app, int w) {
+    writer all = {app, {0, 0, w, INT_MAX / 2}};
+    view_rect before = app->canvas.clip;
+    app->canvas.clip = (view_rect){0, 0, 0, 0};
+    legend(&all);
+    app->canvas.clip = before;
+    return all.rect.y;
+}
+
+view_rect view_card_over(const view_app *app) {
+    view_rect text = app->layout.regions[REGION_TEXT], grid = app->layout.regions[REGION_GRID];
+    bool chosen = app->token != NOTHING || app->layer != NOTHING, over_text = text.h > 0;
+    view_rect r = over_text ? text : grid;
+    if (!chosen || app->layout.regions[REGION_SIDE].w || r.h < view_px(&app->layout, 60)) return (view_rect){r.x, r.y, 0, 0};
+    int w = view_px(&app->layout, 300), most = r.w * 3 / 5, h = over_text ? r.h : r.h * 3 / 5;
+    if (w > most) w = most;
+    return (view_rect){r.x + r.w - w, r.y + r.h - h, w, h};
+}
+
+void view_paint_card_over(view_app *app, view_region region) {
+    view_rect card = view_card_over(app), r = app->layout.regions[region];
+    if (card.w == 0 || !view_inside(r, card.x, card.y)) return;
+    view_fill(&app->canvas, card, app->palette.panel);
+    view_frame(&app->canvas, card, 1, app->palette.line);
+    view_paint_card(app, view_inset(card, view_px(&app->layout, 12), view_px(&app->layout, 6)));
 }
 
 void view_paint_card(view_app *app, view_rect rect) {

@@ -348,6 +348,7 @@ static void paint_bubble(view_app *app) {
 }
 
 bool view_hovered(const view_app *app, const view_pane **pane, uint32_t *layer, uint32_t *expert) {
+    if (view_inside(view_card_over(app), app->mouse_x, app->mouse_y)) return false;
     for (uint32_t i = 0; i < app->layout.n_panes && !app->dragging; i++) {
         *pane = &app->layout.panes[i];
         if (view_cell_at(*pane, app->mouse_x, app->mouse_y, layer, expert)) return true;
@@ -362,6 +363,7 @@ void view_paint_grid(view_app *app) {
         painter p = painter_of(app, i);
         paint_pane(&p, colours);
     }
+    view_paint_card_over(app, REGION_GRID);
     paint_bubble(app);
     free(colours);
 }

@@ -17,7 +17,7 @@ static void paint_strip(view_app *app, view_rect strip, uint32_t token, uint32_t
     double share = step > 0 ? seconds / step : 0;
     uint32_t colour = hop_colour(app, token, device);
     bool slow = view_hop_is_slow(m, token, device);
-    char words[300], bytes[32];
+    char words[300], bytes[32], time[32];
     int w = (int)(strip.w * (share > 1 ? 1 : share) + 0.5), least = view_px(&app->layout, 2);
     view_fill(&app->canvas, strip, app->palette.panel);
     if (seconds > 0) /* what there is can be seen */
@@ -25,8 +25,9 @@ static void paint_strip(view_app *app, view_rect strip, uint32_t token, uint32_t
                   view_mix(app->palette.panel, colour, 160));
     if (strip.h < view_line_height(&app->font, FACE_SMALL)) return;
     view_write_bytes(bytes, sizeof bytes, m->hop_bytes[view_device_at(m, token, device)]);
-    snprintf(words, sizeof words, "%s to %.160s: %.2f ms for %s, %.1f %% of the step", slow ? "slow hop" : "hop",
-             m->shape->devices[device], 1000 * seconds, bytes, 100 * share);
+    view_write_time(time, sizeof time, seconds);
+    snprintf(words, sizeof words, "%s to %.160s: %s for %s, %.1f %% of the step", slow ? "slow hop" : "hop",
+             m->shape->devices[device], time, bytes, 100 * share);
     view_text_in(&app->canvas, &app->font, FACE_SMALL, view_inset(strip, view_px(&app->layout, 8), 0), ALIGN_LEFT,
                  slow ? app->palette.text : app->palette.dim, words);
 }

@@ -24,6 +24,11 @@ void view_write_bytes(char *text, size_t capacity, double bytes) {
     snprintf(text, capacity, unit == 0 || bytes >= 99.95 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
 }
 
+void view_write_time(char *text, size_t capacity, double seconds) {
+    bool small = seconds < 0.999e-3;
+    snprintf(text, capacity, small ? "%.0f \u00b5s" : "%.2f ms", seconds * (small ? 1e6 : 1e3));
+}
+
 void view_write_count(char *text, size_t capacity, uint64_t count) {
     char digits[32], out[48];
     int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)count), used = 0;
@@ -145,7 +150,7 @@ static void hop_lines(column *c, uint32_t token, uint32_t device) {
     view_write_bytes(bytes, sizeof bytes, m->hop_bytes[at]);
     snprintf(words, sizeof words, view_hop_is_slow(m, token, device) ? "slow hop: %s brought to it" : "hop: %s brought to it",
              bytes);
-    snprintf(figure, sizeof figure, "%.2f ms", 1000 * (double)m->hop_s[at]);
+    view_write_time(figure, sizeof figure, (double)m->hop_s[at]);
     pair(c, 0, words, figure);
     history.y = c->y + view_px(&app->layout, 1);
     view_paint_hop_history(app, history, token, device);
@@ -183,11 +188,12 @@ static double place_bytes(const smt_trace_model *shape, uint32_t place) {
     return bytes;
 }
 
-static void memory_panel(column *c) {
+static void memory_panel(column *c, uint32_t token) {
     view_app *app = c->app;
     const smt_trace_model *shape = app->model.shape;
     char words[160], figure[80];
     double all = 0, here;
+    (void)token; /* it is the same for all, as in the next panel */
     if (shape->n_moe == 0) return;
     heading(c, "Where the experts lie");
     for (uint32_t p = 0; p < shape->n_places; p++) all += place_bytes(shape, p);
@@ -204,9 +210,10 @@ static void memory_panel(column *c) {
 
 /* Live: what the model holds of each heap's budget of now, beyond nine tenths in the colour of a warning; fainter behind it the whole
  * process. */
-static void heap_panel(column *c) {
+static void heap_panel(column *c, uint32_t token) {
     view_app *app = c->app;
     char figure[80], held[32], budget[32];
+    (void)token;
     if (app->source.n_heaps == 0) return;
     heading(c, "Memory held, of the budget now");
     for (uint32_t i = 0; i < app->source.n_heaps; i++) {
@@ -265,9 +272,10 @@ static void load_curve(column *c) {
     c->y += box.h + view_px(&app->layout, 4);
 }
 
-static void balance_panel(column *c) {
+static void balance_panel(column *c, uint32_t token) {
     view_app *app = c->app;
     const smt_trace_model *shape = app->model.shape;
+    (void)token; /* app->counts are those up to it */
     if (shape->n_moe == 0) return;
     double entropy = 0, busiest = 0;
     uint32_t unused = 0, at = 0;
@@ -291,23 +299,49 @@ static void balance_panel(column *c) {
     space(c, 12);
 }
 
+/* From top to bottom; where there is no room for all, those of the highest rank are left out first. */
+static const struct panel {
+    void (*paint)(column *c, uint32_t token);
+    uint32_t rank;
+} panels[] = {{speed_panel, 0}, {device_panel, 1}, {memory_panel, 5}, {heap_panel, 2}, {cache_panel, 4}, {balance_panel, 3}};
+enum { N_PANELS = sizeof panels / sizeof *panels };
+
+/* What a panel takes, by drawing it where nothing can be drawn. */
+static int height_of(const struct panel *panel, column c, uint32_t token) {
+    view_rect before = c.app->canvas.clip;
+    int from = c.y;
+    c.app->canvas.clip = (view_rect){0, 0, 0, 0};
+    panel->paint(&c, token);
+    c.app->canvas.clip = before;
+    return c.y - from;
+}
+
+/* How many ranks of panels fit above a card. */
+static uint32_t ranks_that_fit(const column *c, uint32_t token, int room) {
+    uint32_t n = 0;
+    int heights[N_PANELS] = {0};
+    for (int i = 0; i < N_PANELS; i++) heights[panels[i].rank] = height_of(&panels[i], *c, token);
+    while (n < N_PANELS && (n == 0 || heights[n] <= room)) room -= heights[n++];
+    return n;
+}
+
 void view_paint_side(view_app *app) {
     view_rect r = app->layout.regions[REGION_SIDE];
-    int margin = view_px(&app->layout, 16);
+    int margin = view_px(&app->layout, 16), gap = view_px(&app->layout, 8);
     if (r.w == 0) return;
     view_fill(&app->canvas, r, app->palette.panel);
     view_fill(&app->canvas, (view_rect){r.x, r.y, 1, r.h}, app->palette.line);
     column c = {app, r.x + margin, r.w - 2 * margin, r.y + view_px(&app->layout, 14)};
-    bool chosen = app->layer != NOTHING || app->token != NOTHING;
+    int bottom = r.y + r.h - view_px(&app->layout, 6);
     if (app->model.n_tokens) {
-        speed_panel(&c, view_shown(app));
-        if (!chosen || r.h > view_px(&app->layout, 700)) device_panel(&c, view_shown(app));
-        if (!chosen) memory_panel(&c);
-        if (!chosen) heap_panel(&c);
-        if (!chosen) cache_panel(&c, view_shown(app));
-        if (!chosen) balance_panel(&c);
+        bool chosen = app->layer != NOTHING || app->token != NOTHING; /* then the card needs all it can get */
+        int card = chosen ? r.h / 2 : view_legend_height(app, c.w);
+        uint32_t token = view_shown(app), n = ranks_that_fit(&c, token, bottom - c.y - gap - card);
+        if (chosen && n > 2) n = 2;
+        for (int i = 0; i < N_PANELS; i++)
+            if (panels[i].rank < n) panels[i].paint(&c, token);
     }
-    view_fill(&app->canvas, (view_rect){c.x, c.y - view_px(&app->layout, 4), c.w, 1}, app->palette.line);
-    c.y += view_px(&app->layout, 8);
-    view_paint_card(app, (view_rect){c.x, c.y, c.w, r.y + r.h - c.y - view_px(&app->layout, 6)});
+    view_fill(&app->canvas, (view_rect){c.x, c.y - gap / 2, c.w, 1}, app->palette.line);
+    c.y += gap;
+    view_paint_card(app, (view_rect){c.x, c.y, c.w, bottom - c.y});
 }

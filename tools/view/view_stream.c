@@ -66,23 +66,6 @@ static void paint_title(view_app *app) {
         view_text_in(&app->canvas, &app->font, FACE_SMALL, box, ALIGN_LEFT, app->palette.faint, "click a token to see its path");
 }
 
-view_rect view_card_over_text(const view_app *app) {
-    view_rect r = app->layout.regions[REGION_TEXT];
-    bool chosen = app->token != NOTHING || app->layer != NOTHING;
-    if (!chosen || app->layout.regions[REGION_SIDE].w || r.h < view_px(&app->layout, 60)) return (view_rect){r.x, r.y, 0, 0};
-    int w = view_px(&app->layout, 300), most = r.w * 3 / 5;
-    if (w > most) w = most;
-    return (view_rect){r.x + r.w - w, r.y, w, r.h};
-}
-
-static void paint_card(view_app *app) {
-    view_rect card = view_card_over_text(app);
-    if (card.w == 0) return;
-    view_fill(&app->canvas, card, app->palette.panel);
-    view_frame(&app->canvas, card, 1, app->palette.line);
-    view_paint_card(app, view_inset(card, view_px(&app->layout, 12), view_px(&app->layout, 6)));
-}
-
 void view_paint_text(view_app *app) {
     view_rect region = app->layout.regions[REGION_TEXT], before = app->canvas.clip, lines = lines_rect(app);
     view_fill(&app->canvas, region, app->palette.back);
@@ -94,12 +77,12 @@ void view_paint_text(view_app *app) {
     for (uint32_t t = view_flow_first(&app->flow, first); t < app->flow.n_tokens && app->flow.spots[t].line < first + n + 1; t++)
         paint_token(app, lines, first, t, current, hovered);
     app->canvas.clip = before;
-    paint_card(app);
+    view_paint_card_over(app, REGION_TEXT);
 }
 
 uint32_t view_token_at(const view_app *app, int x, int y) {
     view_rect lines = lines_rect(app);
-    if (!view_inside(lines, x, y) || view_inside(view_card_over_text(app), x, y) || app->flow.columns == 0) return NOTHING;
+    if (!view_inside(lines, x, y) || view_inside(view_card_over(app), x, y) || app->flow.columns == 0) return NOTHING;
     uint32_t first = first_line(app, lines), c;
     uint32_t line = first + (uint32_t)((y - lines.y) / line_height(app)), column = (uint32_t)((x - lines.x) / cell_width(app));
     for (uint32_t t = view_flow_first(&app->flow, line); t < app->flow.n_tokens && app->flow.spots[t].line <= line; t++) {
