@@ -213,6 +213,26 @@ class Hops(view.Case):
         self.assertEqual(counts[46] - counts[15], 31 * column)
 
 
+class Sessions(view.Case):
+    def test_one_of_several(self):
+        path, trace = self.trace("served", 40)
+        for session in (0, 2):
+            mine = [t for t in trace["tokens"] if t["session"] == session]
+            self.assertTrue(10 < len(mine) < 20)
+            shot = self.shot("--replay", path, "--session", session, "--csv", self.path("one.csv"), *SMALL)
+            self.assertEqual((shot.where["token"], shot.where["tokens"]), (len(mine) - 1, len(mine)))
+            with open(self.path("one.csv"), newline="") as f:
+                rows = list(csv.DictReader(f))
+            for row in rows:
+                l = next(l for l, layer in enumerate(trace["layers"]) if layer["layer"] == int(row["layer"]))
+                self.assertEqual(int(row["chosen"]), sum(int(row["expert"]) in t["experts"][l] for t in mine))
+            for l, layer in enumerate(trace["layers"]):
+                looks = {e: light(shot.cell(layer["layer"], e)) for e in range(trace["n_experts"]) if e % 4 != 3}
+                chosen = [e for e in looks if e in mine[-1]["experts"][l]]
+                self.assertTrue(not chosen or min(looks[e] for e in chosen) > max(looks[e] for e in looks if e not in chosen))
+        self.bad(1, "no tokens of session 7", "--replay", path, "--session", 7, "--screenshot", self.path("no.png"))
+
+
 class Compare(view.Case):
     def test_difference(self):
         a_path, a = self.trace("v2-lite", 40)
@@ -287,7 +307,8 @@ class Words(view.Case):
         for words, args in [("what to show", []), ("is no option", ["--reply", "x"]), ("needs a value", ["--replay"]),
                             ("--compare needs --replay", ["-p", "x", "--compare", "y"]), ("do not go with it", ["--replay", "x", "-p", "y"]),
                             ("--window", ["--replay", "x", "--window", "12"]), ("--frames", ["--replay", "x", "--frames", "0"]),
-                            ("--speed", ["--replay", "x", "--speed", "fast"]), ("go with --screenshot", ["--replay", "x", "--csv", "y"])]:
+                            ("--speed", ["--replay", "x", "--speed", "fast"]), ("go with --screenshot", ["--replay", "x", "--csv", "y"]),
+                            ("--session", ["-p", "x", "--session", "1"])]:
             self.bad(2, words, *args)
 
     def test_help_and_version(self):

@@ -214,6 +214,18 @@ class Ui(view_window.Case):
             window.key(key)
             self.assertSameCells(trace, window.shot(still.where), self.still(path, 0, *options))
 
+    def test_sessions(self):
+        path, trace = self.trace("served", 40)
+        window = self.open("--replay", path, "--paused")
+        window.key("End")
+        for session in (0, 1, 2, None):
+            window.key("f")
+            mine = [t for t in trace["tokens"] if session in (None, t["session"])]
+            window.key("End")
+            shot = window.shot(self.still(path, 0, *(["--session", session] if session is not None else [])).where)
+            self.assertEqual(shot.token, len(mine) - 1, session)
+        self.assertEqual(shot.token, 39)
+
     def test_help(self):
         path, _ = self.trace("tiny", 12)
         window = self.open("--replay", path, "--paused")

@@ -152,6 +152,7 @@ const smt_trace_token *smt_fake_trace_next(smt_fake_trace *f) {
     t->id = (int32_t)(smt_test_next(&f->random) % 100000);
     t->index = (uint32_t)t->number;
     t->position = (int32_t)t->number;
+    t->session = t->index < o->n_prompt || o->n_sessions == 0 ? 0 : t->index % o->n_sessions;
     t->step = t->index < o->n_prompt ? 0 : t->index - o->n_prompt + 1;
     t->step_tokens = t->index < o->n_prompt ? o->n_prompt : 1;
     t->end_s = 0.05 * (t->step + 1);

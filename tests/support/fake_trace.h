@@ -9,11 +9,12 @@ typedef struct smt_fake_trace_options {
     uint32_t n_dense, n_moe, n_experts, n_used, n_groups, n_groups_used; /* n_groups 0: 1 and 1 */
     uint32_t
         n_devices; /* 0: 1; a layer's expert e is on device e * n_devices / n_experts, every fourth one of them on the tier "host" */
-    uint32_t n_prompt; /* tokens of the first step; the others have one each. 0: 1 */
-    double skew;       /* 0: all experts are as likely; an expert's likelihood is e^(skew * a normal number) */
-    double repeat;     /* the share of choices that the token before has made as well */
-    bool by_layer;     /* layers are divided over the devices, not each layer's experts */
-    uint32_t slow_hop; /* hops to this device take 8 ms in every step after the first; 0: none do */
+    uint32_t n_prompt;   /* tokens of the first step; the others have one each. 0: 1 */
+    double skew;         /* 0: all experts are as likely; an expert's likelihood is e^(skew * a normal number) */
+    double repeat;       /* the share of choices that the token before has made as well */
+    uint32_t n_sessions; /* 0: 1; behind the first step they take turns, a token each */
+    bool by_layer;       /* layers are divided over the devices, not each layer's experts */
+    uint32_t slow_hop;   /* hops to this device take 8 ms in every step after the first; 0: none do */
     bool no_text;
     uint64_t seed;
 } smt_fake_trace_options;

@@ -34,8 +34,9 @@ static json_t *dump_token(const smt_trace_model *model, const smt_trace_token *t
     }
     double step_s = 0;
     for (int i = 0; i < SMT_PHASE_COUNT; i++) step_s += (double)token->phase_s[i];
-    return json_pack("{s:i, s:i, s:o, s:o, s:f, s:o, s:o}", "id", (int)token->id, "index", (int)token->index, "experts", experts,
-                     "weights", weights, "step_s", step_s, "hop_s", hop_s, "hop_bytes", hop_bytes);
+    return json_pack("{s:i, s:i, s:i, s:o, s:o, s:f, s:o, s:o}", "id", (int)token->id, "index", (int)token->index, "session",
+                     (int)token->session, "experts", experts, "weights", weights, "step_s", step_s, "hop_s", hop_s, "hop_bytes",
+                     hop_bytes);
 }
 
 int main(int argc, char **argv) {

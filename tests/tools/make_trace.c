@@ -1,7 +1,8 @@
 /* make_trace.c: writes a synthetic routing trace, for trying the viewer and `seamount trace report` by hand.
  *
  *     make_trace OUT.trace [TOKENS [SHAPE [SKEW [REPEAT]]]]     SHAPE: v3 (the default), v2-lite, tiny, or
- *     split: v2-lite's layers divided over three devices, with a slow hop to the second; see fake_trace.h
+ *     split: v2-lite's layers divided over three devices, with a slow hop to the second,
+ *     or served: tiny with three sessions; see fake_trace.h
  *
  * tests/data/small.trace, a seed for the fuzzer, is 40 tokens of the shape tiny, written when the format was at version 1. */
 #include "fake_trace.h"
@@ -21,6 +22,7 @@ static const struct {
       .by_layer = true,
       .slow_hop = 1,
       .seed = 2}},
+    {"served", {.n_dense = 1, .n_moe = 2, .n_experts = 8, .n_used = 2, .n_prompt = 3, .n_sessions = 3, .seed = 4}},
     {"tiny",
      {.n_dense = 1, .n_moe = 2, .n_experts = 8, .n_used = 2, .n_groups = 2, .n_groups_used = 2, .n_prompt = 3, .seed = 3}},
 };
@@ -33,7 +35,7 @@ int main(int argc, char **argv) {
         if (known) options = shapes[i].options;
     }
     if (argc < 2 || argc > 6 || !known) {
-        fprintf(stderr, "usage: make_trace OUT.trace [TOKENS [v3|v2-lite|split|tiny [SKEW [REPEAT, below 1]]]]\n");
+        fprintf(stderr, "usage: make_trace OUT.trace [TOKENS [v3|v2-lite|split|served|tiny [SKEW [REPEAT, below 1]]]]\n");
         return 2;
     }
     if (argc > 4) options.skew = strtod(argv[4], NULL);

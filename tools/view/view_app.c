@@ -41,8 +41,20 @@ static bool open_other(view_app *app, char *message, size_t capacity) {
     return false;
 }
 
+static bool open_session(view_app *app, uint32_t session, char *message, size_t capacity) {
+    if (!view_filter_set(app, session)) return false;
+    snprintf(message, capacity, "%s has no tokens of session %u", app->options.replay, session);
+    return app->model.n_tokens > 0;
+}
+
 bool view_app_open(view_app *app, const view_options *options, char *message, size_t capacity) {
-    *app = (view_app){.options = *options, .layer = NOTHING, .expert = NOTHING, .token = NOTHING, .mouse_x = -1, .mouse_y = -1};
+    *app = (view_app){.options = *options,
+                      .layer = NOTHING,
+                      .expert = NOTHING,
+                      .token = NOTHING,
+                      .session = NOTHING,
+                      .mouse_x = -1,
+                      .mouse_y = -1};
     app->camera.zoom = 1;
     bool opened = options->replay ? view_replay_open(&app->source, options->replay, &app->model, message, capacity)
                                   : view_live_open(&app->source, options, &app->model, message, capacity);
@@ -50,6 +62,8 @@ bool view_app_open(view_app *app, const view_options *options, char *message, si
     app->playing = (view_playing){.speed = options->speed > 0 ? options->speed : 30,
                                   .follow = app->source.live && options->speed <= 0,
                                   .paused = options->paused};
+    snprintf(message, capacity, "out of memory");
+    if (options->session >= 0 && !open_session(app, (uint32_t)options->session, message, capacity)) return false;
     if (app->model.n_tokens) app->playing.at = options->at < app->model.n_tokens ? (double)options->at : app->model.n_tokens - 1;
     app->show = options->load_map ? SHOW_LOAD : SHOW_FIRE;
     view_palette_make(&app->palette, app->model.shape, options->light, options->safe);
@@ -68,6 +82,7 @@ void view_app_close(view_app *app) {
     view_fire_free(&app->fire);
     view_fire_free(&app->other_fire);
     view_model_free(&app->model);
+    view_model_free(&app->whole);
     view_model_free(&app->other);
     view_flow_free(&app->flow);
     view_font_close(&app->font);
@@ -180,7 +195,8 @@ static void save(view_app *app) {
 bool view_app_frame(view_app *app, double seconds) {
     app->now += seconds;
     app->frame++;
-    if (app->source.live && !view_live_poll(&app->source, &app->model)) return false;
+    if (app->source.live && !view_live_poll(&app->source, view_filter_filled(app))) return false;
+    if (!view_filter_follow(app)) return false;
     view_play_advance(app, seconds);
     if (!follow_counts(app)) return false;
     paint(app);

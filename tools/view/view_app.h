@@ -66,6 +66,9 @@ typedef struct view_app {
     view_options options;
     view_source source, other_source; /* other: the trace compared with */
     view_model model, other;
+    view_model whole;  /* all tokens, while `model` has those of one session */
+    uint32_t session;  /* the one shown; NOTHING: all */
+    uint32_t n_sifted; /* tokens of `whole` that were looked at */
     view_counts counts, other_counts;
     view_fire fire, other_fire;
     bool comparing;
@@ -115,6 +118,12 @@ void view_play_seek(view_app *app, double token);
 void view_play_step(view_app *app, int tokens);
 void view_play_toggle(view_app *app);
 void view_play_speed(view_app *app, double factor);
+
+/* view_filter.c: false without memory */
+bool view_filter_set(view_app *app, uint32_t session);
+bool view_filter_next(view_app *app);          /* the next session, after the last all of them */
+bool view_filter_follow(view_app *app);        /* takes over what is new */
+view_model *view_filter_filled(view_app *app); /* what the source adds to */
 
 /* view_input.c */
 union SDL_Event;

@@ -33,13 +33,14 @@ void view_paint_header(view_app *app) {
     view_rect r = app->layout.regions[REGION_HEADER];
     const smt_trace_model *shape = app->model.shape;
     int margin = view_px(&app->layout, 14);
-    char words[200], position[80], now[24], all[24];
+    char words[200], position[120], now[24], all[24], session[32] = "";
     view_fill(&app->canvas, r, app->palette.back);
     view_rect row = {r.x + margin, r.y + view_px(&app->layout, 8), r.w - 2 * margin, view_px(&app->layout, 28)};
     view_write_count(now, sizeof now, app->model.n_tokens ? view_current(app) + 1 : 0);
     view_write_count(all, sizeof all, app->model.n_tokens);
     state_words(app, words, sizeof words);
-    snprintf(position, sizeof position, "token %s of %s", now, all);
+    if (app->session != NOTHING) snprintf(session, sizeof session, " of session %u", app->session);
+    snprintf(position, sizeof position, "token %s of %s%s", now, all, session);
     int right = view_text_in(&app->canvas, &app->font, FACE_BODY, row, ALIGN_RIGHT, app->palette.text, position);
     row.w -= right + view_px(&app->layout, 16);
     uint32_t colour = app->playing.paused ? app->palette.mark : app->palette.dim;

@@ -41,7 +41,7 @@ static void close_screen(screen *s) {
 static bool wait_for(view_app *app, uint32_t token) {
     while (app->source.live && !app->source.ended && app->model.n_tokens <= token) {
         SDL_Delay(2);
-        if (!view_live_poll(&app->source, &app->model)) return false;
+        if (!view_live_poll(&app->source, view_filter_filled(app))) return false;
     }
     return true;
 }

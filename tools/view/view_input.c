@@ -15,6 +15,7 @@ const char *const view_help[][2] = {{"Space", "pause, go on"},
                                     {"Click", "an expert or a token: what it is; again: let go"},
                                     {"Escape", "let go of what is selected"},
                                     {"Enter", "live: write on, or answer; Enter again sends it"},
+                                    {"F", "one session's tokens only, where there are several: the next one"},
                                     {"T  B", "light or dark; colours for colour-blind eyes"},
                                     {"P  C", "save the picture (PNG), the statistics (CSV)"},
                                     {"H  F1", "this help"},
@@ -139,6 +140,11 @@ static void write_on(view_app *app, double unused, bool shift) {
     begin_typing(app);
 }
 
+static void next_session(view_app *app, double unused, bool shift) {
+    (void)unused, (void)shift;
+    if (!view_filter_next(app)) app->quit = true;
+}
+
 /* 0: the ground, 1: the hues. */
 static void theme(view_app *app, double what, bool shift) {
     (void)shift;
@@ -195,6 +201,7 @@ static const struct {
     {SDLK_ESCAPE, escape, 0},
     {SDLK_RETURN, write_on, 0},
     {SDLK_KP_ENTER, write_on, 0},
+    {SDLK_f, next_session, 0},
     {SDLK_t, theme, 0},
     {SDLK_b, theme, 1},
     {SDLK_p, save_picture, 0},

@@ -32,6 +32,8 @@ static const row rows[] = {
     {NULL, "record", TEXT, AT(record), 0, 0, 0, "FILE", "write what was seen to a trace file"},
     {NULL, "replay", TEXT, AT(replay), 0, 0, 0, "FILE", "show a trace file; needs neither model nor Vulkan"},
     {NULL, "compare", TEXT, AT(compare), 0, 0, 0, "FILE", "with --replay: a second trace beside it, and the difference"},
+    {NULL, "session", INTEGER, AT(session), -1, INT32_MAX, -1, "N",
+     "with --replay: only tokens of this session of several; -1: all"},
     {NULL, "speed", REAL, AT(speed), 0, 4096, 0, "N", "tokens a second; default: a live run's own, 30 for traces"},
     {NULL, "paused", FLAG, AT(paused), 0, 0, 0, NULL, "begin paused"},
     {NULL, "load-map", FLAG, AT(load_map), 0, 0, 0, NULL, "begin with the load so far, not with the token's experts"},
@@ -184,6 +186,7 @@ static bool read_words(int argc, char **argv, view_options *options) {
 static bool consistent(const view_options *o) {
     const char *wrong = NULL;
     if (o->compare && !o->replay) wrong = "--compare needs --replay";
+    if (o->session >= 0 && (!o->replay || o->compare)) wrong = "--session goes with --replay of one trace";
     if (o->replay && (o->model || o->prompt || o->chat || o->record))
         wrong = "--replay shows a trace: -m, -p, --chat and --record do not go with it";
     if (!o->screenshot && (o->csv || o->regions || o->frames)) wrong = "--frames, --csv and --regions go with --screenshot";

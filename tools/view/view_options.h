@@ -13,9 +13,9 @@ typedef struct view_options {
     const char *replay, *compare, *record;
     const char *screenshot, *csv, *regions, *font_dir;
     bool chat, light, safe, load_map, paused, verbose;
-    int64_t n_predict, ctx_size, seed, frames, at, top_k;
-    double temp, top_p, min_p, speed, scale; /* speed 0: live: as the model goes; replay: 30 */
-    int width, height;                       /* of the window, in points */
+    int64_t n_predict, ctx_size, seed, frames, at, top_k, session; /* session -1: all */
+    double temp, top_p, min_p, speed, scale;                       /* speed 0: live: as the model goes; replay: 30 */
+    int width, height;                                             /* of the window, in points */
 } view_options;
 
 /* Fills *options, or deals with the whole call (help, version, anything wrong): then returns false and *exit_status says how. */
