@@ -71,7 +71,9 @@ class Live(view.Case):
         self.assertEqual(shot.where["token"], 19)
 
     def test_chat(self):
-        self.assertGreater(self.shot("--chat", "-p", "hello", "-n", 4, "--temp", 0).where["tokens"], 4)
+        shot = self.shot("--chat", "-p", "hello", "-n", 4, "--temp", 0, "-v")
+        self.assertGreater(shot.where["tokens"], 4)
+        self.assertRegex(shot.err, r"(?m)^answer: [1-4] tokens, \d+\.\d tokens/s$")
 
     def test_failures(self):
         self.bad(1, "missing.gguf", "-m", self.path("missing.gguf"), "-p", "x", "--screenshot", self.path("no.png"))

@@ -144,5 +144,7 @@ class Case(cli.Case):
     def shot(self, *args, **more):
         """The last frame of a call without a screen."""
         picture, regions = self.path("shot.png"), self.path("shot.json")
-        self.good(*args, "--screenshot", picture, "--regions", regions, **more)
-        return Shot(picture, regions)
+        done = self.good(*args, "--screenshot", picture, "--regions", regions, **more)
+        shot = Shot(picture, regions)
+        shot.err = done.err
+        return shot

@@ -58,7 +58,8 @@ static const row rows[] = {
     {"-dev", "device", TEXT, AT(device), 0, 0, 0, "LIST", "by id (vk0), start of the UUID, or part of the name"},
     {NULL, "cache-dir", TEXT, AT(cache_dir), 0, 0, 0, "DIR",
      "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
-    {"-v", "verbose", FLAG, AT(verbose), 0, 0, 0, NULL, "say more on stderr: with --screenshot, the time a frame took"},
+    {"-v", "verbose", FLAG, AT(verbose), 0, 0, 0, NULL,
+     "say more on stderr: the speed of the answer; with --screenshot, the time a frame took"},
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
