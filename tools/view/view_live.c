@@ -121,12 +121,15 @@ bool view_live_open(view_source *source, const view_options *options, view_model
 static void describe(view_source *source, view_talk_state state, const char *failure, const view_model *model) {
     static const char *const words[] = {
         [TALK_READING] = "reading", [TALK_GENERATING] = "generating", [TALK_WAITING] = "the model waits: Enter to write on"};
+    char more[32] = "";
+    uint32_t n_devices = model->shape->n_devices;
+    if (n_devices > 1) snprintf(more, sizeof more, " and %u more", n_devices - 1);
     source->failed = state == TALK_FAILED;
     source->ended = state == TALK_WAITING || state == TALK_FAILED;
     if (source->failed)
         snprintf(source->status, sizeof source->status, "%.*s", (int)sizeof source->status - 1, failure);
     else
-        snprintf(source->status, sizeof source->status, "%s  \u00b7  %.80s", words[state], model->shape->devices[0]);
+        snprintf(source->status, sizeof source->status, "%s  \u00b7  %.80s%s", words[state], model->shape->devices[0], more);
 }
 
 bool view_live_poll(view_source *source, view_model *model) {
