@@ -105,7 +105,7 @@ void join_chunk() {
 // The columns of rows first .. last - 1 of the workgroup, which share a slot.
 void pass(uint slot, uint first, uint last) {
     uint positions = 0u, kv = gl_WorkGroupID.x * SMT_HEADS / p.heads_per_kv;
-    for (uint r = first; r < last; r++) positions = max(positions, step_get(STEP_ARRAY_INDEX, first_row + r) + 1u);
+    [[dont_unroll]] for (uint r = first; r < last; r++) positions = max(positions, step_get(STEP_ARRAY_INDEX, first_row + r) + 1u);
     GROUP_SYNC;
     for (uint c = gl_LocalInvocationID.x; c < COLUMNS; c += SMT_GROUP_X) {
         uint r = c / SMT_HEADS;

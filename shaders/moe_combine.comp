@@ -12,6 +12,7 @@ layout(std430, binding = 6) readonly buffer Weights { float weights[]; };
 #define STEP_BINDING 7
 #include "lib/step.glsl"
 #include "lib/moe_order.glsl"
+#include "lib/turns.glsl"
 
 void main() {
     uint row = gl_WorkGroupID.y, lane = gl_LocalInvocationID.x;
@@ -20,7 +21,7 @@ void main() {
     uint d = gl_WorkGroupID.x * SMT_GROUP_X + lane;
     if (d >= p.n_embd) return;
     precise float total = 0.0, part = 0.0;
-    for (uint i = 0; i < p.n_used; i++) {
+    FEW_TURNS for (uint i = 0; i < p.n_used; i++) {
         if (i > 0u && range_of[i] != range_of[i - 1u]) {
             total += part;
             part = 0.0;

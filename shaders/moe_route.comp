@@ -97,7 +97,7 @@ void write_list() {
     uint slot = gl_LocalInvocationID.x, place = 0u;
     if (slot == 0u) work[WORK_TILES] = p.n_used;
     if (slot >= p.n_used) return;
-    for (uint s = 0; s < p.n_used; s++) place += uint(chosen_id[s] < chosen_id[slot]);
+    FEW_TURNS for (uint s = 0; s < p.n_used; s++) place += uint(chosen_id[s] < chosen_id[slot]);
     uint tile = WORK_HEAD + place * WORK_TILE_WORDS;
     work[tile] = chosen_id[slot];
     work[tile + 1u] = place;
@@ -126,7 +126,7 @@ void main() {
         precise float w = chosen[lane];
         if (p.norm_weights != 0u) {
             precise float sum = 0.0;
-            for (uint s = 0; s < p.n_used; s++) sum += chosen[s];
+            FEW_TURNS for (uint s = 0; s < p.n_used; s++) sum += chosen[s];
             w = w / (sum + 1e-20);
         }
         w = w * p.weight_scale;

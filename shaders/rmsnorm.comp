@@ -2,6 +2,7 @@
 // Products that write a single row make the same of it (lib/norm_after.glsl), to the bit.
 #include "lib/prelude.glsl"
 #include "lib/windows.glsl"
+#include "lib/turns.glsl"
 
 layout(push_constant) uniform Push { norm_params p; };
 layout(std430, binding = 1) readonly buffer X { vec4 x[]; };
@@ -22,7 +23,7 @@ void main() {
     float factor = norm_factor(p.k, p.eps);
     for (uint at = gl_LocalInvocationID.x; at * 4u < p.k; at += SMT_GROUP_X) {
         vec4 v = row_x(at);
-        [[unroll]] for (uint i = 0; i < 4; i++) {
+        FIXED_TURNS for (uint i = 0; i < 4; i++) {
             if (at * 4u + i >= p.k) break;
             precise float normed = (v[i] * factor) * load_f32(0u, p.w_off16, at * 4u + i);
             y[row * p.y_stride + at * 4u + i] = normed;

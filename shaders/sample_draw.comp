@@ -7,6 +7,7 @@
 // the lower id first among equals: it has no ties, hence the result is one and the same however invocations run.
 #include "lib/prelude.glsl"
 #include "lib/sample_funcs.glsl"
+#include "lib/turns.glsl"
 
 shared uint weights[256]; // [DRAW_MOST]
 #define DRAW_LIST
@@ -101,7 +102,7 @@ uvec2 find_best() {
         if (before(best[i], mine)) mine = best[i];
     best_key[lane] = mine.x;
     best_id[lane] = mine.y;
-    for (uint step = SMT_GROUP_X / 2u; step > 0u; step >>= 1) {
+    FEW_TURNS for (uint step = SMT_GROUP_X / 2u; step > 0u; step >>= 1) {
         GROUP_SYNC;
         if (lane >= step) continue;
         uvec2 other = uvec2(best_key[lane + step], best_id[lane + step]);
@@ -153,7 +154,7 @@ void main() {
     if (k > 1u && first.x > 0u) {
         uint n = p.n_groups;
         uvec2 limit;
-        for (uint pass = 0u; pass < 2u; pass++) { // compilers unfold every call: `select` stands here once
+        FEW_TURNS for (uint pass = 0u; pass < 2u; pass++) { // compilers unfold every call: `select` stands here once
             if (pass > 0u) n = gather(n, limit);
             n = select(n, k, limit);
         }

@@ -4,6 +4,8 @@
 // Queries and weights are the same for all lanes: they are loaded one a lane and broadcast.
 // Lavapipe 25.0, V2-Lite shapes, 8 columns (tools/bench/attend.csv): 2048 positions 6.8 ms of processor time, before 22.5. A step of 8 vec4s,
 // 2 positions and 8 columns is 512 vector products for 16 fetches; 16 columns or steps of 16 are no faster and compile for twice as long.
+// Lavapipe's compiler pays for every place that touches shared memory at an address of the lane's own: results leave through an array of the
+// invocation and a loop that stays one, with a single such place (3 to 4 times less to compile than with the stores written out).
 #ifndef ATTEND_LANES_GLSL
 #define ATTEND_LANES_GLSL
 
@@ -44,7 +46,6 @@
 
 shared float weight[COLUMNS][SMT_BLOCK];
 shared float lane_best[COLUMNS][SMT_GROUP_X], lane_sum[COLUMNS][SMT_GROUP_X];
-shared float done[COLUMNS * UNIT_VALUES][SMT_GROUP_X];
 
 void scores(chunk_place at, uint t0) {
     uint lane = gl_LocalInvocationID.x, row[POSITIONS];
@@ -77,24 +78,30 @@ void scores(chunk_place at, uint t0) {
             }
         }
     }
+    float score[COLUMNS * POSITIONS];
     [[unroll]] for (uint c = 0; c < COLUMNS; c++)
         [[unroll]] for (uint k = 0; k < POSITIONS; k++) {
-            uint t = t0 + lane + k * SMT_GROUP_X;
             precise float s = p.scale * ((dots[c][k].x + dots[c][k].y) + (dots[c][k].z + dots[c][k].w));
-            if (t >= column_seen(c)) s = ATTEND_NONE;
-            weight[c][t] = s;
-            lane_best[c][lane] = max(lane_best[c][lane], s);
+            score[c * POSITIONS + k] = s;
         }
+    [[dont_unroll]] for (uint n = 0; n < COLUMNS * POSITIONS; n++) {
+        uint c = n / POSITIONS, t = t0 + lane + n % POSITIONS * SMT_GROUP_X;
+        weight[c][t] = t < column_seen(c) ? score[n] : ATTEND_NONE;
+    }
 }
 
 void chunk_weights(chunk_place at) {
     uint lane = gl_LocalInvocationID.x;
-    for (uint c = 0; c < COLUMNS; c++) lane_best[c][lane] = ATTEND_NONE;
     for (uint t0 = 0; t0 < at.positions; t0 += POSITIONS * SMT_GROUP_X) scores(at, t0);
+    [[dont_unroll]] for (uint c = 0; c < COLUMNS; c++) { // of the scores that the invocation itself wrote
+        float best = ATTEND_NONE;
+        for (uint t = lane; t < at.positions; t += SMT_GROUP_X) best = max(best, weight[c][t]);
+        lane_best[c][lane] = best;
+    }
     GROUP_SYNC;
-    for (uint c = 0; c < COLUMNS; c++) {
+    [[dont_unroll]] for (uint c = 0; c < COLUMNS; c++) {
         float best = ATTEND_NONE, sum = 0.0;
-        for (uint i = 0; i < SMT_GROUP_X; i++) best = max(best, lane_best[c][i]);
+        [[dont_unroll]] for (uint i = 0; i < SMT_GROUP_X; i++) best = max(best, lane_best[c][i]);
         uint seen = column_seen(c), padded = (at.positions + T_STEP - 1u) / T_STEP * T_STEP;
         for (uint t = lane; t < padded; t += SMT_GROUP_X) {
             float e = t < seen ? smt_exp(weight[c][t] - best) : 0.0;
@@ -108,7 +115,7 @@ void chunk_weights(chunk_place at) {
     for (uint c = lane; c < COLUMNS; c += SMT_GROUP_X) {
         float best = lane_best[c][0];
         precise float sum = lane_sum[c][0];
-        for (uint i = 1; i < SMT_GROUP_X; i++) {
+        [[dont_unroll]] for (uint i = 1; i < SMT_GROUP_X; i++) {
             best = max(best, lane_best[c][i]);
             sum += lane_sum[c][i];
         }
@@ -139,11 +146,11 @@ void chunk_values(chunk_place at) {
                 }
             }
         }
-        // Results go one by one through a loop: written out in vectors, this doubles what lavapipe takes to compile the kernel.
+        float done[COLUMNS * UNIT_VALUES];
         [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-            [[unroll]] for (uint i = 0; i < UNIT_VALUES; i++) done[c * UNIT_VALUES + i][lane] = part[c][i / 4u][i % 4u];
-        for (uint n = 0; n < COLUMNS * UNIT_VALUES && own0 + lane < VALUE_UNITS; n++)
-            put(n / UNIT_VALUES, own * UNIT_VALUES + n % UNIT_VALUES, done[n][lane]);
+            [[unroll]] for (uint i = 0; i < UNIT_VALUES; i++) done[c * UNIT_VALUES + i] = part[c][i / 4u][i % 4u];
+        [[dont_unroll]] for (uint n = 0; n < COLUMNS * UNIT_VALUES && own0 + lane < VALUE_UNITS; n++)
+            put(n / UNIT_VALUES, own * UNIT_VALUES + n % UNIT_VALUES, done[n]);
     }
 }
 

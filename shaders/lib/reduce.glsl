@@ -4,6 +4,8 @@
 #ifndef REDUCE_GLSL
 #define REDUCE_GLSL
 
+#include "lib/turns.glsl"
+
 shared vec4 reduce_first[SMT_GROUP_X], reduce_second[SMT_GROUP_X / 8];
 
 vec4 reduce_sum(vec4 mine) {
@@ -13,12 +15,12 @@ vec4 reduce_sum(vec4 mine) {
     barrier();
     if (lane < SMT_GROUP_X / 8) {
         precise vec4 sum = reduce_first[lane * 8u];
-        [[unroll]] for (uint i = 1; i < 8; i++) sum += reduce_first[lane * 8u + i];
+        FIXED_TURNS for (uint i = 1; i < 8; i++) sum += reduce_first[lane * 8u + i];
         reduce_second[lane] = sum;
     }
     barrier();
     precise vec4 sum = reduce_second[0];
-    [[unroll]] for (uint i = 1; i < SMT_GROUP_X / 8; i++) sum += reduce_second[i];
+    FIXED_TURNS for (uint i = 1; i < SMT_GROUP_X / 8; i++) sum += reduce_second[i];
     return sum;
 }
 
@@ -29,12 +31,12 @@ vec4 reduce_max(vec4 mine) {
     barrier();
     if (lane < SMT_GROUP_X / 8) {
         vec4 most = reduce_first[lane * 8u];
-        [[unroll]] for (uint i = 1; i < 8; i++) most = max(most, reduce_first[lane * 8u + i]);
+        FIXED_TURNS for (uint i = 1; i < 8; i++) most = max(most, reduce_first[lane * 8u + i]);
         reduce_second[lane] = most;
     }
     barrier();
     vec4 most = reduce_second[0];
-    [[unroll]] for (uint i = 1; i < SMT_GROUP_X / 8; i++) most = max(most, reduce_second[i]);
+    FIXED_TURNS for (uint i = 1; i < SMT_GROUP_X / 8; i++) most = max(most, reduce_second[i]);
     return most;
 }
 

@@ -225,6 +225,7 @@ void smt_kernel_describe(const smt_caps *caps, const smt_kernel_key *key, smt_ke
         add_label(out, "%s", key->cache_f16 ? " f16" : " f32");
     }
     if (key->kernel == SMT_KERNEL_ROUTE || key->kernel == SMT_KERNEL_GROUP) define(out, "SMT_EXPERTS", key->experts);
+    if (caps->kind == SMT_KIND_CPU && !key->coop) define(out, "SMT_ROLL", 1); /* see lib/turns.glsl */
     if (key->windows > 1) add_label(out, " w%u", key->windows);
 }
 
