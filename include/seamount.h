@@ -424,7 +424,8 @@ typedef struct smt_device_options {
     /* Compute on this device and look at no other: `devices` must be NULL then, and validation is the host's business. SMT_INVALID and
      * SMT_UNSUPPORTED name what is wrong with it. NULL: the library makes its own. */
     const smt_host_device *host;
-    /* [n_shares] of the layers, for each of `devices`, which must be given then; NULL: by speed and memory. For engines. */
+    /* [n_shares] of the layers, or of the experts (SMT_SPLIT_EXPERT), for each of `devices`, which must be given then; NULL: by speed and
+     * memory. For engines. */
     const double *shares;
     uint32_t n_shares;
     smt_self_test self_test;
@@ -500,8 +501,9 @@ typedef struct smt_plan_options {
 typedef struct smt_placement smt_placement;
 
 /* Decides where every byte of a model would lie: from the header alone, without Vulkan, in well under a second. An engine made with the same
- * options loads exactly that; where several GPUs share the layers by speed it measures anew, and only shares make sure of the same split.
- * SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the placement. SMT_INVALID, SMT_NOT_FOUND: words that name no device, a heap that is not there, shares that do not go with the devices;
+ * options loads exactly that; but where it may choose among several GPUs, or share the layers among them by speed, it measures them anew:
+ * named devices and shares make sure. SMT_OK also when the model does not fit: smt_placement_get says so. `file` must outlive the placement.
+ * SMT_INVALID, SMT_NOT_FOUND: words that name no device, a heap that is not there, shares that do not go with the devices;
  * SMT_UNSUPPORTED, SMT_FORMAT: the file has no model that can run. Thread-safe; the result is read-only: any thread. */
 SMT_API smt_status smt_placement_create(const smt_file *file, const smt_plan_options *options, smt_placement **out_placement,
                                         smt_error *err);
@@ -552,9 +554,9 @@ typedef struct smt_placement_item {
     uint32_t layer, expert;  /* UINT32_MAX: none */
     uint32_t device, reader; /* indices of smt_placement_device_get: in whose memory it lies, which device reads it */
     uint32_t heap;
-    const char *tier;     /* "device-local", "device-local+host-visible", "host-visible", "file" */
-    uint32_t memory_type; /* of the reader; UINT32_MAX: in the file */
-    uint32_t buffer;      /* number of the allocation that holds it, over the whole plan; UINT32_MAX: in the file */
+    const char *tier;       /* "device-local", "device-local+host-visible", "host-visible", "file" */
+    uint32_t memory_type;   /* of the reader; UINT32_MAX: in the file */
+    uint32_t buffer;        /* number of the allocation that holds it, over the whole plan; UINT32_MAX: in the file */
     uint64_t offset, bytes; /* in the file: from the start of its part; bytes are those it takes on a device */
 } smt_placement_item;
 SMT_API smt_status smt_placement_item_get(const smt_placement *placement, uint32_t index, smt_placement_item *out_item);

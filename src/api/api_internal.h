@@ -63,16 +63,15 @@ smt_status smt_api_bandwidth(smt_vk *vk, uint32_t index, const smt_device_option
 
 /* ---- planning (api_plan.c) ---- */
 
-/* The part of a request that smt_placement_options describe, for devices with these snapshots, of which caps[first] is the first to compute.
- * NULL options: defaults, without a demand. SMT_INVALID, SMT_NOT_FOUND. */
+/* The part of a request that smt_placement_options describe, for devices with these snapshots. NULL options: defaults, without a demand. SMT_INVALID, SMT_NOT_FOUND. */
 typedef struct smt_api_request {
     smt_plan_request request; /* points into what follows: do not copy */
     smt_plan_demand demand;
     smt_plan_budget *budgets; /* owned: smt_free */
 } smt_api_request;
 smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
-                                     uint32_t n_caps, uint32_t first, smt_api_request *out, smt_error *err);
+                                     uint32_t n_caps, smt_api_request *out, smt_error *err);
 /* What such a runner needs becomes part of the request, unless there is a demand. */
-smt_status smt_api_request_runner(const smt_runner_options *runner, const smt_caps *caps, smt_api_request *out, smt_error *err);
+smt_status smt_api_request_runner(const smt_runner_options *runner, smt_api_request *out, smt_error *err);
 
 #endif

@@ -76,9 +76,8 @@ static smt_status plan(call *c, smt_vk *vk, const smt_model *model, const smt_en
     SMT_TRY(read_facts(c, vk, automatic, err));
     if (!automatic) SMT_TRY(read_order(c, err));
     measure_speeds(c, vk);
-    uint32_t first = c->n_order ? c->order[0] : 0;
-    SMT_TRY(smt_api_placement_request(options->placement, model, c->caps, c->n_facts, first, &c->words, err));
-    SMT_TRY(smt_api_request_runner(options->compile_for, c->caps[first], &c->words, err));
+    SMT_TRY(smt_api_placement_request(options->placement, model, c->caps, c->n_facts, &c->words, err));
+    SMT_TRY(smt_api_request_runner(options->compile_for, &c->words, err));
     request->facts = c->facts;
     request->n_facts = c->n_facts;
     request->order = c->order;

@@ -123,10 +123,11 @@ static smt_status check_expert_weights(const smt_placement_options *o, const smt
     return SMT_OK;
 }
 
-smt_status smt_api_request_runner(const smt_runner_options *runner, const smt_caps *caps, smt_api_request *out, smt_error *err) {
+smt_status smt_api_request_runner(const smt_runner_options *runner, smt_api_request *out, smt_error *err) {
     smt_run_options options;
     if (!runner || out->request.demand) return SMT_OK;
-    SMT_TRY(smt_api_runner_options(runner, &caps, 1, &options, err));
+    SMT_TRY(smt_api_runner_options(runner, NULL, 0, &options,
+                                   err)); /* which precision is possible is asked where devices are chosen */
     out->demand = smt_run_demand(&options);
     out->request.demand = &out->demand;
     return SMT_OK;
@@ -147,7 +148,7 @@ static smt_status read_budgets(const smt_placement_options *o, const smt_caps *c
 }
 
 smt_status smt_api_placement_request(const smt_placement_options *options, const smt_model *model, const smt_caps *const *caps,
-                                     uint32_t n_caps, uint32_t first, smt_api_request *out, smt_error *err) {
+                                     uint32_t n_caps, smt_api_request *out, smt_error *err) {
     *out = (smt_api_request){0};
     if (!options) return SMT_OK;
     smt_placement_options o;
@@ -161,7 +162,7 @@ smt_status smt_api_placement_request(const smt_placement_options *options, const
                                       .expert_weights = o.expert_weights,
                                       .by_experts = o.split == SMT_SPLIT_EXPERT,
                                       .expert_cache = o.expert_cache_bytes};
-    smt_status status = smt_api_request_runner(o.runner, caps[first], out, err);
+    smt_status status = smt_api_request_runner(o.runner, out, err);
     if (status == SMT_OK) status = read_budgets(&o, caps, n_caps, out, err);
     if (status == SMT_OK) return SMT_OK;
     smt_free(out->budgets);
@@ -204,7 +205,7 @@ static smt_status plan(call *c, smt_placement **out, smt_error *err) {
     SMT_TRY(read_machine(c, err));
     if (o->devices && *o->devices)
         SMT_TRY(smt_api_choose_devices(c->caps, c->n_facts, o->devices, c->order, SMT_COUNT(c->order), &n_order, err));
-    SMT_TRY(smt_api_placement_request(o->placement, c->model, c->caps, c->n_facts, n_order ? c->order[0] : 0, &c->words, err));
+    SMT_TRY(smt_api_placement_request(o->placement, c->model, c->caps, c->n_facts, &c->words, err));
     request->facts = c->facts;
     request->n_facts = c->n_facts;
     request->order = c->order;
@@ -367,12 +368,9 @@ smt_status smt_placement_device_get(const smt_placement *placement, uint32_t ind
 }
 
 smt_status smt_placement_item_get(const smt_placement *placement, uint32_t index, smt_placement_item *out_item) {
-    static const smt_item_kind kinds[] = {[SMT_PLAN_WEIGHT] = SMT_ITEM_MATRIX,
-                                          [SMT_PLAN_EXPERT] = SMT_ITEM_MATRIX,
-                                          [SMT_PLAN_TABLE] = SMT_ITEM_TABLE,
-                                          [SMT_PLAN_SLOTS] = SMT_ITEM_SLOT,
-                                          [SMT_PLAN_CACHE] = SMT_ITEM_CACHE,
-                                          [SMT_PLAN_WORK] = SMT_ITEM_WORK};
+    static const smt_item_kind kinds[] = {
+        [SMT_PLAN_WEIGHT] = SMT_ITEM_MATRIX, [SMT_PLAN_EXPERT] = SMT_ITEM_MATRIX, [SMT_PLAN_TABLE] = SMT_ITEM_TABLE,
+        [SMT_PLAN_SLOTS] = SMT_ITEM_SLOT,    [SMT_PLAN_CACHE] = SMT_ITEM_CACHE,   [SMT_PLAN_WORK] = SMT_ITEM_WORK};
     *out_item = (smt_placement_item){0};
     if (index >= placement->n_entries) return SMT_INVALID;
     const smt_plan_entry *e = &placement->entries[index];

@@ -221,11 +221,17 @@ static smt_stream build_down_summed(smt_builder *b, const smt_model_layer *layer
     return out;
 }
 
+/* The current layer's place among those with experts. */
+static uint32_t moe_index(const smt_builder *b) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->layer; i++) n += b->model->layers[i].moe;
+    return n;
+}
+
 void smt_build_routing(smt_builder *b, const smt_expert_work *w) {
     const smt_model *m = b->model;
-    uint32_t moe_layer = 0, rows = b->graph->shape.rows;
+    uint32_t moe_layer = moe_index(b), rows = b->graph->shape.rows;
     if (b->status != SMT_OK || !b->graph->shape.keep_routing) return;
-    for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
     uint64_t bytes = 4ull * rows * m->n_used;
     smt_build_capture(b, w->ids, smt_graph_capture_ids(m, rows, moe_layer), bytes, b->capture);
     smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, b->capture);
@@ -233,12 +239,9 @@ void smt_build_routing(smt_builder *b, const smt_expert_work *w) {
 
 /* The routing goes to the host first, which brings the experts that it wants. */
 static void build_fetch(smt_builder *b, const smt_expert_work *w) {
-    const smt_model *m = b->model;
-    uint32_t moe_layer = 0;
-    for (uint32_t i = 0; i < b->layer; i++) moe_layer += m->layers[i].moe;
     smt_build_routing(b, w);
     smt_build_node(b, &(smt_node){.host = SMT_HOST_EXPERTS,
-                                  .copy_to = smt_graph_capture_ids(m, b->graph->shape.rows, moe_layer),
+                                  .copy_to = smt_graph_capture_ids(b->model, b->graph->shape.rows, moe_index(b)),
                                   .buffers = {b->capture},
                                   .n_buffers = 1,
                                   .indirect = SMT_NO_VALUE,

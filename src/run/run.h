@@ -49,7 +49,7 @@ typedef struct smt_run_device {
     smt_weights weights;
     smt_run_kernel *kernels; /* owned */
     size_t n_kernels, kernels_capacity;
-    uint64_t told_budget[SMT_CAPS_MAX_HEAPS]; /* guarded by the model's lock: see run_residency.c */
+    uint64_t told_budget[SMT_CAPS_MAX_HEAPS]; /* guarded by the model's `watch`: see run_residency.c */
     _Atomic uint32_t n_tested;  /* kernels that were compared with plain C and right, since they were last told to the log */
     smt_vk_kernel *repack;      /* owned; NULL: no rows change their layout on the device */
     smt_run_resident *resident; /* owned; NULL: it has no slots */
@@ -61,6 +61,8 @@ typedef struct smt_run_model {
         *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last that has any holds the head */
     uint32_t n_devices;
     smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
+    smt_os_mutex
+        *watch; /* owned: what was told of budgets; `lock` is held while kernels compile, and steps do not wait for that */
     smt_os_mutex *step; /* owned: held for a step while experts stay in the file: nobody else may take the slots that it fills */
     bool slots, file;   /* some device has slots; some expert stays in the file */
     smt_callbacks callbacks;

@@ -86,8 +86,12 @@ static smt_status compile(const smt_run_compile *job, task *one, smt_error *err)
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(device), &one->made.key, &spec);
     SMT_TRY(smt_run_kernel_compile(device, &spec, false, &one->made.kernel, err));
-    if (any) SMT_TRY(smt_vk_kernel_warm(device, one->made.kernel, any, SMT_RUN_WAIT_NS, err));
-    return smt_run_self_test(job->model, &job->model->devices[one->device], &one->made, err);
+    smt_status status = any ? smt_vk_kernel_warm(device, one->made.kernel, any, SMT_RUN_WAIT_NS, err) : SMT_OK;
+    if (status == SMT_OK) status = smt_run_self_test(job->model, &job->model->devices[one->device], &one->made, err);
+    if (status == SMT_OK) return SMT_OK;
+    smt_vk_kernel_destroy(device, one->made.kernel); /* nobody shall find it the next time */
+    one->made.kernel = NULL;
+    return status;
 }
 
 /* False where no task is left. */

@@ -85,8 +85,9 @@ smt_status smt_run_model_load(smt_vk_device *const *devices, smt_placement *plac
                          .callbacks = options->callbacks,
                          .self_test = options->self_test,
                          .lock = smt_os_mutex_create(),
+                         .watch = smt_os_mutex_create(),
                          .step = smt_os_mutex_create()};
-    smt_status status = m->lock && m->step ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
+    smt_status status = m->lock && m->watch && m->step ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
     if (status == SMT_OK) status = take_plan(m, devices, placement, err);
     smt_run_compile *kernels = NULL;
     if (status == SMT_OK && options->expected) status = smt_run_compile_expected(m, options->expected, &kernels, err);
@@ -132,6 +133,7 @@ void smt_run_model_free(smt_run_model *model) {
     }
     smt_free(model->devices);
     smt_os_mutex_free(model->lock);
+    smt_os_mutex_free(model->watch);
     smt_os_mutex_free(model->step);
     smt_free(model);
 }

@@ -181,17 +181,20 @@ static smt_status record_segments(smt_run *run, smt_run_plan_entry *entry, smt_e
 }
 
 /* The plan was made for the same shapes. */
-static smt_status check_planned(const smt_run_part *part, const smt_graph_part *needs, uint32_t rows, smt_error *err) {
+static smt_status check_planned(const smt_run_part *part, const smt_graph_part *needs, const smt_graph_shape *shape,
+                                const smt_model *model, smt_error *err) {
     const smt_plan_runner *plan = &part->plan;
+    bool captures = shape->keep_hidden || shape->keep_routing || shape->embeddings;
     const struct {
         const char *name;
         uint64_t needed, planned;
     } sizes[] = {{"scratch", needs->scratch_bytes, plan->scratch.bytes},
                  {"outgoing activations", needs->hop_out, plan->hop_out.bytes},
-                 {"incoming activations", needs->hop_in, plan->hop_in.bytes}};
+                 {"incoming activations", needs->hop_in, plan->hop_in.bytes},
+                 {"captures", captures ? smt_graph_capture_bytes(model, shape->rows) : 0, plan->capture.bytes}};
     for (size_t i = 0; i < SMT_COUNT(sizes); i++)
         if (sizes[i].needed > sizes[i].planned)
-            return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of %s, %llu were planned", rows,
+            return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of %s, %llu were planned", shape->rows,
                             (unsigned long long)sizes[i].needed, sizes[i].name, (unsigned long long)sizes[i].planned);
     return SMT_OK;
 }
@@ -200,7 +203,8 @@ static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run
     smt_graph_device devices[SMT_GRAPH_DEVICES];
     smt_run_graph_devices(run->model, devices);
     SMT_TRY(smt_graph_create_split(run->model->model, devices, run->n_parts, shape, &entry->graph, err));
-    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(check_planned(&run->parts[i], &entry->graph->parts[i], shape->rows, err));
+    for (uint32_t i = 0; i < run->n_parts; i++)
+        SMT_TRY(check_planned(&run->parts[i], &entry->graph->parts[i], shape, run->model->model, err));
     SMT_TRY(smt_run_kernels_prepare(run->model, entry->graph, err));
     return record_segments(run, entry, err);
 }

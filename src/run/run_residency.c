@@ -30,10 +30,10 @@ static void watch_device(smt_run_model *model, smt_run_device *on) {
     smt_vk_memory_now(on->vk, now);
     for (uint32_t i = 0; i < caps->n_heaps; i++) {
         char text[512];
-        smt_os_mutex_lock(model->lock); /* other runners look, too */
+        smt_os_mutex_lock(model->watch); /* other runners look, too */
         bool any = judge(caps, i, &now[i], &on->told_budget[i], text, sizeof text);
         bool warns = on->told_budget[i] != 0;
-        smt_os_mutex_unlock(model->lock);
+        smt_os_mutex_unlock(model->watch);
         if (any && c->log) c->log(c->user, warns ? SMT_LOG_WARN : SMT_LOG_INFO, text);
     }
 }

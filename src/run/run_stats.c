@@ -54,8 +54,8 @@ static uint32_t piece_end(const smt_graph *graph, const smt_segment *segment, ui
     return last;
 }
 
-smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t n, bool device_clock, smt_run_profile *profile,
-                                smt_error *err) {
+static smt_status profile_step(smt_run *run, const smt_run_row *rows, uint32_t n, bool device_clock, smt_run_profile *profile,
+                               smt_error *err) {
     uint32_t n_layers = run->model->model->n_layers;
     bool in_front = true; /* of the first layer */
     smt_run_plan_entry *entry;
@@ -86,4 +86,14 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
         if (submission > profile->longest_s) profile->longest_s = submission;
     }
     return SMT_OK;
+}
+
+smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t n, bool device_clock, smt_run_profile *profile,
+                                smt_error *err) {
+    const smt_run_stats stats = run->stats; /* which experts out of the file count in */
+    if (run->model->file) smt_os_mutex_lock(run->model->step);
+    smt_status status = profile_step(run, rows, n, device_clock, profile, err);
+    if (run->model->file) smt_os_mutex_unlock(run->model->step);
+    run->stats = stats;
+    return status;
 }

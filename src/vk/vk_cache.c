@@ -98,6 +98,17 @@ smt_vk_key smt_vk_source_key(const smt_vk_source *source) {
     return key;
 }
 
+smt_vk_key smt_vk_kernel_key(const smt_vk_key *source, const uint32_t *constants, uint32_t n_constants) {
+    struct {
+        smt_vk_key source;
+        uint8_t constants[16];
+    } parts = {.source = *source};
+    hash_bytes(constants, n_constants * sizeof *constants, parts.constants);
+    smt_vk_key key;
+    hash_bytes(&parts, sizeof parts, key.bytes);
+    return key;
+}
+
 bool smt_vk_spirv_plausible(const void *bytes, size_t n_bytes) {
     uint32_t magic;
     if (n_bytes < SPIRV_HEADER_WORDS * sizeof magic || n_bytes % sizeof magic) return false;

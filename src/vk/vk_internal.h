@@ -133,6 +133,8 @@ typedef struct smt_vk_key {
     uint8_t bytes[16];
 } smt_vk_key;
 smt_vk_key smt_vk_source_key(const smt_vk_source *source);
+/* Of what is made of it with these specialization constants. */
+smt_vk_key smt_vk_kernel_key(const smt_vk_key *source, const uint32_t *constants, uint32_t n_constants);
 /* The payload of `<dir>/<stem>-<key>.bin`, or NULL when there is none or anything about it is wrong. smt_free. */
 void *smt_vk_blob_read(const char *dir, const char *stem, const smt_vk_key *key, size_t *out_bytes);
 smt_status smt_vk_blob_write(const char *dir, const char *stem, const smt_vk_key *key, const void *payload, size_t bytes,

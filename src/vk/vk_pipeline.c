@@ -258,7 +258,9 @@ static smt_status build(smt_vk_device *device, const smt_vk_kernel_desc *desc, b
     if (!kernel->label) return SMT_FAIL(err, SMT_MEMORY, "out of memory for kernel %s", desc->label);
     uint32_t *words;
     size_t count;
-    SMT_TRY(get_words(device, desc, &words, &count, &kernel->key, &kernel->stats.cached, err));
+    smt_vk_key source;
+    SMT_TRY(get_words(device, desc, &words, &count, &source, &kernel->stats.cached, err));
+    kernel->key = smt_vk_kernel_key(&source, desc->constants, desc->n_constants);
     kernel->layout = find_layout(device, desc->n_windows);
     kernel->push_bytes = desc->push_bytes;
     kernel->window_texels = desc->window_texels;

@@ -2,14 +2,14 @@
  *
  *   <dir>/right-<key>.bin   key: as of the pipeline cache: device, driver, their versions, ours. Payload: keys of kernels.
  *
- * A kernel's key is that of its SPIR-V in the cache folder: sources, defines, compiler. Another driver or other sources are thus never
+ * A kernel's key is that of its SPIR-V in the cache folder (sources, defines, compiler) and its specialization constants. Another driver or other sources are thus never
  * believed for what these did; nor is a file that was cut or altered (vk_cache.c). Who judges, and how, is the caller's business. */
 #include "vk_objects.h"
 
 #include <string.h>
 
 #define STEM "right"
-#define MOST 4096 /* keys in a file; beyond them it begins anew: old sources leave keys behind that nobody asks for */
+#define MOST 4096 /* keys, here and in a file; beyond them all begins anew: old sources leave keys behind that nobody asks for */
 
 static size_t find(const smt_vk_device *device, const smt_vk_key *key) {
     size_t i = 0;
@@ -20,6 +20,7 @@ static size_t find(const smt_vk_device *device, const smt_vk_key *key) {
 /* Without memory the key is not kept, which costs a comparison later. */
 static void add(smt_vk_device *device, const smt_vk_key *key) {
     if (find(device, key) < device->n_trusted) return;
+    if (device->n_trusted == MOST) device->n_trusted = 0;
     if (smt_grow((void **)&device->trusted, &device->trusted_capacity, device->n_trusted + 1, sizeof *key, NULL) == SMT_OK)
         device->trusted[device->n_trusted++] = *key;
 }
@@ -28,7 +29,7 @@ static void add(smt_vk_device *device, const smt_vk_key *key) {
 static void read_file(smt_vk_device *device) {
     size_t bytes;
     uint8_t *keys = device->cache_dir ? smt_vk_blob_read(device->cache_dir, STEM, &device->cache_key, &bytes) : NULL;
-    for (size_t at = 0; keys && at + sizeof(smt_vk_key) <= bytes; at += sizeof(smt_vk_key)) {
+    for (size_t at = 0; keys && at + sizeof(smt_vk_key) <= bytes && at < MOST * sizeof(smt_vk_key); at += sizeof(smt_vk_key)) {
         smt_vk_key key;
         memcpy(&key, keys + at, sizeof key);
         add(device, &key);
@@ -43,9 +44,8 @@ smt_status smt_vk_trust_save(smt_vk_device *device, smt_error *err) {
     smt_os_mutex_lock(device->loss_mutex);
     if (device->trust_changed && device->cache_dir) {
         if (!device->trust_withdrawn) read_file(device);
-        size_t skip = device->n_trusted > MOST ? device->n_trusted - 1 : 0;
-        status = smt_vk_blob_write(device->cache_dir, STEM, &device->cache_key, device->trusted + skip,
-                                   (device->n_trusted - skip) * sizeof *device->trusted, err);
+        status = smt_vk_blob_write(device->cache_dir, STEM, &device->cache_key, device->trusted,
+                                   device->n_trusted * sizeof *device->trusted, err);
         device->trust_changed = status != SMT_OK;
     }
     smt_os_mutex_unlock(device->loss_mutex);
