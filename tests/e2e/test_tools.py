@@ -88,6 +88,21 @@ class Tools(Shared):
         body.update(tool_choice="none", max_tokens=4)
         self.assertNotIn("tool_calls", self.post("/v1/chat/completions", body)["choices"][0]["message"])
 
+    def test_stops_end_texts_and_not_calls(self):
+        body = dict(self.body(parallel_tool_calls=False), messages=self.EXAMPLE, tools=[function("pick", n=self.DIGIT)])
+        free = self.post("/v1/chat/completions", body)["choices"][0]
+        for stop in (["{", "5"], [">\n{"], ["name", "}"]):  # inside a call, and from its mark into it
+            choice = self.post("/v1/chat/completions", dict(body, stop=stop))["choices"][0]
+            self.assertEqual([c["function"] for c in choice["message"]["tool_calls"]], [c["function"] for c in free["message"]["tool_calls"]])
+            self.assertEqual(choice["finish_reason"], "tool_calls")
+            self.check_stream(dict(body, stop=stop), choice)
+        body = dict(self.body(), max_tokens=8)
+        text = self.post("/v1/chat/completions", body)["choices"][0]["message"]["content"]
+        body["stop"] = text[len(text) // 2:]
+        choice = self.post("/v1/chat/completions", body)["choices"][0]
+        self.assertEqual((choice["message"]["content"] or "", choice["finish_reason"]), (text[:text.index(body["stop"])], "stop"))
+        self.check_stream(body, choice)
+
     def test_calls_or_a_text_of_some_shape(self):
         shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": [7]}}}
         seven = [[t["id"], False] for t in self.post("/tokenize", {"content": "7", "with_pieces": True})["tokens"]]
@@ -112,6 +127,9 @@ class Tools(Shared):
         self.assertIn('Assistant: <tool_call>\n{"name": "pick", "arguments": {"n": 5}}\n</tool_call>', prompt)
         self.assertTrue(prompt.endswith("User: <tool_response>\n5\n</tool_response>\nn = 5\n\nAssistant:"), prompt)
         odd = function("odd", x={"unevaluatedItems": False})
+        body = dict(self.body(tool_choice="required", parallel_tool_calls=False), tools=[odd], max_tokens=20)
+        self.assertEqual(self.post("/v1/chat/completions", body)["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "odd")
+        odd["function"]["strict"] = True
         error = self.refused(400, "#/properties/x", "/v1/chat/completions", {"messages": CHAT, "tools": [odd]})
         self.assertIn('"odd"', error["message"])
 

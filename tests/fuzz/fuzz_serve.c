@@ -178,7 +178,7 @@ static void check_route(serve_server *server, const char *path, const json_t *bo
 
 static void use(serve_server *server, const char *text, size_t bytes) {
     serve_error error = {0};
-    json_t *body = serve_parse(text, bytes, DEPTH, &error);
+    json_t *body = serve_parse("the body", text, bytes, DEPTH, &error);
     if (!body) {
         check_error(&error);
         return;

@@ -224,8 +224,11 @@ test("openai: helpers that parse and run", async () => {
     }
 });
 
-test("openai: a schema beyond grammars is refused by its place", async () => {
+test("openai: a schema beyond grammars is refused by its place where it is strict", async () => {
     const odd = { type: "function", function: { name: "odd", parameters: { type: "object", properties: { x: { unevaluatedItems: false } } } } };
+    const taken = await openai.chat.completions.create({ ...oneCall, tools: [odd] });
+    assert.equal(taken.choices[0].message.tool_calls[0].function.name, "odd");
+    odd.function.strict = true;
     await assert.rejects(openai.chat.completions.create({ ...oneCall, tools: [odd] }), (error) => {
         assert.match(error.message, /"odd".*#\/properties\/x/);
         return error instanceof BadRequestError;

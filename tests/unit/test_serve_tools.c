@@ -40,6 +40,7 @@ typedef struct transcript {
     char text[2000];
     size_t count;
     char last[16];
+    bool called; /* and the last call is whole */
 } transcript;
 
 static bool note(void *user, const serve_heard *heard) {
@@ -65,6 +66,7 @@ static transcript read_cut(const serve_dialect *dialect, const char *answer, siz
     assert_true(serve_reader_feed(&reader, answer + a, b - a, note, &t));
     assert_true(serve_reader_feed(&reader, answer + b, bytes - b, note, &t));
     assert_true(serve_reader_end(&reader, note, &t));
+    t.called = serve_reader_has_called(&reader);
     serve_reader_free(&reader);
     return t;
 }
@@ -124,7 +126,10 @@ static void answers_that_stop_anywhere(void **state) {
         size_t name = trigger + strlen(d->trigger) + strlen(d->open) + strlen("add");
         for (size_t n = 0; n <= bytes; n++) {
             transcript t = read_cut(d, answer, n, 0, n);
+            size_t first = name + strlen(d->middle) + strlen(ARGS1), second = first + strlen(d->between) + strlen("stop");
             assert_int_equal(strstr(t.text, "N0(add)") != NULL, n > name);
+            if (n < first || n == second) assert_false(t.called);
+            if (n == first || n == bytes) assert_true(t.called);
             if (n == trigger) assert_string_equal(t.text, "T(Well <tool.\n\n)");
             if (n == name + strlen(d->middle) + 5) assert_string_equal(t.text, "T(Well <tool.)N0(add)A0({\"a\":)");
         }
@@ -203,15 +208,14 @@ static void choices(void **state) {
 /* ---- grammars ---- */
 
 /* What the grammar of the body's answers says of a text: 0 refused, 1 a beginning, 2 may end there. */
-static int judge(const serve_dialect *d, const char *members, const char *answer_rules, const char *text) {
-    char body_text[2000], *grammar_text = NULL;
+static int judge_body(const serve_dialect *d, const char *body_text, const char *answer_rules, const char *text) {
+    char *grammar_text = NULL;
     size_t bytes = 0;
     serve_error error = {0};
     smt_error err = {0};
     serve_tools tools;
     smt_grammar *grammar;
     smt_grammar_state *state;
-    snprintf(body_text, sizeof body_text, "{" TOOLS "%s}", members);
     json_t *body = parse(body_text);
     if (!serve_tools_read(body, &tools, &error) || !serve_tools_grammar(&tools, d, answer_rules, &grammar_text, &bytes, &error))
         fail_msg("%s", error.message);
@@ -224,6 +228,23 @@ static int judge(const serve_dialect *d, const char *members, const char *answer
     smt_grammar_free(grammar);
     free(grammar_text);
     return verdict;
+}
+
+static int judge(const serve_dialect *d, const char *members, const char *answer_rules, const char *text) {
+    char body[2000];
+    snprintf(body, sizeof body, "{" TOOLS "%s}", members);
+    return judge_body(d, body, answer_rules, text);
+}
+
+/* Of the arguments of a function with these parameters. */
+static int judge_arguments(const char *parameters, const char *arguments) {
+    const serve_dialect *d = serve_dialect_row(0);
+    char body[1000], text[400];
+    bool whole = arguments[strlen(arguments) - 1] == '}' || arguments[strlen(arguments) - 1] == ']';
+    snprintf(body, sizeof body, "{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": %s}}]}",
+             parameters);
+    snprintf(text, sizeof text, "%s%sf%s%s%s", d->trigger, d->open, d->middle, arguments, whole ? d->end : "");
+    return judge_body(d, body, NULL, text);
 }
 
 static void write_calls(const serve_dialect *d, const char *text, const char *first, const char *second, char *out, size_t room) {
@@ -282,22 +303,41 @@ static const char *complaint_about(const char *function, serve_error *error) {
 
 static void schemas_beyond_grammars(void **state) {
     static const char odd[] = "\"parameters\": {\"properties\": {\"a\": {\"unevaluatedItems\": false}}}";
-    char strict[200], loose[200];
+    char strict[200], loose[200], unsaid[200];
     serve_error error;
     (void)state;
     snprintf(strict, sizeof strict, "\"strict\": true, %s", odd);
     snprintf(loose, sizeof loose, "\"strict\": false, %s", odd);
-    assert_non_null(complaint_about(odd, &error));
+    snprintf(unsaid, sizeof unsaid, "\"strict\": null, %s", odd);
+    assert_non_null(complaint_about(strict, &error));
     assert_non_null(strstr(error.message, "\"f\""));
     assert_non_null(strstr(error.message, "#/properties/a"));
     assert_non_null(strstr(error.message, "unevaluatedItems"));
     assert_int_equal(error.code, 400);
-    assert_non_null(complaint_about(strict, &error));
+    assert_null(complaint_about(odd, &error));
     assert_null(complaint_about(loose, &error));
+    assert_null(complaint_about(unsaid, &error));
     assert_non_null(complaint_about("\"parameters\": {\"type\": \"string\"}", &error));
     assert_non_null(strstr(error.message, "an object"));
     assert_null(complaint_about("\"parameters\": null", &error));
     assert_null(complaint_about("\"parameters\": {\"$ref\": \"#/$defs/x\", \"$defs\": {\"x\": {\"type\": \"object\"}}}", &error));
+}
+
+/* Of a schema that is beyond grammars, what is not still holds. */
+static void schemas_partly_beyond_grammars(void **state) {
+    static const char partly[] =
+        "{\"type\": \"object\", \"required\": [\"n\", \"to\", \"list\"], \"$defs\": {\"d\": {\"enum\": [1, 2]}}, \"properties\": "
+        "{\"n\": {\"$ref\": \"#/$defs/d\"}, \"to\": {\"type\": \"string\", \"format\": \"uri\"}, "
+        "\"list\": {\"type\": \"array\", \"uniqueItems\": true, \"items\": {}}}}",
+                      wholly[] = "{\"type\": \"object\", \"propertyNames\": {\"maxLength\": 2}, \"properties\": {\"n\": "
+                                 "{\"const\": 1}}}";
+    (void)state;
+    assert_int_equal(judge_arguments(partly, "{\"n\": 2, \"to\": \"a:b\", \"list\": [1]}"), 2);
+    assert_int_equal(judge_arguments(partly, "{\"n\": 1, \"to\": 5, \"list\": {}}"), 2);
+    assert_int_equal(judge_arguments(partly, "{\"n\": 3"), 0);
+    assert_int_equal(judge_arguments(partly, "{\"n\": 2}"), 0);
+    assert_int_equal(judge_arguments(wholly, "{\"n\": 2, \"x\": []}"), 2);
+    assert_int_equal(judge_arguments(wholly, "[]"), 0);
 }
 
 /* Each schema is small enough, and all of them are not. */
@@ -384,7 +424,7 @@ static void retell(const serve_habits *habits, const char *body_text, char *out,
     char message[200];
     bool good = serve_tools_read(body, &tools, &error);
     assert_true(good && serve_messages_read(json_object_get(body, "messages"), &messages, message, sizeof message));
-    good = serve_tools_retell(&tools, habits, &messages, &error);
+    good = serve_tools_retell(&tools, habits, 4, &messages, &error);
     if (!good) snprintf(out, room, "%u %s", error.code, error.message);
     for (size_t i = 0; good && i < messages.count; i++) {
         const smt_chat_message *m = &messages.items[i];
@@ -430,7 +470,9 @@ static void conversations_are_retold(void **state) {
     retell(&objects, "{\"messages\": [" CALL("\"{\\\"a\\\": 4}\"") "]}", got, sizeof got);
     assert_non_null(strstr(got, "\"arguments\":{\"a\":4}"));
     retell(&objects, "{\"messages\": [" CALL("\"{\\\"a\\\": \"") "]}", got, sizeof got);
-    assert_string_equal(got, "400 message 0: the arguments of call 0 are no JSON text");
+    assert_non_null(strstr(got, "400 message 0: the text of the arguments of call 0 is not JSON: line 1"));
+    retell(&objects, "{\"messages\": [" CALL("\"[[[[[]]]]]\"") "]}", got, sizeof got);
+    assert_string_equal(got, "400 message 0: the text of the arguments of call 0 nests 5 levels deep, and 4 are allowed");
     retell(&own, "{\"messages\": [" CALL("5") "]}", got, sizeof got);
     assert_string_equal(got, "400 message 0: the arguments of call 0 are no JSON text");
     retell(&own, "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}]}]}", got, sizeof got);
@@ -468,6 +510,7 @@ int main(void) {
         cmocka_unit_test(choices),
         cmocka_unit_test(answers_that_grammars_allow),
         cmocka_unit_test(schemas_beyond_grammars),
+        cmocka_unit_test(schemas_partly_beyond_grammars),
         cmocka_unit_test(schemas_that_are_too_much),
         cmocka_unit_test(habits_of_templates),
         cmocka_unit_test(conversations_are_retold),

@@ -211,7 +211,7 @@ static json_t *open_choice(const serve_job *job, gathered *g) {
     json_t *text = json_stringn(g->text.at, g->text.bytes);
     json_t *logprobs = params->logprobs ? serve_logprobs(params->format, json_incref(g->logprobs)) : NULL;
     bool calls = json_array_size(g->calls) > 0;
-    const char *reason = serve_finish_reason(job, calls);
+    const char *reason = serve_finish_reason(job, serve_reader_has_called(&g->reader));
     if (params->format == SERVE_COMPLETION) return serve_choice(job, "text", text, logprobs, reason);
     json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text);
     if (calls && g->text.bytes == 0) json_object_set_new(message, "content", json_null());

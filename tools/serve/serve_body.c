@@ -112,18 +112,18 @@ static extent measure(const char *text, size_t bytes) {
     return e;
 }
 
-json_t *serve_parse(const char *text, size_t bytes, uint32_t depth, serve_error *error) {
-    if (bytes == 0) return serve_fail(error, 400, "the body is empty, where JSON is needed"), NULL;
+json_t *serve_parse(const char *what, const char *text, size_t bytes, uint32_t depth, serve_error *error) {
+    if (bytes == 0) return serve_fail(error, 400, "%s is empty, where JSON is needed", what), NULL;
     extent e = measure(text, bytes);
     if (e.deepest > depth)
-        return serve_fail(error, 400, "the body nests %u levels deep, and %u are allowed", e.deepest, depth), NULL;
+        return serve_fail(error, 400, "%s nests %u levels deep, and %u are allowed", what, e.deepest, depth), NULL;
     if (e.n_values > SERVE_MAX_VALUES)
-        return serve_fail(error, 400, "the body has about %u values, and %d are allowed", e.n_values, SERVE_MAX_VALUES), NULL;
+        return serve_fail(error, 400, "%s has about %u values, and %d are allowed", what, e.n_values, SERVE_MAX_VALUES), NULL;
     json_error_t why;
     json_t *body = json_loadb(text, bytes, 0, &why);
-    if (!body) serve_fail(error, 400, "the body is not JSON: line %d, column %d: %s", why.line, why.column, why.text);
+    if (!body) serve_fail(error, 400, "%s is not JSON: line %d, column %d: %s", what, why.line, why.column, why.text);
     if (body && !json_is_object(body)) {
-        serve_fail(error, 400, "the body is JSON, but not an object");
+        serve_fail(error, 400, "%s is JSON, but not an object", what);
         json_decref(body);
         return NULL;
     }

@@ -110,6 +110,8 @@ bool serve_reader_feed(serve_reader *r, const char *bytes, size_t count, serve_h
     return tell(r, r->place == SERVE_IN_ARGUMENTS ? SERVE_HEARD_ARGUMENTS : SERVE_HEARD_TEXT, &r->ready, hear, user);
 }
 
+bool serve_reader_has_called(const serve_reader *r) { return r->place == SERVE_IN_TAIL || r->place == SERVE_IN_END; }
+
 bool serve_reader_end(serve_reader *r, serve_hear_fn hear, void *user) {
     if (r->place != SERVE_IN_TEXT) return true;
     return release(r) && tell(r, SERVE_HEARD_TEXT, &r->ready, hear, user);

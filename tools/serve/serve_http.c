@@ -174,10 +174,9 @@ static bool take_body(serve_call *call, const char *bytes, size_t count) {
 static json_t *run_route(serve_call *call, struct MHD_Response **out_stream) {
     serve_server *server = call->server;
     json_t *body = NULL;
-    if (!call->route->open && serve_get_state(server) == SERVE_LOADING)
-        return serve_fail(&call->error, 503, "Loading model"), NULL;
+    if (!call->route->open && !serve_is_ready(server, &call->error)) return NULL;
     if (!strcmp(call->route->method, MHD_HTTP_METHOD_POST)) {
-        body = serve_parse(call->body.at, call->body.bytes, server->options.json_depth, &call->error);
+        body = serve_parse("the body", call->body.at, call->body.bytes, server->options.json_depth, &call->error);
         if (!body) return NULL;
     }
     MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);

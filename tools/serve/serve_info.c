@@ -9,10 +9,7 @@
 json_t *serve_health(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
     (void)body;
     (void)out_stream;
-    serve_state state = serve_get_state(call->server);
-    if (state == SERVE_READY) return json_pack("{s:s}", "status", "ok");
-    serve_fail(error, 503, state == SERVE_LOADING ? "Loading model" : "the server is ending");
-    return NULL;
+    return serve_is_ready(call->server, error) ? json_pack("{s:s}", "status", "ok") : NULL;
 }
 
 extern const unsigned char serve_page_html[]; /* page.html */

@@ -195,6 +195,8 @@ typedef struct serve_slot {
     serve_job *job;
     smt_sampler *sampler;
     smt_text_stream *stream;
+    smt_text_stream *whole;     /* the same without stops; NULL: no call can begin, or one has begun and `stream` is this one */
+    size_t n_held;              /* bytes that `whole` gave and `stream` did not */
     smt_grammar_state *grammar; /* owned; NULL: its job's answer is free */
     uint32_t *mask;             /* owned, [(n_vocab + 31) / 32], where there is a grammar */
     float *hidden;              /* owned, [n_layers + 2, SERVE_EMBED_ROWS, n_embd], while its job embeds */
@@ -278,7 +280,8 @@ double serve_seconds(void); /* monotonic */
 /* A condition that is waited for with the server's lock, for `seconds` at most. */
 bool serve_cond_init(pthread_cond_t *cond);
 void serve_cond_wait(serve_server *server, pthread_cond_t *cond, double seconds);
-serve_state serve_get_state(serve_server *server);
+/* Whether there is a model to ask; else a 503 that says why: there is none yet, or (after a failed load too) never will be. */
+bool serve_is_ready(serve_server *server, serve_error *error);
 /* libmicrohttpd's callbacks (serve_http.c). */
 enum MHD_Result serve_handle(void *user, struct MHD_Connection *connection, const char *path, const char *method,
                              const char *version, const char *bytes, size_t *n_bytes, void **context);
@@ -289,8 +292,8 @@ void serve_reap(serve_server *server);
 
 /* ---- bodies (serve_body.c) ---- */
 
-/* JSON of a limited depth. NULL with an error. */
-json_t *serve_parse(const char *text, size_t bytes, uint32_t depth, serve_error *error);
+/* A JSON object of a limited depth and number of values. NULL with an error that begins with `what`. */
+json_t *serve_parse(const char *what, const char *text, size_t bytes, uint32_t depth, serve_error *error);
 /* Members: absent and null leave *value as it is; a wrong type or range is a 400 that names the member. */
 bool serve_get_bool(const json_t *body, const char *name, bool *value, serve_error *error);
 bool serve_get_integer(const json_t *body, const char *name, int64_t low, int64_t high, int64_t *value, serve_error *error);
@@ -347,7 +350,7 @@ json_t *serve_native_head(const serve_job *job, uint32_t slot, size_t n_predicte
 void serve_native_end(const serve_job *job, json_t *document); /* what the last native event and the document hold besides */
 /* reason: NULL in all events but a choice's last. */
 json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, const char *reason);
-const char *serve_finish_reason(const serve_job *job, bool calls); /* calls: the answer has some */
+const char *serve_finish_reason(const serve_job *job, bool calls); /* calls: the answer has some, all of them whole */
 /* A call in an answer; the caller adds arguments. */
 json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments);
 json_t *serve_usage(const serve_request *request);

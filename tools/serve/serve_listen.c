@@ -108,11 +108,11 @@ bool serve_start(const serve_options *options, serve_server **out, char *message
 
 uint16_t serve_port(const serve_server *server) { return server->port; }
 
-serve_state serve_get_state(serve_server *server) {
+bool serve_is_ready(serve_server *server, serve_error *error) {
     pthread_mutex_lock(&server->lock);
     serve_state state = server->state;
     pthread_mutex_unlock(&server->lock);
-    return state;
+    return state == SERVE_READY || serve_fail(error, 503, state == SERVE_LOADING ? "Loading model" : "the server is ending");
 }
 
 static smt_status find_bos(serve_server *server, smt_error *err) {

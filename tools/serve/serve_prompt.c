@@ -185,7 +185,8 @@ static bool read_conversation(const serve_server *server, const json_t *body, co
     const json_t *variables = json_object_get(body, "chat_template_kwargs");
     bool generates = true;
     serve_tools tools;
-    if (!serve_tools_read(body, &tools, error) || !serve_tools_retell(&tools, &server->habits, &out->messages, error))
+    if (!serve_tools_read(body, &tools, error) ||
+        !serve_tools_retell(&tools, &server->habits, server->options.json_depth, &out->messages, error))
         return false;
     if (tools.list && server->habits.lists_tools && !(out->tools = json_dumps(tools.list, JSON_COMPACT)))
         return serve_fail_memory(error);

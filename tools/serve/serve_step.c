@@ -4,8 +4,10 @@
  *   session: | held from before | evaluated in rounds ... but the last
  *
  * The token drawn last is part of the answer and not yet of the session. End tokens end the answer and are not part of it. Text goes
- * out as soon as it is certain: whole characters, and nothing that may turn out to be the beginning of a stop string. */
-#include "serve_internal.h"
+ * out as soon as it is certain: whole characters, and nothing that may turn out to be the beginning of a stop string.
+ *
+ * Stop strings end texts, not calls of functions: what triggers a call is one more of them, and behind it there are none. */
+#include "serve_tools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +37,28 @@ static smt_status take_prompt(serve_slot *slot, serve_job *job, smt_error *err) 
 }
 
 /* The stream must know what stands before: only the first word of a whole text loses the blank in front of it. */
-static smt_status open_stream(const serve_server *server, serve_slot *slot, const serve_params *params, smt_error *err) {
+static smt_status open_stream(const serve_server *server, const serve_slot *slot, smt_text_stream **out, smt_error *err) {
     const char *ignored;
     size_t bytes;
-    smt_status status = smt_text_stream_create(server->tokenizer, &slot->stream, err);
+    smt_status status = smt_text_stream_create(server->tokenizer, out, err);
     for (size_t i = 0; status == SMT_OK && i < slot->n_tokens; i++)
-        status = smt_text_stream_push(slot->stream, slot->tokens[i], &ignored, &bytes, err);
-    if (status != SMT_OK) return status;
-    smt_text_stream_flush(slot->stream, &ignored, &bytes);
-    return smt_text_stream_set_stops(slot->stream, (const char *const *)params->stops, params->n_stops, err);
+        status = smt_text_stream_push(*out, slot->tokens[i], &ignored, &bytes, err);
+    if (status == SMT_OK) smt_text_stream_flush(*out, &ignored, &bytes);
+    return status;
+}
+
+static smt_status open_streams(const serve_server *server, serve_slot *slot, const serve_params *params, smt_error *err) {
+    const char **stops = malloc((params->n_stops + 1) * sizeof *stops);
+    uint32_t n = params->n_stops;
+    slot->n_held = 0;
+    if (!stops) return SMT_MEMORY;
+    for (uint32_t i = 0; i < n; i++) stops[i] = params->stops[i];
+    if (params->calls) stops[n++] = params->calls->trigger;
+    smt_status status = open_stream(server, slot, &slot->stream, err);
+    if (status == SMT_OK) status = smt_text_stream_set_stops(slot->stream, stops, n, err);
+    if (status == SMT_OK && params->calls) status = open_stream(server, slot, &slot->whole, err);
+    free(stops);
+    return status;
 }
 
 static smt_status open_grammar(const serve_server *server, serve_slot *slot, smt_grammar *grammar, smt_error *err) {
@@ -74,7 +89,7 @@ void serve_slot_begin(serve_server *server, serve_slot *slot, serve_job *job) {
         status = open_embedding(server, slot);
     } else if (status == SMT_OK) {
         status = smt_sampler_create(&sampling, &slot->sampler, &err);
-        if (status == SMT_OK) status = open_stream(server, slot, params, &err);
+        if (status == SMT_OK) status = open_streams(server, slot, params, &err);
         if (status == SMT_OK) status = open_grammar(server, slot, params->grammar, &err);
     }
     if (status == SMT_OK) return;
@@ -118,19 +133,49 @@ static void trim(serve_slot *slot, const char **text, size_t *bytes) {
     if (memchr(*text, '\n', *bytes)) slot->line = true;
 }
 
-static smt_status take_token(serve_slot *slot, int32_t token, float logprob) {
+/* A call begins behind the text: the trigger, which the stream did not give, and `rest` bytes that the token has behind it. */
+static smt_status begin_call(serve_slot *slot, const char *rest, size_t n_rest, serve_text *said) {
+    const char *trigger = slot->job->request->params.calls->trigger;
+    if (!serve_append(said, trigger, strlen(trigger)) || !serve_append(said, rest, n_rest)) return SMT_MEMORY;
+    smt_text_stream_free(slot->stream);
+    slot->stream = slot->whole;
+    slot->whole = NULL;
+    return SMT_OK;
+}
+
+/* The text that becomes certain with a token. */
+static smt_status take_text(serve_slot *slot, int32_t token, serve_text *said) {
     const serve_params *params = &slot->job->request->params;
     const char *text;
-    size_t bytes;
+    size_t bytes, n_given;
+    smt_status status = smt_text_stream_push(slot->stream, token, &text, &n_given, &slot->error);
+    if (status != SMT_OK) return status;
+    if (!serve_append(said, text, n_given)) return SMT_MEMORY;
+    if (!slot->whole) return SMT_OK;
+    status = smt_text_stream_push(slot->whole, token, &text, &bytes, &slot->error);
+    if (status != SMT_OK) return status;
+    slot->n_held += bytes - n_given;
+    if (smt_text_stream_stop(slot->stream) != (int32_t)params->n_stops) return SMT_OK;
+    size_t n_rest = slot->n_held - strlen(params->calls->trigger);
+    return begin_call(slot, text + bytes - n_rest, n_rest, said);
+}
+
+static smt_status take_token(serve_slot *slot, int32_t token, float logprob) {
+    const serve_params *params = &slot->job->request->params;
+    uint32_t n_top = params->logprobs ? params->n_top : 0;
+    serve_text said = {0};
     if (!reserve(slot, slot->n_tokens + 1)) return SMT_MEMORY;
     slot->tokens[slot->n_tokens++] = token;
-    smt_status status = smt_text_stream_push(slot->stream, token, &text, &bytes, &slot->error);
-    if (status != SMT_OK) return status;
-    trim(slot, &text, &bytes);
-    uint32_t n_top = params->logprobs ? params->n_top : 0;
-    slot->job->result.n_predicted++;
-    serve_piece *piece = serve_piece_create(slot->job, text, bytes, n_top);
-    if (!piece) return SMT_MEMORY;
+    smt_status status = take_text(slot, token, &said);
+    serve_piece *piece = NULL;
+    if (status == SMT_OK) {
+        const char *text = said.at;
+        trim(slot, &text, &said.bytes);
+        slot->job->result.n_predicted++;
+        piece = serve_piece_create(slot->job, text, said.bytes, n_top);
+    }
+    free(said.at);
+    if (!piece) return status == SMT_OK ? SMT_MEMORY : status;
     piece->token = token;
     piece->logprob = logprob;
     if (n_top) memcpy(piece->top, slot->top, n_top * sizeof *piece->top);
@@ -187,8 +232,9 @@ static serve_job *let_go(serve_slot *slot) {
     serve_job *job = slot->job;
     smt_sampler_free(slot->sampler);
     smt_text_stream_free(slot->stream);
+    smt_text_stream_free(slot->whole);
     slot->sampler = NULL;
-    slot->stream = NULL;
+    slot->stream = slot->whole = NULL;
     smt_grammar_state_free(slot->grammar);
     free(slot->mask);
     slot->grammar = NULL;

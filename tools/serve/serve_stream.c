@@ -108,7 +108,8 @@ static bool write_open_piece(stream *s, const serve_piece *piece) {
     else
         json_decref(t.logprobs);
     if (good && piece->last)
-        good = write_choice(s, job, chat ? json_object() : json_string(""), NULL, serve_finish_reason(job, v->reader.n_calls > 0));
+        good = write_choice(s, job, chat ? json_object() : json_string(""), NULL,
+                            serve_finish_reason(job, serve_reader_has_called(&v->reader)));
     return good;
 }
 

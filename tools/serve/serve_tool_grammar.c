@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define MOST_BYTES (4 << 20) /* of a grammar that smt_grammar_create takes */
+#define MOST_LOOSE 64        /* parameters that are tried one by one, as definitions are read anew for each */
 
 static void put_literal(FILE *out, const char *text) {
     fputc('"', out);
@@ -63,24 +64,60 @@ static smt_status put_schema(FILE *out, const json_t *schema, size_t index, smt_
     return status;
 }
 
-/* Functions that say "strict": false get any object where their schema is beyond grammars. */
+/* Whether this parameter alone, with the definitions that its schema may refer to, is beyond grammars. */
+static bool is_beyond(const json_t *schema, const char *name, json_t *parameter) {
+    static const char *const places[] = {"$defs", "definitions"};
+    json_t *alone = json_pack("{s:s, s:{s:O}}", "type", "object", "properties", name, parameter);
+    char *text = NULL, *rules;
+    size_t bytes;
+    for (size_t i = 0; alone && i < sizeof places / sizeof *places; i++) {
+        json_t *definitions = json_object_get(schema, places[i]);
+        if (definitions) json_object_set(alone, places[i], definitions);
+    }
+    if (alone) text = json_dumps(alone, JSON_COMPACT);
+    bool beyond = text && smt_schema_to_grammar(text, strlen(text), NULL, &rules, &bytes, NULL) == SMT_UNSUPPORTED;
+    if (text) smt_free(rules);
+    free(text);
+    json_decref(alone);
+    return beyond;
+}
+
+/* The schema with each parameter that is beyond grammars allowed to be anything. A new reference. */
+static json_t *loosen(const json_t *schema) {
+    json_t *loose = json_copy((json_t *)schema), *properties = json_copy(json_object_get(schema, "properties")), *parameter;
+    const char *name;
+    if (!loose || !properties || json_object_set_new(loose, "properties", properties)) return loose;
+    if (json_object_size(properties) > MOST_LOOSE) return loose;
+    json_object_foreach(properties, name, parameter) {
+        if (is_beyond(schema, name, parameter)) json_object_set_new(properties, name, json_true());
+    }
+    return loose;
+}
+
+/* Where a schema is beyond grammars, functions that are not "strict" get what of it is not; any object, if that is nothing. */
+static smt_status put_what_is_possible(FILE *out, const json_t *schema, size_t index, smt_error *err) {
+    json_t *loose = loosen(schema), *any = json_pack("{s:s}", "type", "object");
+    smt_status status = loose && any ? put_schema(out, loose, index, err) : SMT_MEMORY;
+    if (status == SMT_UNSUPPORTED) status = put_schema(out, any, index, err);
+    json_decref(loose);
+    json_decref(any);
+    return status;
+}
+
 static bool put_arguments(FILE *out, const json_t *function, size_t index, serve_error *error) {
     json_t *schema = schema_of(function, error);
     if (!schema) return false;
     smt_error err = {0};
     smt_status status = put_schema(out, schema, index, &err);
+    if (status == SMT_UNSUPPORTED && !json_is_true(json_object_get(function, "strict")))
+        status = put_what_is_possible(out, schema, index, &err);
     json_decref(schema);
-    if (status == SMT_UNSUPPORTED && json_is_false(json_object_get(function, "strict"))) {
-        json_t *any = json_pack("{s:s}", "type", "object");
-        status = any ? put_schema(out, any, index, &err) : SMT_MEMORY;
-        json_decref(any);
-    }
     if (status == SMT_OK && ftell(out) > MOST_BYTES)
         return serve_fail(error, 400, "\"tools\": the grammar of their parameters becomes larger than %d bytes", MOST_BYTES);
     if (status == SMT_OK) return true;
     serve_fail_library(error, status, &err);
     return serve_fail(error, error->code, "\"tools\": \"%s\": %.400s%s", json_string_value(json_object_get(function, "name")),
-                      err.message, status == SMT_UNSUPPORTED ? "; with \"strict\": false any object would do" : "");
+                      err.message, status == SMT_UNSUPPORTED ? "; without \"strict\" anything would do there" : "");
 }
 
 /* ---- calls and texts ---- */

@@ -54,17 +54,24 @@ static char *arguments_text(const json_t *call) {
     return strdup(json_string_length(arguments) ? json_string_value(arguments) : "{}");
 }
 
+/* Text within a text: what holds for a body holds for it. NULL with an error. */
+static json_t *parse_arguments(const char *text, uint32_t depth, size_t message, size_t call, serve_error *error) {
+    char what[96];
+    snprintf(what, sizeof what, "message %zu: the text of the arguments of call %zu", message, call);
+    return serve_parse(what, text, strlen(text), depth, error);
+}
+
 /* Each call's arguments as the template wants them. */
-static bool convert_calls(json_t *calls, bool objects, size_t message, serve_error *error) {
+static bool convert_calls(json_t *calls, const serve_habits *habits, uint32_t depth, size_t message, serve_error *error) {
     size_t i;
     json_t *call;
     json_array_foreach(calls, i, call) {
         json_t *function = json_object_get(call, "function");
         char *text = arguments_text(call);
         if (!text) return serve_fail_memory(error);
-        json_t *value = objects ? json_loads(text, 0, NULL) : json_string(text);
+        json_t *value = habits->wants_objects ? parse_arguments(text, depth, message, i, error) : json_string(text);
         free(text);
-        if (!value) return serve_fail(error, 400, "message %zu: the arguments of call %zu are no JSON text", message, i);
+        if (!value) return habits->wants_objects ? false : serve_fail_memory(error);
         if (json_object_set_new(function, "arguments", value)) return serve_fail_memory(error);
         if (!json_object_get(call, "type") && json_object_set_new(call, "type", json_string("function")))
             return serve_fail_memory(error);
@@ -72,9 +79,10 @@ static bool convert_calls(json_t *calls, bool objects, size_t message, serve_err
     return true;
 }
 
-static bool pass_calls(json_t *fields, const serve_habits *habits, size_t number, smt_chat_message *message, serve_error *error) {
+static bool pass_calls(json_t *fields, const serve_habits *habits, uint32_t depth, size_t number, smt_chat_message *message,
+                       serve_error *error) {
     if (message->content && !*message->content) set_text(&message->content, NULL);
-    if (!convert_calls(json_object_get(fields, "tool_calls"), habits->wants_objects, number, error)) return false;
+    if (!convert_calls(json_object_get(fields, "tool_calls"), habits, depth, number, error)) return false;
     set_text(&message->fields, json_dumps(fields, JSON_COMPACT));
     return message->fields || serve_fail_memory(error);
 }
@@ -106,14 +114,14 @@ static bool tell_calls(const json_t *calls, const serve_dialect *d, smt_chat_mes
 }
 
 /* number: of the message, as the client counts. */
-static bool retell_assistant(const serve_habits *habits, size_t number, smt_chat_message *message, bool *out_calls,
-                             serve_error *error) {
+static bool retell_assistant(const serve_habits *habits, uint32_t depth, size_t number, smt_chat_message *message,
+                             bool *out_calls, serve_error *error) {
     json_t *fields = message->fields ? json_loads(message->fields, 0, NULL) : NULL,
            *calls = json_object_get(fields, "tool_calls");
     bool none = !calls || json_is_null(calls) || (json_is_array(calls) && json_array_size(calls) == 0);
     bool good = none || check_calls(calls, number, error);
     if (good && !none)
-        good = habits->writes_calls ? pass_calls(fields, habits, number, message, error)
+        good = habits->writes_calls ? pass_calls(fields, habits, depth, number, message, error)
                                     : tell_calls(calls, habits->dialect, message, error);
     json_decref(fields);
     *out_calls = !none;
@@ -219,11 +227,12 @@ static bool tell_tools(const serve_tools *tools, const serve_dialect *d, serve_m
     return true;
 }
 
-bool serve_tools_retell(const serve_tools *tools, const serve_habits *habits, serve_messages *messages, serve_error *error) {
+bool serve_tools_retell(const serve_tools *tools, const serve_habits *habits, uint32_t depth, serve_messages *messages,
+                        serve_error *error) {
     for (size_t i = 0, number = 0; i < messages->count; i++, number++) {
         bool calls = false;
         if (strcmp(messages->items[i].role, "assistant")) continue;
-        if (!retell_assistant(habits, number, &messages->items[i], &calls, error)) return false;
+        if (!retell_assistant(habits, depth, number, &messages->items[i], &calls, error)) return false;
         if (calls && habits->one_of_both && messages->items[i].content && !part_text(messages, i++, error)) return false;
     }
     if (!habits->writes_calls && !retell_results(messages, error)) return false;

@@ -52,8 +52,9 @@ const json_t *serve_tool_function(const json_t *tool);
 bool serve_tools_grammar(const serve_tools *tools, const serve_dialect *dialect, const char *answer, char **out_text,
                          size_t *out_bytes, serve_error *error);
 /* Puts what the template has no words for into texts: the functions into the system message, calls into what the assistant said,
- * results into what the user said. The rest becomes what the template expects. */
-bool serve_tools_retell(const serve_tools *tools, const serve_habits *habits, serve_messages *messages, serve_error *error);
+ * results into what the user said. The rest becomes what the template expects. depth: of arguments, which are JSON within a text. */
+bool serve_tools_retell(const serve_tools *tools, const serve_habits *habits, uint32_t depth, serve_messages *messages,
+                        serve_error *error);
 
 /* Ends the writing of a text (open_memstream): false, with the text freed, where `good` is false or memory was lacking. */
 bool serve_close_text(FILE *out, bool good, char **text, serve_error *error);
@@ -96,6 +97,8 @@ typedef struct serve_reader {
 bool serve_reader_feed(serve_reader *reader, const char *bytes, size_t count, serve_hear_fn hear, void *user);
 /* The answer ends here: what was held back was text. */
 bool serve_reader_end(serve_reader *reader, serve_hear_fn hear, void *user);
+/* Whether there were calls, and the last of them is whole. */
+bool serve_reader_has_called(const serve_reader *reader);
 void serve_reader_free(serve_reader *reader);
 
 #endif
