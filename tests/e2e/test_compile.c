@@ -163,9 +163,27 @@ static smt_status open_tested(smt_self_test self_test, const char *cache, const 
     return status;
 }
 
+static void write_file(const char *folder, const char *name, const char *text) {
+    char path[768];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
 /* A kernel that was wrong once is not there the next time either: no step runs with it. */
-static void refuse_each_time(const char *shaders) {
+static void test_refused_each_time(void **state) {
+    (void)state;
     smt_error err;
+    char shaders[256];
+    snprintf(shaders, sizeof shaders, "%s/test_compile-XXXXXX", SMT_TEST_WORK);
+    assert_non_null(mkdtemp(shaders));
+    write_file(shaders, "embed.comp",
+               "#include \"lib/prelude.glsl\"\n"
+               "layout(push_constant) uniform Push { embed_params p; };\n"
+               "layout(std430, binding = 1) writeonly buffer Y { float y[]; };\n"
+               "void main() { y[gl_GlobalInvocationID.x] = 1.0; }\n");
     float logits[N_VOCAB];
     smt_engine_options options = smt_test_engine_options(shared.path);
     options.device.shader_dir = shaders;
@@ -179,6 +197,7 @@ static void refuse_each_time(const char *shaders) {
     smt_session_free(session);
     smt_runner_free(runner);
     smt_engine_free(engine);
+    smt_vk_test_remove(shaders);
 }
 
 /* Kernels are tested once for a cache folder, or always, or never; a wrong one keeps the engine from opening. */
@@ -197,17 +216,14 @@ static void test_self_test(void **state) {
     assert_int_equal(tested, 1);
     snprintf(wrong, sizeof wrong, "%s/lib", folder);
     assert_int_equal(mkdir(wrong, 0700), 0);
-    snprintf(wrong, sizeof wrong, "%s/lib/step.glsl", folder); /* as if the driver took every row for idle */
-    FILE *file = fopen(wrong, "w");
-    assert_non_null(file);
-    fputs("layout(std430, binding = STEP_BINDING) readonly buffer Step { uint step_words[]; };\n"
-          "uint step_rows() { return 0u; }\n"
-          "uint step_get(uint array, uint row) { return step_words[STEP_HEAD + array * step_words[STEP_MAX_ROWS] + row]; }\n",
-          file);
-    assert_int_equal(fclose(file), 0);
+    /* as if the driver took every row for idle */
+    write_file(
+        wrong, "step.glsl",
+        "layout(std430, binding = STEP_BINDING) readonly buffer Step { uint step_words[]; };\n"
+        "uint step_rows() { return 0u; }\n"
+        "uint step_get(uint array, uint row) { return step_words[STEP_HEAD + array * step_words[STEP_MAX_ROWS] + row]; }\n");
     assert_int_equal(open_tested(SMT_SELF_TEST_AUTO, folder, folder, &tested, &err), SMT_WRONG_RESULT);
     assert_non_null(strstr(err.message, " computes nonsense: kernel "));
-    refuse_each_time(folder);
     SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_NEVER, folder, folder, &tested, &err), &err);
     assert_int_equal(tested, 0);
     smt_vk_test_remove(folder);
@@ -229,8 +245,9 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected),      cmocka_unit_test(test_cancelled),
-                                       cmocka_unit_test(test_loading_fails), cmocka_unit_test(test_wrong_options),
-                                       cmocka_unit_test(test_not_kept),      cmocka_unit_test(test_self_test)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected),         cmocka_unit_test(test_cancelled),
+                                       cmocka_unit_test(test_loading_fails),    cmocka_unit_test(test_wrong_options),
+                                       cmocka_unit_test(test_not_kept),         cmocka_unit_test(test_self_test),
+                                       cmocka_unit_test(test_refused_each_time)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
