@@ -79,6 +79,18 @@ class Server:
     def metric(self, name):
         return float(re.search(r"^seamount:%s (\S+)$" % name, self.get("/metrics").body.decode(), re.M).group(1))
 
+    def sockets(self):
+        """How many it has, listening ones included."""
+        folder = "/proc/%d/fd" % self.process.pid
+        return sum(self.leads_to(os.path.join(folder, name)).startswith("socket:") for name in os.listdir(folder))
+
+    @staticmethod
+    def leads_to(link):
+        try:
+            return os.readlink(link)
+        except OSError:  # closed meanwhile
+            return ""
+
     def resident(self):
         """Kilobytes of memory."""
         with open("/proc/%d/status" % self.process.pid) as f:

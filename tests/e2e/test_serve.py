@@ -450,6 +450,8 @@ class TwoDevices(Shared):
 
 
 class Together(Shared):
+    COUNTERS = ["prompt_tokens_total", "prompt_seconds_total", "tokens_predicted_total", "tokens_predicted_seconds_total"]
+
     def test_clients_at_once_get_what_they_get_alone(self):
         prompts = PROMPTS + [long_prompt(150)]
         alone = [self.text(p, 16, cache_prompt=False) for p in prompts]
@@ -499,6 +501,7 @@ class Together(Shared):
 
     def test_clients_that_go_away(self):
         endless = dict(GREEDY, n_predict=-1, ignore_eos=True)
+        counted = [self.server.metric(name) for name in self.COUNTERS]
         for body, path in [(dict(endless, prompt="def ", stream=True), "/completion"), (dict(endless, prompt="def "), "/completion"),
                            (dict(endless, prompt=long_prompt(200), cache_prompt=False), "/v1/completions"),
                            (dict(endless, messages=CHAT, stream=True), "/v1/chat/completions")]:
@@ -508,6 +511,8 @@ class Together(Shared):
             [c.close() for c in connections]
             self.assertTrue(until(60, lambda: self.server.busy() == 0 and self.server.metric("requests_deferred") == 0))
             self.assertLess(self.server.metric("n_decode_total") - before, CTX / 2)
+        for name, count in zip(self.COUNTERS, counted):  # what was done for them was done
+            self.assertGreater(self.server.metric(name), count, name)
         self.assertEqual(len(self.text("for i in range(", 3)) > 0, True)
 
     def test_a_long_prompt_does_not_stop_an_answer(self):
@@ -609,6 +614,11 @@ class Limits(cli.Case):
             self.assertEqual(server.get("/health").headers["Access-Control-Allow-Origin"], "https://example.org")
             preflight = server.call("OPTIONS", "/v1/chat/completions", headers={"Origin": "https://example.org"})
             self.assertEqual((preflight.code, "Authorization" in preflight.headers["Access-Control-Allow-Headers"]), (204, True))
+            wanted = {"Origin": "https://example.org", "Access-Control-Request-Headers": "authorization,x-stainless-os"}
+            preflight = server.call("OPTIONS", "/v1/chat/completions", headers=wanted)
+            self.assertEqual((preflight.code, preflight.headers["Access-Control-Allow-Headers"]), (204, "authorization,x-stainless-os"))
+            wanted["Origin"] = "https://example.com"
+            self.assertEqual(server.call("OPTIONS", "/v1/chat/completions", headers=wanted).code, 403)
             for path in ("/slots", "/metrics"):
                 self.assertEqual(server.get(path, headers=keys[0]).code, 501)
             self.assertEqual(server.post("/completion", {"prompt": "x" * 3000}, headers=keys[0]).code, 413)

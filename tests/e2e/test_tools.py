@@ -2,6 +2,7 @@
 import json
 
 import cli
+from server import Server
 from test_serve import CHAT, GREEDY, Shared, joined, setUpModule, tearDownModule  # noqa: F401: unittest finds the last two here
 
 
@@ -132,6 +133,47 @@ class Tools(Shared):
         odd["function"]["strict"] = True
         error = self.refused(400, "#/properties/x", "/v1/chat/completions", {"messages": CHAT, "tools": [odd]})
         self.assertIn('"odd"', error["message"])
+
+
+class Dialects(Shared):
+    """Calls as the model's template spells them: written, read back, and put into the next prompt."""
+    # As Hermes' and Qwen's are: arguments as objects, functions listed by the template.
+    HERMES = ("{% if tools %}{{ 'Tools: ' }}{{ tools | tojson }}{{ '\\n' }}{% endif %}{% for m in messages %}{{ m.role + ': ' }}"
+              "{% if m.tool_calls %}{% for c in m.tool_calls %}{{ '<tool_call>\\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}"
+              "{{ c.function.arguments | tojson }}{{ '}\\n</tool_call>' }}{% endfor %}{% else %}{{ m.content }}{% endif %}{{ '\\n' }}{% endfor %}"
+              "{{ 'assistant: ' }}")
+    own = None
+
+    @property
+    def server(self):
+        return self.own
+
+    def converse(self, template, spelled, listed):
+        tools = [function("pick", n=Tools.DIGIT)]
+        body = dict(GREEDY, messages=Tools.EXAMPLE, tools=tools, tool_choice="required", parallel_tool_calls=False, max_tokens=300,
+                    stop=["5", "pick"])
+        with Server("-c", 1024, "-np", 1, "-b", 64, "--chat-template", template) as self.own:
+            choice = self.post("/v1/chat/completions", body)["choices"][0]
+            self.assertEqual((choice["finish_reason"], choice["message"]["content"]), ("tool_calls", None))
+            call = choice["message"]["tool_calls"][0]["function"]
+            self.assertEqual((call["name"], list(json.loads(call["arguments"]))), ("pick", ["n"]))
+            chunks = joined(self.stream("/v1/chat/completions", body))[2]
+            parts = [p["function"]["arguments"] for c in chunks for p in c["choices"][0]["delta"].get("tool_calls", [])]
+            self.assertEqual("".join(parts), call["arguments"])
+            messages = CHAT + [choice["message"], {"role": "tool", "tool_call_id": "b", "content": "seven"}]
+            prompt = self.post("/apply-template", {"messages": messages, "tools": tools})["prompt"]
+            self.assertIn(spelled % json.loads(call["arguments"])["n"], prompt)
+            self.assertIn("seven", prompt)
+            self.assertEqual("You can call" in prompt, not listed, prompt)
+            deep = dict(Tools.EXAMPLE[1], tool_calls=[{"function": {"name": "pick", "arguments": "[" * 65 + "]" * 65}}])
+            answer = self.server.post("/apply-template", {"messages": [deep]})  # a text, or an object, which has to be read
+            self.assertEqual((answer.code, b"nests 65 levels deep" in answer.body), (400, True) if listed else (200, False))
+
+    def test_deepseek(self):
+        self.converse("deepseek3", '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>pick\n```json\n{"n": %d}\n```<｜tool▁call▁end｜>', False)
+
+    def test_hermes(self):
+        self.converse(self.HERMES, '<tool_call>\n{"name": "pick", "arguments": {"n": %d}}\n</tool_call>', True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ and what a client sees of time and the server's memory is measured.
     tools/bench/load.py SEAMOUNT [--clients 32] [--seconds 300] [--out FILE] [-- options of seamount serve: -m -np -c -b]
 
 Requests are a mix of routes, short and long prompts, short and long answers, all greedy. Each client asks one after another, in an
-order of its own. The first quarter of the time is warm-up and in no figure. Printed, and with --out appended as a line of CSV: first_ms
+order of its own. The first quarter of the time is warm-up: its answers are compared and counted, and what began in it is in no other
+figure. Printed, and with --out appended as a line of CSV: first_ms
 from a request to its first piece of text (the wait for a slot included), gap_ms between two pieces, as p50 / p99; the slowest gap;
 generated tokens a second of all together; cpu_ms, processor time of the server for each of them (prompts included), which other
 programs on the machine disturb less; resident memory after the warm-up and at the end. Exit status 1: an answer differs, a
@@ -107,7 +108,7 @@ def text_of(event):
 
 
 async def ask(server, job):
-    """The text, and the times at which it came, from the request on."""
+    """When it began, the text, and the times at which it came, from the request on."""
     begun, text, times = time.monotonic(), "", []
     status, reader, writer = await open_request(server, *job)
     try:
@@ -122,7 +123,7 @@ async def ask(server, job):
                 times.append(time.monotonic() - begun)
     finally:
         writer.close()
-    return text, times
+    return begun, text, times
 
 
 class Load:
@@ -135,12 +136,12 @@ class Load:
         self.first, self.gaps, self.problems = [], [], []
         self.answers = self.wrong = self.failed = 0
 
-    def note(self, job, text, times, alone):
+    def note(self, job, begun, text, times, alone):
         self.answers += 1
         if text != alone:
             self.wrong += 1
             self.problems.append("%s %.80r: %.120r is not %.120r" % (job[0], job[1], text, alone))
-        if time.monotonic() > self.warm and times:
+        if begun > self.warm and times:
             self.first.append(times[0])
             self.gaps += [b - a for a, b in zip(times, times[1:])]
 
@@ -183,7 +184,7 @@ def quantile(values, q):
 async def measure(server, clients, seconds):
     await until_ready(server)
     jobs = requests()
-    alone = [(await ask(server, job))[0] for job in jobs]
+    alone = [(await ask(server, job))[1] for job in jobs]
     load = Load(server, jobs, seconds)
 
     async def state():

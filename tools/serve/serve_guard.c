@@ -53,6 +53,9 @@ static bool name_of(const char *host, char *name, size_t capacity) {
     bool numeric6 = host[0] == '[';
     if (numeric6) host++;
     size_t length = strcspn(host, numeric6 ? "]" : ":");
+    const char *rest = host + length;
+    if (numeric6 && *rest++ != ']') return false;
+    if (*rest && *rest != ':') return false;
     if (!numeric6 && length && host[length - 1] == '.') length--;
     if (length == 0 || length >= capacity) return false;
     memcpy(name, host, length);
@@ -70,12 +73,18 @@ static bool ends_with(const char *name, const char *end) {
     return n_name > n_end && !strcasecmp(name + n_name - n_end, end);
 }
 
+/* A name that was allowed may be written as requests have it. */
+static bool is_same_name(const char *allowed, const char *name) {
+    char alone[256];
+    return name_of(allowed, alone, sizeof alone) && !strcasecmp(alone, name);
+}
+
 static bool is_own_name(const serve_server *server, const char *name) {
     const serve_options *options = &server->options;
-    if (is_address(name) || !strcasecmp(name, "localhost") || ends_with(name, ".localhost") || !strcasecmp(name, options->host))
+    if (is_address(name) || !strcasecmp(name, "localhost") || ends_with(name, ".localhost") || is_same_name(options->host, name))
         return true;
     for (uint32_t i = 0; i < options->n_allow_hosts; i++)
-        if (!strcmp(options->allow_hosts[i], "*") || !strcasecmp(options->allow_hosts[i], name)) return true;
+        if (!strcmp(options->allow_hosts[i], "*") || is_same_name(options->allow_hosts[i], name)) return true;
     return false;
 }
 

@@ -26,20 +26,41 @@ static void shut(serve_connection *client) {
     shutdown(client->socket, SHUT_RDWR);
 }
 
-/* Beyond the limit somebody has to go: whoever owes us a request for longest, so that those who only hold connections keep nobody out.
- * Where all are being answered the newcomer stays for the time of a word. */
-static void make_room(serve_server *server, serve_connection *newcomer) {
-    uint32_t n = 0;
-    serve_connection *oldest = newcomer;
+/* Of the others, within the limit or beyond it, the one that owes us a request for longest; NULL: none does. */
+static serve_connection *find_idle(const serve_server *server, const serve_connection *asker, bool beyond) {
+    serve_connection *oldest = NULL;
     for (serve_connection *c = server->connections; c; c = c->next) {
-        n += !c->shut && !c->beyond;
-        if (!c->shut && !c->answering && c->since < oldest->since) oldest = c;
+        bool idle = c != asker && !c->shut && !c->answering && c->beyond == beyond;
+        if (idle && (!oldest || c->since < oldest->since)) oldest = c;
     }
+    return oldest;
+}
+
+/* Beyond the limit somebody has to go: whoever owes us a request for longest, so that those who only hold connections keep nobody out.
+ * Where all are being answered the asker stays for the time of a word, and may ask again: there may be room then. */
+static void make_room(serve_server *server, serve_connection *asker) {
+    uint32_t n = 0;
+    asker->beyond = false;
+    for (const serve_connection *c = server->connections; c; c = c->next) n += !c->shut && !c->beyond;
     if (n <= server->options.connections) return;
-    if (oldest == newcomer)
-        newcomer->beyond = true;
-    else
-        shut(oldest);
+    serve_connection *idle = find_idle(server, asker, false);
+    asker->beyond = !idle;
+    if (idle) shut(idle);
+}
+
+/* Those beyond the limit who only hold connections give way too: there are few places for a word. */
+static void let_in(serve_server *server, serve_connection *newcomer) {
+    make_room(server, newcomer);
+    serve_connection *idle = newcomer->beyond ? find_idle(server, newcomer, true) : NULL;
+    if (idle) shut(idle);
+}
+
+static bool is_beyond(const serve_call *call) {
+    pthread_mutex_lock(&call->server->lock);
+    if (call->client->beyond) make_room(call->server, call->client);
+    bool beyond = call->client->beyond;
+    pthread_mutex_unlock(&call->server->lock);
+    return beyond;
 }
 
 void serve_connected(void *user, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code) {
@@ -56,7 +77,7 @@ void serve_connected(void *user, struct MHD_Connection *connection, void **conte
             if (client->next) client->next->link = &client->next;
             server->connections = client;
             setsockopt(client->socket, SOL_SOCKET, SO_SNDBUF, &unsent, sizeof unsent);
-            make_room(server, client);
+            let_in(server, client);
         }
     } else if (client) {
         *client->link = client->next;
@@ -125,12 +146,15 @@ static enum MHD_Result send_stream(serve_call *call, struct MHD_Response *respon
     return queue(call, MHD_HTTP_OK, "text/event-stream", response);
 }
 
-/* What a browser asks before a page of another origin may call. */
+/* What a browser asks before a page of another origin may call. Clients send headers of their own with it, and none of them matters
+ * here: a page that may call may send what it likes. */
 static enum MHD_Result send_permission(serve_call *call) {
+    const char *wanted = MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, "Access-Control-Request-Headers");
     struct MHD_Response *response = MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
-    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Api-Key");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS,
+                            wanted && *wanted ? wanted : "Authorization, Content-Type, X-Api-Key");
     MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_MAX_AGE, "86400");
     return queue(call, MHD_HTTP_NO_CONTENT, NULL, response);
 }
@@ -157,7 +181,7 @@ static void look_at_head(serve_call *call) {
     if (!call->route) return;
     if (!call->route->open && !serve_has_key(call))
         serve_fail(&call->error, 401, "Invalid API Key");
-    else if (!call->route->open && call->client->beyond)
+    else if (!call->route->open && is_beyond(call))
         refuse_beyond(call);
     else if (call->told_bytes > call->server->options.body_bytes)
         refuse_length(call);

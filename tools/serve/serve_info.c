@@ -177,10 +177,10 @@ json_t *serve_metrics(serve_call *call, const json_t *body, struct MHD_Response 
     COUNT("requests_total", "Requests for texts that were taken.", c.requests);
     COUNT("prompt_tokens_total", "Prompt tokens evaluated.", c.prompt_tokens);
     COUNT("prompt_tokens_cached_total", "Prompt tokens that a slot still held.", c.reused_tokens);
-    metric(&out, "prompt_seconds_total", "counter", "Seconds from the beginning of prompts to their first token.", "%g",
+    metric(&out, "prompt_seconds_total", "counter", "Seconds from the beginning of prompts to their first token.", "%.3f",
            c.prompt_s);
     COUNT("tokens_predicted_total", "Tokens generated.", c.predicted_tokens);
-    metric(&out, "tokens_predicted_seconds_total", "counter", "Seconds of generation, summed over answers.", "%g", c.predict_s);
+    metric(&out, "tokens_predicted_seconds_total", "counter", "Seconds of generation, summed over answers.", "%.3f", c.predict_s);
     GAUGE("prompt_tokens_seconds", "Prompt tokens a second.", ratio((double)c.prompt_tokens, c.prompt_s));
     GAUGE("predicted_tokens_seconds", "Generated tokens a second, of one answer.",
           ratio((double)c.predicted_tokens, c.predict_s));

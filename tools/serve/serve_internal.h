@@ -111,7 +111,8 @@ typedef struct serve_result {
     serve_end end;
     int32_t stop; /* the stop string, or -1 */
     uint32_t slot;
-    size_t n_reused, n_predicted; /* tokens of the prompt that a slot still held; of the answer */
+    size_t n_reused, n_evaluated; /* tokens of the prompt that a slot still held; that were evaluated */
+    size_t n_predicted;           /* tokens of the answer */
     double prompt_s, predict_s;
     serve_error error;
 } serve_result;
@@ -238,7 +239,7 @@ typedef struct serve_connection {
     int socket;
     double since; /* when the present request may have begun */
     bool answering;
-    bool beyond; /* the limit: it gets answers of open routes only */
+    bool beyond; /* the limit: it gets answers of open routes only, until there is room */
     bool shut;   /* and not yet closed */
 } serve_connection;
 

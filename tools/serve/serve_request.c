@@ -158,13 +158,11 @@ void serve_job_end(serve_job *job, serve_piece *piece) {
     pthread_mutex_lock(&server->lock);
     if (piece) piece->last = true;
     if (piece) append(request, piece);
-    if (job->result.end != SERVE_END_NONE && job->result.end != SERVE_END_ERROR) {
-        server->counters.prompt_tokens += job->n_prompt - job->result.n_reused;
-        server->counters.reused_tokens += job->result.n_reused;
-        server->counters.predicted_tokens += job->result.n_predicted;
-        server->counters.prompt_s += job->result.prompt_s;
-        server->counters.predict_s += job->result.predict_s;
-    }
+    server->counters.prompt_tokens += job->result.n_evaluated;
+    server->counters.reused_tokens += job->result.n_reused;
+    server->counters.predicted_tokens += job->result.n_predicted;
+    server->counters.prompt_s += job->result.prompt_s;
+    server->counters.predict_s += job->result.predict_s;
     bool last = --request->n_open == 0 && request->left;
     pthread_cond_signal(&request->news);
     pthread_mutex_unlock(&server->lock);

@@ -232,6 +232,7 @@ static void advance(serve_server *server) {
     for (uint32_t i = 0; i < server->n_slots; i++) {
         serve_slot *slot = &server->slots[i];
         if (!slot->job || slot->n_next == 0) continue;
+        if (reads_prompt(slot)) slot->job->result.n_evaluated += slot->n_next;
         if (slot->hidden)
             serve_slot_embed(server, slot);
         else

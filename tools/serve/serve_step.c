@@ -227,9 +227,18 @@ void serve_slot_advance(serve_server *server, serve_slot *slot) {
 
 /* ---- the end ---- */
 
+/* How long a job took is told of those too whose prompt or answer is not whole. */
+static void note_time(const serve_slot *slot) {
+    serve_result *result = &slot->job->result;
+    double now = serve_seconds();
+    if (result->prompt_s == 0) result->prompt_s = now - slot->begun_s;
+    if (result->n_predicted) result->predict_s = now - slot->first_s;
+}
+
 /* What the session holds stays, for the next prompt that begins so. */
 static serve_job *let_go(serve_slot *slot) {
     serve_job *job = slot->job;
+    note_time(slot);
     smt_sampler_free(slot->sampler);
     smt_text_stream_free(slot->stream);
     smt_text_stream_free(slot->whole);
@@ -260,7 +269,6 @@ void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const
         result->end = SERVE_END_ERROR;
         serve_fail_memory(&result->error);
     }
-    if (result->n_predicted) result->predict_s = serve_seconds() - slot->first_s;
     slot->used = server->round;
     serve_job_end(let_go(slot), piece);
 }
