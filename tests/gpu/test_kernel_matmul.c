@@ -278,7 +278,7 @@ static void test_coop(void **state) {
     bool own = smt_vk_device_caps(lab->devices[SMT_LAB_COOP])->coop.m > 0;
     for (uint32_t coop = own ? 1 : 2; coop <= 2; coop++)
         for (size_t i = 0; i < SMT_COUNT(cases); i++) {
-            if (coop == 2 && i % 3 && !lab->thorough) continue;
+            if (coop == 2 && i && !lab->thorough) continue; /* LLVM takes 15 s for each */
             check_dense(lab, coop == 1 ? SMT_LAB_COOP : smt_lab_wave(lab, i == 0),
                         &(dense){.type = cases[i].type,
                                  .k = cases[i].k,
