@@ -67,7 +67,8 @@ smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_err
     for (uint32_t i = 0; i < args->items->n_items; i++) total += args->items->items[i].bytes;
     SMT_TRY(smt_load_buffers(args->device, &args->plan->plan, "weights", &out->buffers, err));
     out->n_buffers = args->plan->plan.n_buffers;
-    smt_status status = load_all(args, out, &upload, total, err);
+    smt_status status = smt_load_report(args, 0, total, err); /* later calls depend on who loads what */
+    if (status == SMT_OK) status = load_all(args, out, &upload, total, err);
     smt_status finished = smt_upload_finish(&upload, status == SMT_OK ? err : NULL);
     if (status == SMT_OK) status = finished;
     if (status == SMT_OK) status = smt_load_report(args, total, total, err); /* padding was never uploaded */

@@ -225,6 +225,7 @@ static void test_bias(void **state) {
 static void test_other_family(void **state) {
     static const variant variants[] = {{SMT_DTYPE_F32, 2},  {SMT_DTYPE_F16, 8},  {SMT_DTYPE_Q5_0, 1}, {SMT_DTYPE_Q8_0, 4},
                                        {SMT_DTYPE_Q4_K, 8}, {SMT_DTYPE_Q6_K, 1}, {SMT_DTYPE_IQ3_S, 1}};
+    if (((smt_lab *)*state)->repeats) skip();
     for (size_t i = 0; i < SMT_COUNT(variants); i++)
         check_type(*state, SMT_LAB_OTHER, variants[i].type, variants[i].columns, false);
     check_type(*state, SMT_LAB_OTHER, SMT_DTYPE_Q4_K, 1, true);
@@ -251,6 +252,7 @@ static void test_fast(void **state) {
                  {SMT_DTYPE_Q8_0, 32, true, false}, {SMT_DTYPE_Q6_K, 64, false, false}, {SMT_DTYPE_Q5_K, 32, false, true},
                  {SMT_DTYPE_Q8_0, 1, false, true},  {SMT_DTYPE_Q6_K, 8, false, true}};
     smt_lab *lab = *state;
+    if (lab->repeats) skip();
     for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
         if (smt_quant_has_codes((smt_dtype)type)) check_lengths(lab, smt_lab_wave(lab, false), (smt_dtype)type, 1, false, true);
     for (size_t i = 0; i < SMT_COUNT(cases); i++)
@@ -275,10 +277,11 @@ static void test_coop(void **state) {
         {SMT_DTYPE_Q5_0, 1408, 64, 64, true, false, false}, {SMT_DTYPE_Q5_K, 256, 65, 130, false, false, true},
     };
     smt_lab *lab = *state;
+    if (lab->repeats) skip();
     bool own = smt_vk_device_caps(lab->devices[SMT_LAB_COOP])->coop.m > 0;
     for (uint32_t coop = own ? 1 : 2; coop <= 2; coop++)
         for (size_t i = 0; i < SMT_COUNT(cases); i++) {
-            if (coop == 2 && i && !lab->thorough) continue; /* LLVM takes 15 s for each */
+            if (coop == 2 && (lab->thorough ? i % 3 : i)) continue; /* LLVM takes 15 s for each */
             check_dense(lab, coop == 1 ? SMT_LAB_COOP : smt_lab_wave(lab, i == 0),
                         &(dense){.type = cases[i].type,
                                  .k = cases[i].k,

@@ -235,6 +235,7 @@ static void test_minimum(void **state) {
 }
 
 static void test_other_family(void **state) {
+    if (((smt_lab *)*state)->repeats) skip();
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 1, 4, 13, 3, 9, EXPERT_UP, false});
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q5_0, 1408, 40, 8, 16, 20, 4, 21, EXPERT_DOWN, false});
     check_grouped(*state, SMT_LAB_OTHER, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true});
@@ -247,6 +248,7 @@ static void test_other_family(void **state) {
 
 static void test_fast(void **state) {
     smt_lab *lab = *state;
+    if (lab->repeats) skip();
     smt_lab_mode wave = smt_lab_wave(lab, false);
     check_precise(lab, wave, &(grouped){SMT_DTYPE_Q8_0, 96, 33, 1, 4, 13, 3, 9, EXPERT_UP, false}, FAST);
     check_precise(lab, wave, &(grouped){SMT_DTYPE_Q4_K, 512, 33, 2, 4, 6, 2, 11, EXPERT_GATE, true}, FAST);
@@ -258,6 +260,7 @@ static void test_coop(void **state) {
                                     {SMT_DTYPE_Q4_K, 512, 70, 64, 4, 6, 2, 70, EXPERT_GATE, true},
                                     {SMT_DTYPE_Q5_0, 160, 65, 64, 4, 6, 2, 66, EXPERT_DOWN, false}};
     smt_lab *lab = *state;
+    if (lab->repeats) skip();
     bool own = smt_vk_device_caps(lab->devices[SMT_LAB_COOP])->coop.m > 0;
     for (size_t i = 0; i < SMT_COUNT(cases); i++) {
         if (own) check_precise(lab, SMT_LAB_COOP, &cases[i], COOP);

@@ -45,9 +45,10 @@ static void probe(smt_lab *lab) {
 int smt_lab_setup(void **state) {
     static smt_lab lab; /* one per program */
     if (smt_vk_test_setup(state) != 0) return 1;
-    const char *thorough = getenv("SMT_TEST_FULL");
+    const char *thorough = getenv("SMT_TEST_FULL"), *driver = getenv("SMT_TEST_DRIVER");
     lab.vk = *state;
     lab.thorough = thorough && *thorough && strcmp(thorough, "0") != 0;
+    lab.repeats = driver && strcmp(driver, "lavapipe-new") == 0;
     lab.devices[SMT_LAB_FULL] = lab.vk->device;
     bool rows = smt_vk_device_caps(lab.vk->device)->family == SMT_FAMILY_ROWS;
     for (int mode = SMT_LAB_FULL + 1; mode < SMT_LAB_MODES; mode++) {

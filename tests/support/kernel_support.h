@@ -56,6 +56,7 @@ typedef struct smt_lab {
     size_t n_kernels, capacity;
     smt_lab_job job;
     bool thorough; /* SMT_TEST_FULL is set: sweep everything, however long it takes */
+    bool repeats;  /* another version of the driver sees the other family: LLVM takes minutes for its kernels */
     bool fused;    /* the driver's fma() rounds once; lavapipe and SwiftShader compute a product and a sum */
 } smt_lab;
 
