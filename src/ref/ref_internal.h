@@ -8,7 +8,7 @@
 
 #include "ref.h"
 
-#if defined(__x86_64__) && defined(__GLIBC__)
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) /* whose calls crash in a resolver */
 #define SMT_REF_HOT __attribute__((target_clones("fma", "default")))
 #else
 #define SMT_REF_HOT
