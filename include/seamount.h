@@ -837,8 +837,8 @@ typedef struct smt_observer_options {
 } smt_observer_options;
 
 /* Observes every token that the runner's sessions evaluate from now on (not those of smt_session_profile). A runner has one observer at a
- * time: SMT_INVALID for a second. The routing is copied in each step, which slows single tokens down by under 2 %; prompts of wide models
- * go in shorter steps, as what one step captures has to fit 64 MiB. Create and free it while no eval of the runner is under way, and free
+ * time: SMT_INVALID for a second. The routing is copied in each step, and the host draws every token itself (smt_session_generate), so no step
+ * runs ahead of another; prompts of wide models go in shorter steps, as what one step captures has to fit 64 MiB. Create and free it while no eval of the runner is under way, and free
  * it before the runner. */
 SMT_API smt_status smt_observer_create(smt_runner *runner, const smt_observer_options *options, smt_observer **out_observer,
                                        smt_error *err);

@@ -60,7 +60,7 @@ typedef struct smt_run_model {
     smt_run_device
         *devices; /* owned, [n_devices], in the order of their layers: the first embeds, the last that has any holds the head */
     uint32_t n_devices;
-    smt_os_mutex *lock; /* owned: lists of kernels and submissions, when runners live on several threads */
+    smt_os_mutex *lock; /* owned: the list of kernels, when runners live on several threads */
     smt_os_mutex
         *watch; /* owned: what was told of budgets; `lock` is held while kernels compile, and steps do not wait for that */
     smt_os_mutex *step; /* owned: held for a step while experts stay in the file: nobody else may take the slots that it fills */

@@ -58,9 +58,7 @@ static smt_status look_at_choice(smt_run *run, const smt_graph *graph, const smt
 static smt_status fetch(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
     smt_run_part *part = &run->parts[node->device];
     const smt_vk_range captures = smt_run_value_range(run, graph, node->buffers[0]);
-    const uint32_t *step =
-        (const uint32_t *)((const uint8_t *)smt_vk_buffer_map(part->buffers[part->plan.step.buffer]) + part->plan.step.offset);
-    uint32_t n = step[STEP_N_ROWS];
+    uint32_t n = run->n_rows;
     uint64_t at = captures.offset + node->copy_to;
     SMT_TRY(smt_run_wait(run, part, UINT64_MAX, err));
     SMT_TRY(smt_vk_buffer_invalidate(part->on->vk, captures.buffer, at, 4ull * n * run->model->model->n_used, err));

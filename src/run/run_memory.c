@@ -38,12 +38,8 @@ smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows) {
     return shape;
 }
 
-static smt_status upload(smt_run *run, const smt_run_part *part, const smt_plan_place *place, const void *bytes, size_t n,
-                         smt_error *err) {
-    smt_os_mutex_lock(run->model->lock); /* it may submit, and other runners share the queue */
-    smt_status status = smt_load_bytes(part->on->vk, part->buffers[place->buffer], place->offset, bytes, n, err);
-    smt_os_mutex_unlock(run->model->lock);
-    return status;
+static smt_status upload(const smt_run_part *part, const smt_plan_place *place, const void *bytes, size_t n, smt_error *err) {
+    return smt_load_bytes(part->on->vk, part->buffers[place->buffer], place->offset, bytes, n, err);
 }
 
 static smt_status write_rope(smt_run *run, smt_error *err) {
@@ -61,7 +57,7 @@ static smt_status write_rope(smt_run *run, smt_error *err) {
         }
     smt_status status = SMT_OK;
     for (uint32_t i = 0; i < run->n_parts && status == SMT_OK; i++)
-        status = upload(run, &run->parts[i], &run->parts[i].plan.rope, table, n * 4, err);
+        status = upload(&run->parts[i], &run->parts[i].plan.rope, table, n * 4, err);
     smt_free(table);
     return status;
 }
@@ -87,7 +83,7 @@ smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error
     return SMT_OK;
 }
 
-static smt_status create_part(smt_run *run, smt_run_part *part, const smt_plan_runner_sizes *sizes, smt_error *err) {
+static smt_status create_part(smt_run_part *part, const smt_plan_runner_sizes *sizes, smt_error *err) {
     static const uint8_t zeros[SMT_COUNTER_BYTES];
     const smt_caps *caps = smt_vk_device_caps(part->on->vk);
     smt_plan_bytes used = {0};
@@ -95,10 +91,10 @@ static smt_status create_part(smt_run *run, smt_run_part *part, const smt_plan_r
     SMT_TRY(smt_plan_runner_create(sizes, caps, &part->plan, err));
     SMT_TRY(smt_plan_check(&part->plan.plan, caps, &part->on->limits, &used, "cache and working memory", err));
     SMT_TRY(smt_load_buffers(part->on->vk, &part->plan.plan, "runner", &part->buffers, err));
-    return upload(run, part, &part->plan.counter, zeros, sizeof zeros, err);
+    return upload(part, &part->plan.counter, zeros, sizeof zeros, err);
 }
 
 smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err) {
-    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(create_part(run, &run->parts[i], &sizes[i], err));
+    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(create_part(&run->parts[i], &sizes[i], err));
     return write_rope(run, err);
 }

@@ -6,13 +6,10 @@
  * above the time of the step in one go. Results are the same bits: the order of the nodes is. */
 #include "run/run.h"
 
-static smt_status submit_and_wait(smt_run *run, smt_vk_device *device, smt_vk_recording *recording, double *out_s,
-                                  smt_error *err) {
+static smt_status submit_and_wait(smt_vk_device *device, smt_vk_recording *recording, double *out_s, smt_error *err) {
     uint64_t value;
     double start = smt_os_seconds();
-    smt_os_mutex_lock(run->model->lock); /* other runners share the queue */
     smt_status status = smt_vk_submit(device, recording, &value, err);
-    smt_os_mutex_unlock(run->model->lock);
     if (status == SMT_OK) status = smt_vk_wait(device, value, SMT_RUN_WAIT_NS, err);
     *out_s = smt_os_seconds() - start;
     return status;
@@ -30,7 +27,7 @@ static smt_status time_nodes(smt_run *run, const smt_graph *graph, const smt_seg
     smt_status status = smt_run_record_nodes(run, graph, nodes, recording, err);
     if (device_clock) smt_vk_record_timestamp(recording, 1);
     if (status == SMT_OK) status = smt_vk_recording_end(recording, err);
-    if (status == SMT_OK) status = submit_and_wait(run, device, recording, out_s, err);
+    if (status == SMT_OK) status = submit_and_wait(device, recording, out_s, err);
     if (status == SMT_OK && device_clock) {
         status = smt_vk_recording_stamps(recording, SMT_COUNT(stamps), stamps, err);
         *out_s = (stamps[1] - stamps[0]) * 1e-9;

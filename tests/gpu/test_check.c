@@ -83,17 +83,8 @@ static void restore_source(const smt_lab *lab, const char *name) {
     assert_int_equal(unlink(path), 0);
 }
 
-static smt_vk_kernel *compile(smt_vk_device *device, const smt_kernel_key *key) {
-    smt_kernel_spec spec;
-    smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
-    smt_vk_kernel *kernel;
-    smt_error err;
-    SMT_ASSERT_OK(smt_run_kernel_compile(device, &spec, false, &kernel, &err), &err);
-    return kernel;
-}
-
 static smt_status check(smt_vk_device *device, const smt_kernel_key *key, smt_error *err) {
-    smt_vk_kernel *kernel = compile(device, key);
+    smt_vk_kernel *kernel = smt_lab_compile(device, key);
     smt_status status = smt_check_kernel(device, key, kernel, WAIT_NS, err);
     smt_vk_kernel_destroy(device, kernel);
     return status;
@@ -156,7 +147,7 @@ static life begin_life(const smt_lab *lab, const char *cache) {
     life l;
     smt_error err;
     SMT_ASSERT_OK(smt_vk_device_create(lab->vk->vk, 0, &options, &l.device, &err), &err);
-    l.kernel = compile(l.device, &small_key);
+    l.kernel = smt_lab_compile(l.device, &small_key);
     return l;
 }
 

@@ -89,7 +89,7 @@ int smt_lab_teardown(void **state) {
     return smt_vk_test_teardown(state);
 }
 
-static smt_vk_kernel *compile(smt_vk_device *device, const smt_kernel_key *key) {
+smt_vk_kernel *smt_lab_compile(smt_vk_device *device, const smt_kernel_key *key) {
     smt_kernel_spec spec;
     smt_kernel_describe(smt_vk_device_caps(device), key, &spec);
     smt_vk_kernel *kernel;
@@ -112,7 +112,7 @@ const smt_vk_kernel *smt_lab_get_kernel(smt_lab *lab, smt_lab_mode mode, const s
         if (lab->kernels[i].mode == mode && smt_kernel_equal(&lab->kernels[i].key, key)) return lab->kernels[i].kernel;
     smt_error err;
     SMT_ASSERT_OK(smt_grow((void **)&lab->kernels, &lab->capacity, lab->n_kernels + 1, sizeof *lab->kernels, &err), &err);
-    lab->kernels[lab->n_kernels] = (smt_lab_kernel){mode, *key, compile(lab->devices[mode], key)};
+    lab->kernels[lab->n_kernels] = (smt_lab_kernel){mode, *key, smt_lab_compile(lab->devices[mode], key)};
     return lab->kernels[lab->n_kernels++].kernel;
 }
 

@@ -60,6 +60,9 @@ typedef struct smt_lab {
     bool fused;    /* the driver's fma() rounds once; lavapipe and SwiftShader compute a product and a sum */
 } smt_lab;
 
+/* A kernel of the catalogue; the caller's. */
+smt_vk_kernel *smt_lab_compile(smt_vk_device *device, const smt_kernel_key *key);
+
 int smt_lab_setup(void **state);
 int smt_lab_teardown(void **state);
 
