@@ -794,7 +794,9 @@ typedef struct smt_trace_model {
     const smt_trace_layer *layers; /* [n_moe], in ascending layer */
 } smt_trace_model;
 
-/* Parts of a step, which add up to the time since the step before. */
+/* Parts of a step, which add up to the time since the step before. A step that runs ahead of the host (smt_session_generate) is under way
+ * while the caller has the token before: only what is left of its time counts, and all of it is the device's. Where the host comes too late
+ * to see its end, it is taken to have been as long as the last one whose end was seen, and the rest lies between. */
 typedef enum smt_trace_phase {
     SMT_PHASE_BETWEEN, /* from the end of the runner's former step: sampling, and whatever the caller does; 0 for the first */
     SMT_PHASE_PREPARE, /* inputs written; what has to be compiled and recorded the first time */
@@ -837,9 +839,9 @@ typedef struct smt_observer_options {
 } smt_observer_options;
 
 /* Observes every token that the runner's sessions evaluate from now on (not those of smt_session_profile). A runner has one observer at a
- * time: SMT_INVALID for a second. The routing is copied in each step, and the host draws every token itself (smt_session_generate), so no step
- * runs ahead of another; prompts of wide models go in shorter steps, as what one step captures has to fit 64 MiB. Create and free it while no eval of the runner is under way, and free
- * it before the runner. */
+ * time: SMT_INVALID for a second. The routing is copied in each step, and at most two steps of smt_session_generate are under way at a time;
+ * prompts of wide models go in shorter steps, as what one step captures has to fit 64 MiB. Create and free it while no eval of the runner is
+ * under way, and free it before the runner. */
 SMT_API smt_status smt_observer_create(smt_runner *runner, const smt_observer_options *options, smt_observer **out_observer,
                                        smt_error *err);
 SMT_API void smt_observer_free(smt_observer *observer);
@@ -1047,7 +1049,7 @@ typedef struct smt_generate {
     bool logprobs;
     uint32_t n_top;
     bool experts;
-    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. */
+    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. With an observer at most 2. */
     uint32_t steps_ahead;
     bool draw_on_host; /* in any case: for comparisons */
     /* NULL, or where the answer begins in a grammar: only what it allows is drawn, on the host, and each token is told to it before
@@ -1059,8 +1061,8 @@ typedef enum smt_end { SMT_END_CALLBACK, SMT_END_LENGTH, SMT_END_FULL } smt_end;
 
 /* Evaluates the tokens and draws an answer, token by token, each the input of the next step. The position of a token for the sampler is its
  * index in the session. Where the sampler's options are argmax or a top_k of 1 to 256, with any temperature, top_p, min_p and no biases and
- * penalties, the engine has one device and the runner no observer, tokens are drawn on the device, the same as the host draws, and steps run ahead of the host;
- * those behind the last token of the answer are dropped.
+ * penalties, and the engine has one device and all experts at their places, tokens are drawn on the device, the same as the host draws, and
+ * steps run ahead of the host; those behind the last token of the answer are dropped, and no observer is told of them.
  *
  * *out_end says what ended the answer: the callback, max_tokens, or the end of the context or of the cache. Afterwards the session holds the
  * tokens given and those of the answer but the last, which is the first to append next time. After a failure it holds the same of the tokens

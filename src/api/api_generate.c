@@ -39,7 +39,7 @@ static smt_eval eval_of(const generation *g, uint32_t n_tokens) {
 static smt_status begin(const generation *g, const smt_sample_rule *rule, smt_run_decode *decode, smt_error *err) {
     const smt_session *session = g->session;
     smt_run *run = session->runner->run;
-    uint32_t limit = run->options.n_batch, before = (g->request.n_tokens - 1) / limit * limit, n = g->request.n_tokens - before;
+    uint32_t limit = smt_run_rows_most(run), before = (g->request.n_tokens - 1) / limit * limit, n = g->request.n_tokens - before;
     const smt_eval first = eval_of(g, before);
     if (before) SMT_TRY(eval(g, &first, err));
     SMT_TRY(smt_run_extend(run, session->slot, session->length, n, err));
@@ -191,11 +191,10 @@ smt_status smt_session_generate(smt_session *session, smt_sampler *sampler, cons
     g.most = g.request.max_tokens ? g.request.max_tokens : UINT32_MAX;
     atomic_store(&session->runner->run->cancel, false);
     smt_sample_rule rule;
-    bool watched = smt_run_is_watched(session->runner->run); /* each step is told of when it is read back */
-    bool host =
-        g.request.logprobs || g.request.n_top || g.request.experts || g.request.draw_on_host || g.request.grammar || watched;
-    bool several = session->runner->run->n_parts > 1; /* devices: the host has work in each step */
-    bool device = smt_sample_only_rule(&sampler->options, &rule) && !host && !several;
+    bool host = g.request.logprobs || g.request.n_top || g.request.experts || g.request.draw_on_host || g.request.grammar;
+    const smt_run *run = session->runner->run;
+    bool between = run->n_parts > 1 || run->model->slots; /* the host has work between the steps, or in them */
+    bool device = smt_sample_only_rule(&sampler->options, &rule) && !host && !between;
     smt_status status = device ? on_device(&g, &rule, err) : on_host(&g, err);
     session->length = g.start + (g.n ? g.request.n_tokens + g.n - 1 : 0);
     smt_kv_resize(&session->runner->run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */

@@ -77,7 +77,7 @@ smt_status smt_session_profile(smt_session *session, const int32_t *tokens, uint
     SMT_TRY(smt_api_copy_options(&p, sizeof p, profile, "smt_profile", err));
     SMT_TRY(smt_api_check_eval(session, &eval, err));
     const smt_run *run = session->runner->run;
-    uint32_t limit = smt_run_is_watched(run) ? smt_min_u32(run->options.n_batch, run->capture_rows) : run->options.n_batch;
+    uint32_t limit = smt_run_rows_most(run);
     if (n_tokens > limit) return SMT_FAIL(err, SMT_INVALID, "%u tokens to be measured, one step takes %u", n_tokens, limit);
     room own = {.layer_s = smt_alloc(n_layers, sizeof(double)), .rows = smt_alloc(n_tokens, sizeof(smt_run_row))};
     smt_status status = own.layer_s && own.rows ? measure(session, &eval, &own, &p, err)

@@ -79,11 +79,15 @@ uint32_t smt_items_find(const smt_items *items, const smt_matrix *matrix);
 
 /* ---- shape of a step ---- */
 
+/* Steps whose captures are kept apart, so that one may run while those of the step before are read. */
+#define SMT_GRAPH_TURNS 2
+
 typedef struct smt_graph_shape {
     uint32_t rows;     /* bucket: 1, 2, 4, ... */
     uint32_t out_rows; /* rows of logits at most; 0: no output head */
     uint32_t n_ctx;    /* positions a session may hold */
     uint32_t n_blocks; /* physical cache blocks of SMT_BLOCK positions, over all sessions */
+    uint32_t turn;     /* below SMT_GRAPH_TURNS: what is captured lies behind the captures of the turns before */
     bool cache_f16;
     bool fast;                      /* products of fast precision where the type and the device have them */
     bool coop;                      /* with cooperative matrices among them */
@@ -259,6 +263,7 @@ uint32_t smt_graph_ranges(const smt_model *model);
 uint64_t smt_graph_step_bytes(uint32_t max_rows);
 /* Bytes of the capture value for `rows` rows: hidden states, then routing ids and weights of every MoE layer. */
 uint64_t smt_graph_capture_bytes(const smt_model *model, uint32_t rows);
+uint64_t smt_graph_capture_turn(const smt_model *model, uint32_t rows, uint32_t turn);     /* offset of a turn's */
 uint64_t smt_graph_capture_hidden(const smt_model *model, uint32_t rows, uint32_t slot);   /* offset; slot < n_layers + 2 */
 uint64_t smt_graph_capture_ids(const smt_model *model, uint32_t rows, uint32_t moe_layer); /* offset */
 uint64_t smt_graph_capture_weights(const smt_model *model, uint32_t rows, uint32_t moe_layer);

@@ -50,3 +50,7 @@ uint64_t smt_graph_capture_weights(const smt_model *model, uint32_t rows, uint32
 uint64_t smt_graph_capture_bytes(const smt_model *model, uint32_t rows) {
     return smt_graph_capture_ids(model, rows, smt_model_moe_layers(model));
 }
+
+uint64_t smt_graph_capture_turn(const smt_model *model, uint32_t rows, uint32_t turn) {
+    return turn * smt_align_up(smt_graph_capture_bytes(model, rows), 16);
+}

@@ -125,6 +125,7 @@ static void measure_buffers(const measure *m, uint32_t device) {
     /* buckets round up, so buffers hold whole buckets */
     if (m->devices[device].items->range.head) out->logits = 4ull * m->model->n_vocab * smt_plan_bucket(out->logits_rows);
     out->capture = smt_graph_capture_bytes(m->model, smt_plan_bucket(out->capture_rows));
+    raise(&out->capture, smt_graph_capture_turn(m->model, 1, SMT_GRAPH_TURNS)); /* steps that run ahead have one row */
     out->ring = 4ull * SAMPLE_RING;
     out->step = smt_graph_step_bytes(smt_plan_bucket(out->n_batch));
 }

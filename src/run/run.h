@@ -249,6 +249,10 @@ uint64_t smt_run_observer_dropped(const smt_run_observer *observer);
 static inline bool smt_run_is_watched(const smt_run *run) {
     return (run->observer && run->model->model->n_experts) || run->model->slots;
 }
+/* Rows of a step that captures nothing for its caller. */
+static inline uint32_t smt_run_rows_most(const smt_run *run) {
+    return smt_run_is_watched(run) ? smt_min_u32(run->options.n_batch, run->capture_rows) : run->options.n_batch;
+}
 typedef struct smt_run_times {
     double begin, submit, done;             /* of a step, by smt_os_seconds */
     smt_run_spent spent[SMT_GRAPH_DEVICES]; /* in it, by each device */
@@ -264,17 +268,26 @@ smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *
 #define SMT_RUN_AHEAD_MOST 8
 typedef struct smt_run_answer {
     const smt_sample_rule *rule;
-    uint32_t ahead, most; /* steps under way, 1 to SMT_RUN_AHEAD_MOST; tokens wanted at most */
+    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS where the run is watched; tokens wanted at most. */
+    uint32_t ahead, most;
 } smt_run_answer;
+typedef struct smt_run_flown { /* a step under way */
+    uint64_t value;            /* of its last submission */
+    double submitted;          /* seconds */
+} smt_run_flown;
 typedef struct smt_run_decode {
-    smt_run *run;                        /* borrowed */
-    smt_run_plan_entry *entry;           /* the step of one row */
-    uint32_t slot, index;                /* timeline index of the next row that is submitted */
-    uint32_t ahead, most;                /* as in smt_run_answer */
-    uint32_t submitted, taken;           /* tokens that steps were submitted for, and that were handed out */
-    uint64_t values[SMT_RUN_AHEAD_MOST]; /* of the last submission of step i, at i % SMT_RUN_AHEAD_MOST */
+    smt_run *run;                                 /* borrowed */
+    smt_run_plan_entry *entries[SMT_GRAPH_TURNS]; /* the step of one row, in turns: the same where the run is not watched */
+    uint32_t index;                               /* timeline index of the next row that is submitted */
+    uint32_t ahead, most;                         /* as in smt_run_answer */
+    uint32_t submitted, taken;                    /* tokens that steps were submitted for, and that were handed out */
+    smt_run_flown steps[SMT_RUN_AHEAD_MOST];      /* step i at i % SMT_RUN_AHEAD_MOST */
+    /* For the observer: */
+    smt_run_row row; /* of the step that is taken next */
+    double told;     /* when he was told of the step before, by smt_os_seconds */
+    double step_s;   /* how long the last step took whose end the host saw */
 } smt_run_decode;
-/* Of the rows only the last has `out`, and nothing is captured. After a failure there is nothing to end. */
+/* Of the rows only the last has `out`, and none has a capture. After a failure there is nothing to end. */
 smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
                                 smt_run_decode *out, smt_error *err);
 /* The next token. Cache blocks are taken ahead of the steps that fill them; where there are none, or no room in the context, steps under way
@@ -343,6 +356,8 @@ smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *nod
 /* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */
 smt_status smt_run_record_nodes(const smt_run *run, const smt_graph *graph, const smt_segment *nodes, smt_vk_recording *recording,
                                 smt_error *err);
+/* Mapped bytes of a place that the device writes, made visible first. */
+smt_status smt_run_readback(const smt_run_part *part, const smt_plan_place *place, const uint8_t **out, smt_error *err);
 /* Tells the log of a device whose budget is below what it holds. */
 void smt_run_watch_memory(smt_run *run);
 /* What a segment of the graph is, in words (run_name.c). */
@@ -368,7 +383,7 @@ smt_status smt_run_shape(smt_run *run, const smt_graph_shape *shape, smt_run_pla
 /* The sizes of the runner's memory, [n_parts]; its options and limits take what they allow. */
 smt_status smt_run_measure(smt_run *run, smt_plan_runner_sizes *sizes, smt_error *err);
 smt_status smt_run_memory_create(smt_run *run, const smt_plan_runner_sizes *sizes, smt_error *err);
-smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows);
+smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows, uint32_t turn);
 smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t out_rows, bool keep_hidden, bool keep_routing);
 
 #endif

@@ -7,6 +7,9 @@
  * are running. When an answer ends early, the steps behind it have filled rows of the cache beyond the length that the caller then sets: nobody
  * reads those.
  *
+ * An observer is told of each step when its token is taken, while the next one is under way: the two write their routing to different places,
+ * by recordings of their own (smt_graph_shape.turn). The step of the rows given has all of that memory, and is waited for at once.
+ *
  * All of this is for one device. Between several, the host carries activations in each step and could not be ahead. */
 #include "run/run.h"
 
@@ -26,48 +29,111 @@ static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error
 
 static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_inputs *inputs, smt_error *err) {
     uint32_t most = d->ahead * (uint32_t)entry->n_segments;
-    SMT_TRY(smt_run_submit(d->run, entry, inputs, smt_max_u32(most, 2), &d->values[d->submitted % SMT_RUN_AHEAD_MOST], err));
+    smt_run_flown *step = &d->steps[d->submitted % SMT_RUN_AHEAD_MOST];
+    step->submitted = smt_os_seconds();
+    SMT_TRY(smt_run_submit(d->run, entry, inputs, smt_max_u32(most, 2), &step->value, err));
     d->submitted++;
+    return SMT_OK;
+}
+
+/* ---- somebody looks on ---- */
+
+/* Of a step that has ended, whose captures lie at the given turn. */
+static smt_status tell(smt_run_decode *d, const smt_run_row *rows, uint32_t n, uint32_t turn, const smt_run_times *times,
+                       smt_error *err) {
+    const smt_run_part *part = d->run->parts;
+    const uint8_t *captures = NULL;
+    smt_plan_place place = part->plan.capture;
+    place.offset += smt_graph_capture_turn(d->run->model->model, smt_plan_bucket(n), turn);
+    place.bytes = smt_graph_capture_bytes(d->run->model->model, smt_plan_bucket(n));
+    if (smt_run_is_watched(d->run)) SMT_TRY(smt_run_readback(part, &place, &captures, err));
+    smt_run_observe(d->run->observer, rows, n, times, captures ? &captures : NULL);
+    d->told = smt_os_seconds();
+    return SMT_OK;
+}
+
+/* The step of the rows given, begun at times->begin. */
+static smt_status tell_first(smt_run_decode *d, const smt_run_row *rows, uint32_t n, smt_run_times *times, smt_error *err) {
+    SMT_TRY(smt_run_drain(d->run, err));
+    times->done = smt_os_seconds();
+    times->submit = d->steps[0].submitted;
+    d->step_s = times->spent[0].busy_s = times->done - times->submit;
+    return tell(d, rows, n, 0, times, err);
+}
+
+/* The step that has just ended, `seen` by the host or before it looked. The device began with it when it was submitted, or where that is later
+ * with the end of the step before: from there until the observer was told of that, the time is counted already. */
+static smt_status tell_next(smt_run_decode *d, bool seen, smt_error *err) {
+    double done = smt_os_seconds(), submitted = d->steps[d->taken % SMT_RUN_AHEAD_MOST].submitted;
+    double begun = submitted > d->told ? submitted : d->told;
+    if (seen)
+        d->step_s = done - begun;
+    else if (d->step_s < done - begun)
+        begun = done - d->step_s;
+    const smt_run_times times = {.begin = begun, .submit = begun, .done = done, .spent[0].busy_s = done - begun};
+    return tell(d, &d->row, 1, d->taken % SMT_GRAPH_TURNS, &times, err);
+}
+
+/* ---- the answer ---- */
+
+static smt_status prepare(smt_run_decode *d, smt_error *err) {
+    for (uint32_t turn = 0; turn < SMT_GRAPH_TURNS; turn++) {
+        const smt_graph_shape shape = smt_run_draw_shape(d->run, 1, smt_run_is_watched(d->run) ? turn : 0);
+        SMT_TRY(smt_run_shape(d->run, &shape, &d->entries[turn], err));
+    }
     return SMT_OK;
 }
 
 smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
                                 smt_run_decode *out, smt_error *err) {
-    const smt_run_row *last = &rows[n - 1];
-    *out =
-        (smt_run_decode){.run = run, .slot = last->slot, .index = last->index + 1, .ahead = answer->ahead, .most = answer->most};
-    const smt_graph_shape first = smt_run_draw_shape(run, smt_plan_bucket(n)), next = smt_run_draw_shape(run, 1);
+    smt_run_times times = {.begin = smt_os_seconds()};
+    *out = (smt_run_decode){.run = run, .index = rows[n - 1].index + 1, .most = answer->most, .row = rows[n - 1]};
+    out->ahead = smt_run_is_watched(run) ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS) : answer->ahead;
+    const smt_graph_shape first = smt_run_draw_shape(run, smt_plan_bucket(n), 0);
     smt_run_plan_entry *entry;
     SMT_TRY(smt_run_shape(run, &first, &entry, err));
-    SMT_TRY(smt_run_shape(run, &next, &out->entry, err));
-    const smt_run_follow follow = {answer->rule, out->entry->graph};
+    SMT_TRY(prepare(out, err));
+    const smt_run_follow follow = {answer->rule, out->entries[0]->graph};
     smt_status status = submit(out, entry, &(smt_run_inputs){rows, n, &follow}, err);
+    if (status == SMT_OK && run->observer) status = tell_first(out, rows, n, &times, err);
     if (status != SMT_OK) smt_run_drain(run, NULL);
     return status;
 }
 
 /* Submissions turned out too long, or needlessly short. What is under way has to end first; its tokens stay in the ring. */
 static smt_status cut_anew(smt_run_decode *d, smt_error *err) {
-    const smt_graph_shape shape = d->entry->graph->shape;
     SMT_TRY(smt_run_drain(d->run, err));
-    return smt_run_shape(d->run, &shape, &d->entry, err);
+    return prepare(d, err);
 }
 
 /* Fills up to `ahead` steps. Without room for another one there are fewer, or none. */
 static smt_status fill(smt_run_decode *d, smt_error *err) {
     while (d->submitted - d->taken < d->ahead && d->submitted < d->most && d->index < d->run->options.n_ctx) {
+        smt_run_plan_entry **entry = &d->entries[d->submitted % SMT_GRAPH_TURNS];
         smt_error full;
-        smt_status status = reserve(d->run, d->slot, d->index, &full);
+        smt_status status = reserve(d->run, d->row.slot, d->index, &full);
         if (status == SMT_FULL) return SMT_OK;
         if (status != SMT_OK) {
             if (err) *err = full;
             return status;
         }
-        if (smt_run_is_stale(d->run, d->entry)) SMT_TRY(cut_anew(d, err));
-        SMT_TRY(submit(d, d->entry, NULL, err));
+        if (smt_run_is_stale(d->run, *entry)) SMT_TRY(cut_anew(d, err));
+        SMT_TRY(submit(d, *entry, NULL, err));
         d->index++;
     }
     return SMT_OK;
+}
+
+/* The token of the step that is taken next, and has ended. */
+static smt_status read_token(const smt_run_decode *d, int32_t *out, smt_error *err) {
+    const smt_run_part *part = d->run->parts;
+    const uint8_t *bytes;
+    SMT_TRY(smt_run_readback(part, &part->plan.ring, &bytes, err));
+    *out = ((const int32_t *)(const void *)bytes)[d->taken % SAMPLE_RING];
+    uint32_t n_vocab = d->run->model->model->n_vocab;
+    if (*out >= 0 && (uint32_t)*out < n_vocab) return SMT_OK;
+    *out = 0;
+    return SMT_FAIL(err, SMT_INTERNAL, "none of %u logits is finite", n_vocab);
 }
 
 smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_token, smt_error *err) {
@@ -75,17 +141,16 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
     *out_token = 0;
     SMT_TRY(fill(d, err));
     if (d->submitted == d->taken) return SMT_OK;
-    SMT_TRY(smt_run_wait(d->run, d->run->parts, d->values[d->taken % SMT_RUN_AHEAD_MOST], err));
-    const smt_run_part *part = d->run->parts;
-    const smt_plan_place *place = &part->plan.ring;
-    smt_vk_buffer *buffer = part->buffers[place->buffer];
-    SMT_TRY(smt_vk_buffer_invalidate(part->on->vk, buffer, place->offset, place->bytes, err));
-    const int32_t *ring = (const int32_t *)((const uint8_t *)smt_vk_buffer_map(buffer) + place->offset);
-    int32_t token = ring[d->taken++ % SAMPLE_RING];
-    uint32_t n_vocab = d->run->model->model->n_vocab;
-    if (token < 0 || (uint32_t)token >= n_vocab) return SMT_FAIL(err, SMT_INTERNAL, "none of %u logits is finite", n_vocab);
+    uint64_t value = d->steps[d->taken % SMT_RUN_AHEAD_MOST].value;
+    bool seen = smt_vk_reached(d->run->parts->on->vk) < value;
+    SMT_TRY(smt_run_wait(d->run, d->run->parts, value, err));
+    if (d->run->observer && d->taken) SMT_TRY(tell_next(d, seen, err));
+    SMT_TRY(read_token(d, out_token, err));
+    d->taken++;
+    d->row.token = *out_token;
+    d->row.index++;
+    d->row.position++;
     *out_any = true;
-    *out_token = token;
     return SMT_OK;
 }
 

@@ -32,9 +32,10 @@ smt_graph_shape smt_run_make_shape(const smt_run *run, uint32_t rows, uint32_t o
                              .keep_routing = keep_routing};
 }
 
-smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows) {
-    smt_graph_shape shape = smt_run_make_shape(run, rows, 1, false, false);
+smt_graph_shape smt_run_draw_shape(const smt_run *run, uint32_t rows, uint32_t turn) {
+    smt_graph_shape shape = smt_run_make_shape(run, rows, 1, false, smt_run_is_watched(run));
     shape.sample = true;
+    shape.turn = turn;
     return shape;
 }
 

@@ -32,6 +32,8 @@ smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uin
         break;
     case SMT_VALUE_CAPTURE:
         place = own->capture;
+        place.offset += smt_graph_capture_turn(run->model->model, graph->shape.rows, graph->shape.turn);
+        place.bytes = v->bytes;
         break;
     case SMT_VALUE_RING:
         place = own->ring;
@@ -188,10 +190,13 @@ static smt_status check_planned(const smt_run_part *part, const smt_graph_part *
     const struct {
         const char *name;
         uint64_t needed, planned;
-    } sizes[] = {{"scratch", needs->scratch_bytes, plan->scratch.bytes},
-                 {"outgoing activations", needs->hop_out, plan->hop_out.bytes},
-                 {"incoming activations", needs->hop_in, plan->hop_in.bytes},
-                 {"captures", captures ? smt_graph_capture_bytes(model, shape->rows) : 0, plan->capture.bytes}};
+    } sizes[] = {
+        {"scratch", needs->scratch_bytes, plan->scratch.bytes},
+        {"outgoing activations", needs->hop_out, plan->hop_out.bytes},
+        {"incoming activations", needs->hop_in, plan->hop_in.bytes},
+        {"captures",
+         captures ? smt_graph_capture_turn(model, shape->rows, shape->turn) + smt_graph_capture_bytes(model, shape->rows) : 0,
+         plan->capture.bytes}};
     for (size_t i = 0; i < SMT_COUNT(sizes); i++)
         if (sizes[i].needed > sizes[i].planned)
             return SMT_FAIL(err, SMT_INTERNAL, "a step of %u rows needs %llu bytes of %s, %llu were planned", shape->rows,

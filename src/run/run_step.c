@@ -78,8 +78,7 @@ smt_status smt_run_write_inputs(smt_run *run, uint32_t device, const smt_graph *
     return smt_vk_buffer_flush(part->on->vk, buffer, blocks->offset, blocks->bytes, err);
 }
 
-/* Mapped bytes of a readback place, made visible first. */
-static smt_status readback(const smt_run_part *part, const smt_plan_place *place, const uint8_t **out, smt_error *err) {
+smt_status smt_run_readback(const smt_run_part *part, const smt_plan_place *place, const uint8_t **out, smt_error *err) {
     smt_vk_buffer *buffer = part->buffers[place->buffer];
     *out = (const uint8_t *)smt_vk_buffer_map(buffer) + place->offset;
     return smt_vk_buffer_invalidate(part->on->vk, buffer, place->offset, place->bytes, err);
@@ -137,9 +136,9 @@ static smt_status read_results(smt_run *run, const smt_run_row *rows, uint32_t n
     const uint8_t *logits = NULL, *captures[SMT_GRAPH_DEVICES];
     const wishes w = collect(run, rows, n);
     bool captured = w.hidden || w.routing;
-    if (w.logits) SMT_TRY(readback(head, &head->plan.logits, &logits, err));
+    if (w.logits) SMT_TRY(smt_run_readback(head, &head->plan.logits, &logits, err));
     for (uint32_t i = 0; i < run->n_parts && captured; i++)
-        SMT_TRY(readback(&run->parts[i], &run->parts[i].plan.capture, &captures[i], err));
+        SMT_TRY(smt_run_readback(&run->parts[i], &run->parts[i].plan.capture, &captures[i], err));
     size_t row_bytes = m->n_vocab * sizeof(float);
     for (uint32_t r = 0, out = 0; r < n; r++) {
         if (rows[r].out && rows[r].logits) memcpy(rows[r].logits, logits + out * row_bytes, row_bytes);

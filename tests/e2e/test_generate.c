@@ -1,9 +1,11 @@
 /* test_generate.c: answers drawn on the device against the same loop written out with smt_session_eval and smt_sampler_draw: equal tokens
  * whatever the number of steps under way, across a border of cache blocks and up to the end of the context; and sessions that are as good
- * after a stop, a cancelled or a full answer as before it. */
+ * after a stop, a cancelled or a full answer as before it. An observer is told the same of both. */
 #include "engine_support.h"
 #include "tiny_model.h"
 
+#include <math.h>
+#include <time.h>
 #include <unistd.h>
 
 /* HELD: of the prompt, by sessions that have seen it. The last token of an answer is drawn, but has no place any more. */
@@ -234,6 +236,121 @@ static void test_cancel(void **state) {
     if (!brief()) check_full(&sampled, 2, false, shared.sampled);
 }
 
+/* ---- somebody looks on ---- */
+
+/* What an observer was told of an answer. */
+typedef struct sight {
+    smt_trace_token tokens[CONTEXT]; /* their arrays are those below */
+    uint16_t *experts;
+    float *weights; /* [n, picks] both */
+    size_t picks;   /* of a token, over all layers */
+    uint32_t n;
+    uint64_t dropped, steps_dropped;
+} sight;
+
+enum { ANSWERED_FROM = N_PROMPT - 68, SLEEPS_AT = 7, SLEEP_MS = 100 }; /* more tokens than a step takes */
+
+static bool listen_slowly(void *user, const smt_generated *generated) {
+    bool on = listen(user, generated);
+    if (((listener *)user)->n == SLEEPS_AT) nanosleep(&(struct timespec){.tv_nsec = SLEEP_MS * 1000000}, NULL);
+    return on;
+}
+
+static void take_all(smt_observer *observer, sight *out) {
+    out->picks = (size_t)smt_observer_model(observer)->n_moe * shared.info.n_experts_used;
+    out->experts = calloc(CONTEXT * out->picks, sizeof *out->experts);
+    out->weights = calloc(CONTEXT * out->picks, sizeof *out->weights);
+    for (const smt_trace_token *token; (token = smt_observer_next(observer)); out->n++) {
+        memcpy(out->experts + out->n * out->picks, token->experts, out->picks * sizeof *out->experts);
+        memcpy(out->weights + out->n * out->picks, token->weights, out->picks * sizeof *out->weights);
+        assert_true(token->device_s[0] > 0 && token->device_s[0] <= token->phase_s[SMT_PHASE_DEVICE]);
+        assert_true(token->hop_s[0] == 0 && token->hop_bytes[0] == 0);
+        out->tokens[out->n] = *token;
+    }
+    out->dropped = smt_observer_dropped(observer);
+}
+
+static void look_on(bool host, uint32_t capacity, uint32_t stop_at, sight *out) {
+    smt_error err;
+    smt_end end;
+    smt_runner_stats before, after;
+    smt_observer *observer;
+    listener l = {.stop_at = stop_at};
+    smt_generate request = make_request(&l);
+    request.tokens = shared.prompt + ANSWERED_FROM;
+    request.n_tokens = N_PROMPT - ANSWERED_FROM;
+    request.n_history = ANSWERED_FROM;
+    request.steps_ahead = 8;
+    request.draw_on_host = host;
+    if (!stop_at) request.on_token = listen_slowly;
+    *out = (sight){0};
+    rewind_to(shared.session, ANSWERED_FROM);
+    const smt_observer_options options = {.struct_size = sizeof options, .capacity = capacity};
+    SMT_ASSERT_OK(smt_observer_create(shared.runner, &options, &observer, &err), &err);
+    smt_runner_get_stats(shared.runner, &before);
+    SMT_ASSERT_OK(generate(shared.session, &sampled, &request, &end, &err), &err);
+    smt_runner_get_stats(shared.runner, &after);
+    out->steps_dropped = after.n_dropped - before.n_dropped;
+    expect(&l, shared.sampled, stop_at ? stop_at : N_ANSWER);
+    take_all(observer, out);
+    smt_observer_free(observer);
+}
+
+static void same_sight(const sight *a, const sight *b) {
+    assert_int_equal(a->n, b->n);
+    assert_true(a->dropped == b->dropped);
+    for (uint32_t i = 0; i < a->n; i++) {
+        const smt_trace_token *x = &a->tokens[i], *y = &b->tokens[i];
+        assert_true(x->number == y->number && x->id == y->id && x->session == y->session && x->index == y->index);
+        assert_true(x->position == y->position && x->step == y->step && x->step_tokens == y->step_tokens);
+    }
+    assert_memory_equal(a->experts, b->experts, a->n * a->picks * sizeof *a->experts);
+    assert_memory_equal(a->weights, b->weights, a->n * a->picks * sizeof *a->weights);
+}
+
+/* The parts of each step make up the time since the step before. */
+static void check_times(const sight *s) {
+    for (uint32_t i = 1; i < s->n; i++) {
+        const smt_trace_token *token = &s->tokens[i], *before = &s->tokens[i - 1];
+        double sum = 0, passed = token->end_s - before->end_s;
+        if (token->step == before->step) continue;
+        for (int p = 0; p < SMT_PHASE_COUNT; p++) {
+            assert_true(token->phase_s[p] >= 0);
+            sum += (double)token->phase_s[p];
+        }
+        if (fabs(sum - passed) > 1e-4 + 1e-3 * passed) fail_msg("token %u: parts of %g s, %g s passed", i, sum, passed);
+    }
+    const smt_trace_token *late = &s->tokens[s->n - N_ANSWER + SLEEPS_AT]; /* while the callback slept the device was done */
+    assert_true(late->phase_s[SMT_PHASE_BETWEEN] > 0);
+    assert_true((double)(late->phase_s[SMT_PHASE_BETWEEN] + late->phase_s[SMT_PHASE_DEVICE]) > 0.9 * SLEEP_MS / 1000);
+}
+
+static void free_sight(sight *s) {
+    free(s->experts);
+    free(s->weights);
+}
+
+static void test_observed(void **state) {
+    (void)state;
+    static sight host, device;
+    look_on(true, CONTEXT, 0, &host);
+    look_on(false, CONTEXT, 0, &device);
+    assert_int_equal(device.n, CONTEXT - ANSWERED_FROM);
+    same_sight(&host, &device);
+    check_times(&host);
+    check_times(&device);
+    free_sight(&host);
+    free_sight(&device);
+    /* An answer that stops, with a ring that holds part of it: what ran ahead is not told of, and no more did than may. */
+    look_on(true, 16, 5, &host);
+    look_on(false, 16, 5, &device);
+    assert_int_equal(device.dropped, N_PROMPT - ANSWERED_FROM + 4 - 16);
+    same_sight(&host, &device);
+    assert_true(host.steps_dropped == 0 && device.steps_dropped == 1);
+    free_sight(&host);
+    free_sight(&device);
+}
+
 /* ---- several sessions, and mistakes ---- */
 
 static void test_two_sessions(void **state) {
@@ -307,8 +424,9 @@ static void test_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_stop),         cmocka_unit_test(test_steps_counted),
-        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_two_sessions), cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_stop),     cmocka_unit_test(test_steps_counted),
+        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_observed), cmocka_unit_test(test_two_sessions),
+        cmocka_unit_test(test_refuses),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -308,7 +308,8 @@ class Words(view.Case):
                             ("--compare needs --replay", ["-p", "x", "--compare", "y"]), ("do not go with it", ["--replay", "x", "-p", "y"]),
                             ("--window", ["--replay", "x", "--window", "12"]), ("--frames", ["--replay", "x", "--frames", "0"]),
                             ("--speed", ["--replay", "x", "--speed", "fast"]), ("go with --screenshot", ["--replay", "x", "--csv", "y"]),
-                            ("--session", ["-p", "x", "--session", "1"])]:
+                            ("--session", ["-p", "x", "--session", "1"]), ("list of at most", ["-p", "x", "-dev", "a", "-ts", "3,,1"]),
+                            ("-dev, which is not there", ["-p", "x", "-ts", "3,1"]), ("neither layer nor expert", ["-p", "x", "-sm", "row"])]:
             self.bad(2, words, *args)
 
     def test_help_and_version(self):

@@ -57,6 +57,15 @@ class Live(view.Case):
         self.assertTrue(last["hop_bytes"][0] == 0 < last["hop_bytes"][1])
         self.assertAlmostEqual(share, last["hop_s"][1] / last["step_s"], delta=2.5 / hop["strip"][2])
 
+    def test_experts_on_two_devices(self):
+        recorded = self.path("shares.trace")
+        self.shot("-dev", "vk0,vk0", "-sm", "expert", "-ts", "3,1", "-p", PROMPT, "-n", 0, "--record", recorded, "--window", "960x600")
+        trace = self.dump(recorded)
+        for layer in trace["layers"]:
+            first = trace["n_experts"] * 3 // 4
+            self.assertEqual([place == layer["places"][0] for place in layer["places"]],
+                             [True] * first + [False] * (trace["n_experts"] - first), layer["layer"])
+
     def test_heaps_hold_what_was_planned(self):
         shot = self.shot("-p", PROMPT, "-n", 1, "-c", 512)
         plan = json.loads(seamount("plan", "-c", 512, "--json"))

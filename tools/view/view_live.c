@@ -1,7 +1,7 @@
 /* view_live.c: a model at work as the source.
  *
  *   thread of the talk (view_talk.c)      ring of the observer          thread of the window
- *   smt_session_eval, sampling  ------->  (full: drops and counts)  --->  view_live_poll: into view_model, and to --record's file
+ *   smt_session_generate        ------->  (full: drops and counts)  --->  view_live_poll: into view_model, and to --record's file
  *
  * The model is loaded before the window opens. */
 #include "view_app.h"
@@ -40,10 +40,16 @@ static smt_status open_engine(live *l, smt_error *err) {
     smt_device_options device = {.struct_size = sizeof device,
                                  .devices = l->options->device,
                                  .cache_dir = view_cache_dir(l->options),
-                                 .callbacks = {.log = report}};
+                                 .callbacks = {.log = report},
+                                 .shares = l->options->n_shares ? l->options->shares : NULL,
+                                 .n_shares = l->options->n_shares};
+    const smt_placement_options placement = {.struct_size = sizeof placement, .split = l->options->split};
     smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = (uint32_t)l->options->ctx_size};
-    smt_engine_options engine = {
-        .struct_size = sizeof engine, .model_path = view_model_path(l->options), .device = device, .compile_for = &runner};
+    smt_engine_options engine = {.struct_size = sizeof engine,
+                                 .model_path = view_model_path(l->options),
+                                 .device = device,
+                                 .compile_for = &runner,
+                                 .placement = &placement};
     smt_status status = smt_engine_create(&engine, &l->engine, err);
     if (status == SMT_OK) status = smt_tokenizer_create(smt_engine_file(l->engine), &l->tokenizer, err);
     if (status == SMT_OK && l->options->chat)
@@ -112,7 +118,7 @@ bool view_live_open(view_source *source, const view_options *options, view_model
     source->shape = smt_observer_model(l->observer);
     list_heaps(source, l);
     if (!view_model_init(model, source->shape)) return false;
-    l->talk = view_talk_start(options, l->engine, l->runner, l->tokenizer, l->chat, l->sampler, l->session);
+    l->talk = view_talk_start(options, l->runner, l->tokenizer, l->chat, l->sampler, l->session);
     return l->talk != NULL;
 }
 

@@ -1,6 +1,5 @@
 /* view_options.c: one table of options and the parser over it; see view_options.h. */
 #include "view_options.h"
-#include "seamount.h"
 
 #include <errno.h>
 #include <math.h>
@@ -11,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum kind { FLAG, TEXT, INTEGER, REAL, SIZE } kind;
+typedef enum kind { FLAG, TEXT, INTEGER, REAL, SIZE, SHARES, SPLIT } kind;
 
 typedef struct row {
     const char *short_name, *name;
@@ -56,6 +55,11 @@ static const row rows[] = {
     {NULL, "top-p", REAL, AT(top_p), 0, 1, 0.95, "P", "choose among the likeliest that together reach P; 1: off"},
     {NULL, "min-p", REAL, AT(min_p), 0, 1, 0.05, "P", "leave out what is less likely than P times the likeliest; 0: off"},
     {"-dev", "device", TEXT, AT(device), 0, 0, 0, "LIST", "by id (vk0), start of the UUID, or part of the name"},
+    {"-ts", "tensor-split", SHARES, 0, 0, 0, 0, "LIST",
+     "shares of the layers, or with -sm expert of the experts, for the devices of -dev, such as 3,1; default: by speed and "
+     "memory"},
+    {"-sm", "split-mode", SPLIT, 0, 0, 0, 0, "WHAT",
+     "what several devices share: layer (default), or expert: those of every layer, all else on the first"},
     {NULL, "cache-dir", TEXT, AT(cache_dir), 0, 0, 0, "DIR",
      "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
     {"-v", "verbose", FLAG, AT(verbose), 0, 0, 0, NULL,
@@ -96,10 +100,33 @@ static bool read_size(const char *text, view_options *options) {
     return false;
 }
 
+/* Numbers separated by commas or slashes. How many there have to be, the library knows. */
+static bool read_shares(const char *text, view_options *options) {
+    char *end;
+    options->n_shares = 0;
+    for (const char *at = text; options->n_shares < VIEW_MAX_SHARES; at = end + 1) {
+        double share = strtod(at, &end);
+        if (end == at || !(share >= 0) || !strchr(",/", *end)) break;
+        options->shares[options->n_shares++] = share;
+        if (!*end) return true;
+    }
+    view_fail(VIEW_WRONG, "-ts \"%s\": not a list of at most %d shares, such as 3,1", text, VIEW_MAX_SHARES);
+    return false;
+}
+
+static bool read_split(const char *text, view_options *options) {
+    options->split = !strcmp(text, "expert") ? SMT_SPLIT_EXPERT : SMT_SPLIT_LAYER;
+    if (!strcmp(text, "expert") || !strcmp(text, "layer")) return true;
+    view_fail(VIEW_WRONG, "-sm \"%s\": neither layer nor expert", text);
+    return false;
+}
+
 static bool set(const row *r, const char *text, view_options *options) {
     char *field = (char *)options + r->at;
     double number;
     if (r->kind == SIZE) return read_size(text, options);
+    if (r->kind == SHARES) return read_shares(text, options);
+    if (r->kind == SPLIT) return read_split(text, options);
     if (r->kind == TEXT) {
         *(const char **)(void *)field = text;
         return true;
@@ -190,6 +217,7 @@ static bool consistent(const view_options *o) {
     if (o->session >= 0 && (!o->replay || o->compare)) wrong = "--session goes with --replay of one trace";
     if (o->replay && (o->model || o->prompt || o->chat || o->record))
         wrong = "--replay shows a trace: -m, -p, --chat and --record do not go with it";
+    if (o->n_shares && !(o->device && *o->device)) wrong = "-ts is for the devices of -dev, which is not there";
     if (!o->screenshot && (o->csv || o->regions || o->frames)) wrong = "--frames, --csv and --regions go with --screenshot";
     if (!o->replay && !o->prompt && (!o->chat || o->screenshot))
         wrong = "what to show? -p TEXT to run the model on it, or --replay TRACE";

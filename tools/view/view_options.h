@@ -3,10 +3,13 @@
 #ifndef VIEW_OPTIONS_H
 #define VIEW_OPTIONS_H
 
+#include "seamount.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 enum { VIEW_DONE = 0, VIEW_FAILED = 1, VIEW_WRONG = 2 };
+enum { VIEW_MAX_SHARES = 64 };
 
 typedef struct view_options {
     const char *model, *prompt, *device, *cache_dir; /* NULL: not given */
@@ -16,6 +19,9 @@ typedef struct view_options {
     int64_t n_predict, ctx_size, seed, frames, at, top_k, session; /* session -1: all */
     double temp, top_p, min_p, speed, scale;                       /* speed 0: live: as the model goes; replay: 30 */
     int width, height;                                             /* of the window, in points */
+    double shares[VIEW_MAX_SHARES];                                /* [n_shares] of the devices; none: the library's choice */
+    uint32_t n_shares;
+    smt_split_mode split;
 } view_options;
 
 /* Fills *options, or deals with the whole call (help, version, anything wrong): then returns false and *exit_status says how. */

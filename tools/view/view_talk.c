@@ -1,5 +1,7 @@
 /* view_talk.c: see view_talk.h. The session holds tokens[0, n_tokens) but for what a turn is about to evaluate: a conversation that
- * begins as the one before goes on from where they part. */
+ * begins as the one before goes on from where they part.
+ *
+ * A token shows when it is evaluated, so an answer is asked for one token longer than wanted: the last one is not taken. */
 #include "view_talk.h"
 
 #include <SDL_mutex.h>
@@ -25,10 +27,9 @@ struct view_talk {
     atomic_bool stop;
     char failure[512]; /* written before the state says so */
 
-    float *logits;   /* [n_vocab]; from here on the thread's own */
-    int32_t *tokens; /* [capacity] */
+    int32_t *tokens; /* [capacity]; from here on the thread's own */
     size_t n_tokens, capacity;
-    uint32_t n_vocab;
+    size_t most;                /* tokens that those of the turn may become */
     smt_chat_message *messages; /* [n_messages], with their texts: the conversation so far */
     size_t n_messages;
 };
@@ -67,12 +68,7 @@ static smt_status make_prompt(view_talk *t, const char *words, int32_t **out, si
     return *out ? SMT_OK : SMT_MEMORY;
 }
 
-static smt_status evaluate(view_talk *t, const int32_t *tokens, size_t n, smt_error *err) {
-    smt_eval eval = {.struct_size = sizeof eval, .tokens = tokens, .n_tokens = (uint32_t)n, .logits = t->logits};
-    return smt_session_eval(t->session, &eval, err);
-}
-
-/* At least one token is evaluated, as its logits are needed. */
+/* At least one token is left to evaluate, as its logits are needed. */
 static smt_status take_prompt(view_talk *t, const int32_t *prompt, size_t n, smt_error *err) {
     size_t same = 0;
     if (n == 0 || n > t->capacity) {
@@ -84,37 +80,36 @@ static smt_status take_prompt(view_talk *t, const int32_t *prompt, size_t n, smt
     if (status != SMT_OK) return status;
     memcpy(t->tokens, prompt, n * sizeof *prompt);
     t->n_tokens = n;
-    return evaluate(t, t->tokens + same, n - same, err);
+    return SMT_OK;
 }
 
 /* ---- the answer ---- */
-
-static smt_status draw(view_talk *t, int32_t *out, smt_error *err) {
-    smt_draw options = {.struct_size = sizeof options,
-                        .logits = t->logits,
-                        .n_vocab = t->n_vocab,
-                        .history = t->tokens,
-                        .n_history = t->n_tokens,
-                        .position = t->n_tokens};
-    return smt_sampler_draw(t->sampler, &options, out, err);
-}
 
 static bool is_end(const view_talk *t, int32_t token) {
     return t->chat ? smt_chat_template_is_end(t->chat, token) : smt_tokenizer_is_end(t->tokenizer, token);
 }
 
+static bool take_token(void *user, const smt_generated *generated) {
+    view_talk *t = user;
+    atomic_store(&t->state, TALK_GENERATING);
+    if (atomic_load(&t->stop) || is_end(t, generated->token) || t->n_tokens == t->most) return false;
+    t->tokens[t->n_tokens++] = generated->token;
+    return true;
+}
+
 static smt_status answer(view_talk *t, smt_error *err) {
-    int64_t most = t->options->n_predict;
-    smt_status status = SMT_OK;
-    for (int64_t i = 0; (most < 0 || i < most) && t->n_tokens < t->capacity && !atomic_load(&t->stop); i++) {
-        int32_t token;
-        status = draw(t, &token, err);
-        if (status != SMT_OK || is_end(t, token)) break;
-        t->tokens[t->n_tokens++] = token;
-        status = evaluate(t, &token, 1, err);
-        if (status != SMT_OK) break;
-    }
-    return status;
+    uint32_t held = smt_session_length(t->session);
+    size_t room = t->capacity - t->n_tokens;
+    int64_t wanted = t->options->n_predict;
+    t->most = t->n_tokens + (wanted >= 0 && (uint64_t)wanted < room ? (size_t)wanted : room);
+    const smt_generate request = {.struct_size = sizeof request,
+                                  .tokens = t->tokens + held,
+                                  .n_tokens = (uint32_t)t->n_tokens - held,
+                                  .max_tokens = (uint32_t)(t->most - t->n_tokens) + 1,
+                                  .on_token = take_token,
+                                  .user = t};
+    smt_end end;
+    return smt_session_generate(t->session, t->sampler, &request, &end, err);
 }
 
 static smt_status remember_answer(view_talk *t, size_t first, smt_error *err) {
@@ -133,9 +128,7 @@ static smt_status turn(view_talk *t, const char *words, smt_error *err) {
     smt_status status = make_prompt(t, words, &prompt, &n, err);
     if (status == SMT_OK) status = take_prompt(t, prompt, n, err);
     smt_free(prompt);
-    if (status != SMT_OK) return status;
-    atomic_store(&t->state, TALK_GENERATING);
-    status = answer(t, err);
+    if (status == SMT_OK) status = answer(t, err);
     return status == SMT_OK && t->chat ? remember_answer(t, n, err) : status;
 }
 
@@ -165,31 +158,27 @@ static int run(void *user) {
     return 0;
 }
 
-static bool prepare(view_talk *t, smt_engine *engine) {
+static bool prepare(view_talk *t) {
     smt_runner_options runner;
-    smt_model_info model;
     smt_runner_get_options(t->runner, &runner);
-    smt_engine_model(engine, &model);
-    t->n_vocab = model.n_vocab;
     t->capacity = runner.n_ctx;
-    t->logits = malloc(model.n_vocab * sizeof *t->logits);
     t->tokens = malloc(t->capacity * sizeof *t->tokens);
     t->mutex = SDL_CreateMutex();
     t->changed = SDL_CreateCond();
-    if (!t->logits || !t->tokens || !t->mutex || !t->changed) return false;
+    if (!t->tokens || !t->mutex || !t->changed) return false;
     if (t->options->prompt && !view_talk_say(t, t->options->prompt)) return false;
     t->thread = SDL_CreateThread(run, "talk", t);
     return t->thread != NULL;
 }
 
-view_talk *view_talk_start(const view_options *options, smt_engine *engine, smt_runner *runner, const smt_tokenizer *tokenizer,
+view_talk *view_talk_start(const view_options *options, smt_runner *runner, const smt_tokenizer *tokenizer,
                            const smt_chat_template *chat, smt_sampler *sampler, smt_session *session) {
     view_talk *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->options = options;
     t->runner = runner, t->tokenizer = tokenizer, t->chat = chat, t->sampler = sampler, t->session = session;
     atomic_init(&t->state, TALK_WAITING);
-    if (prepare(t, engine)) return t;
+    if (prepare(t)) return t;
     view_talk_end(t);
     return NULL;
 }
@@ -209,7 +198,6 @@ void view_talk_end(view_talk *t) {
     for (size_t i = 0; i < t->n_messages; i++) free((char *)t->messages[i].content);
     free(t->messages);
     free(t->words);
-    free(t->logits);
     free(t->tokens);
     free(t);
 }
