@@ -73,7 +73,8 @@ static smt_status run_tokens(smt_run *run, uint32_t rows, float *logits, int32_t
 static void open_model(lab *l) {
     smt_error err;
     snprintf(l->path, sizeof l->path, "%s/test_resident-%ld.gguf", SMT_TEST_WORK, (long)getpid());
-    const smt_tiny_options options = {.type = l->apart ? SMT_DTYPE_F16 : SMT_DTYPE_Q8_0, .n_experts = N_EXPERTS, .n_used = N_USED};
+    const smt_tiny_options options = {
+        .type = l->apart ? SMT_DTYPE_F16 : SMT_DTYPE_Q8_0, .n_experts = N_EXPERTS, .n_used = N_USED};
     SMT_ASSERT_OK(smt_tiny_deepseek2(l->path, &options, &err), &err);
     SMT_ASSERT_OK(smt_gguf_open(l->path, &l->file, &err), &err);
     SMT_ASSERT_OK(smt_model_create(l->file, &l->model, &err), &err);
