@@ -68,7 +68,7 @@ typedef struct smt_caps {
     smt_caps_heap heaps[SMT_CAPS_MAX_HEAPS];
     smt_caps_memory_type types[SMT_CAPS_MAX_TYPES];
 
-    uint32_t queue_family; /* the compute family chosen; transfer_family equals it where there is no separate one */
+    uint32_t queue_family; /* the compute family chosen; transfer_family equals it where there is none that only copies */
     uint32_t transfer_family;
 } smt_caps;
 

@@ -34,15 +34,15 @@ bool smt_load_repacks(const smt_load_args *args);
 smt_status smt_load_weights(const smt_load_args *args, smt_weights *out, smt_error *err);
 void smt_weights_free(smt_vk_device *device, smt_weights *weights);
 
-/* Single experts of a loaded model out of the file: into slots, through a ring of their own, while other work of the device's that reads
- * the slot is done. One thread at a time. */
+/* Single experts of a loaded model out of the file: into slots, through a ring of their own. One thread at a time. */
 typedef struct smt_load_fetch smt_load_fetch;
 /* Copies args; what they point to and the weights outlive the result. */
 smt_status smt_load_fetch_create(const smt_load_args *args, const smt_weights *weights, smt_load_fetch **out, smt_error *err);
-/* What is submitted later finds the expert at `to`. */
-smt_status smt_load_fetch_expert(smt_load_fetch *fetch, uint32_t layer, uint32_t expert, const smt_plan_place *to,
+/* The last submission of kernels that reads what lay at `to` is `after`. Those that come after smt_load_fetch_copied find the expert there. */
+smt_status smt_load_fetch_expert(smt_load_fetch *fetch, uint32_t layer, uint32_t expert, const smt_plan_place *to, uint64_t after,
                                  smt_error *err);
-void smt_load_fetch_free(smt_load_fetch *fetch); /* NULL is legal */
+uint64_t smt_load_fetch_copied(const smt_load_fetch *fetch); /* for smt_vk_submit_after */
+void smt_load_fetch_free(smt_load_fetch *fetch);             /* NULL is legal */
 
 /* The buffers of any plan: [plan->n_buffers], owned by the caller. */
 smt_status smt_load_buffers(smt_vk_device *device, const smt_plan *plan, const char *name, smt_vk_buffer ***out, smt_error *err);

@@ -1,5 +1,5 @@
-/* load_fetch.c: one expert out of the file, while the model is in use. Always through the ring, also where memory is mapped: the device's queue
- * then keeps the copy apart from what was submitted before it, and the host never writes what a kernel may be reading. */
+/* load_fetch.c: one expert out of the file, while the model is in use. Always through the ring, also where memory is mapped: the device then
+ * keeps the copy apart from what was submitted before it, and the host never writes what a kernel may be reading. */
 #include "load_internal.h"
 
 struct smt_load_fetch {
@@ -16,16 +16,20 @@ smt_status smt_load_fetch_create(const smt_load_args *args, const smt_weights *w
     return SMT_OK;
 }
 
-smt_status smt_load_fetch_expert(smt_load_fetch *f, uint32_t layer, uint32_t expert, const smt_plan_place *to, smt_error *err) {
+smt_status smt_load_fetch_expert(smt_load_fetch *f, uint32_t layer, uint32_t expert, const smt_plan_place *to, uint64_t after,
+                                 smt_error *err) {
     smt_load_jobs jobs[SMT_LOAD_WAYS];
     smt_load_hand hand = {.upload = &f->upload};
     const smt_item *item = &f->args.items->items[f->args.items->layers[layer].first_item + expert];
+    f->upload.after = after;
     smt_status status = smt_load_list_expert(&f->args, f->weights, &f->upload, item, to, jobs, err);
     for (size_t i = 0; status == SMT_OK && i < jobs[SMT_LOAD_STAGED].n; i++)
         status = smt_load_job_do(&hand, &jobs[SMT_LOAD_STAGED].jobs[i], err);
     smt_load_list_free(jobs);
     return status;
 }
+
+uint64_t smt_load_fetch_copied(const smt_load_fetch *f) { return f->upload.copied; }
 
 void smt_load_fetch_free(smt_load_fetch *fetch) {
     if (!fetch) return;

@@ -10,7 +10,7 @@ bool smt_upload_is_direct(const smt_upload *upload, const smt_vk_buffer *buffer)
 
 static smt_status release_half(smt_upload *upload, uint32_t half, smt_error *err) {
     if (!upload->halves[half].recording) return SMT_OK;
-    smt_status status = smt_vk_wait(upload->device, upload->halves[half].value, WAIT_NS, err);
+    smt_status status = smt_vk_recording_wait(upload->halves[half].recording, upload->halves[half].value, WAIT_NS, err);
     if (status != SMT_OK) return status;
     smt_vk_recording_destroy(upload->device, upload->halves[half].recording);
     upload->halves[half].recording = NULL;
@@ -63,19 +63,29 @@ static smt_status record_repack(const smt_upload *upload, smt_vk_recording *reco
                                   err);
 }
 
-/* Flushes what the host wrote, and submits what becomes of it. */
+static smt_status submit_repack(smt_upload *upload, const move *m, smt_vk_recording *recording, uint64_t *out_value,
+                                smt_error *err) {
+    SMT_TRY(record_repack(upload, recording, m, err));
+    SMT_TRY(smt_vk_recording_end(recording, err));
+    return smt_vk_submit(upload->device, recording, out_value, err);
+}
+
+static smt_status submit_copy(smt_upload *upload, const move *m, smt_vk_recording *recording, uint64_t *out_value,
+                              smt_error *err) {
+    smt_vk_record_copy(recording, &m->from, &m->to);
+    SMT_TRY(smt_vk_recording_end(recording, err));
+    SMT_TRY(smt_vk_submit_after(upload->device, recording, upload->after, out_value, err));
+    upload->copied = *out_value;
+    return SMT_OK;
+}
+
+/* Flushes what the host wrote, and submits what becomes of it: a kernel, or a copy beside the kernels. */
 static smt_status submit_half(smt_upload *upload, const move *m, smt_error *err) {
     smt_vk_recording *recording;
-    smt_status status = SMT_OK;
+    uint64_t *value = &upload->halves[upload->half].value;
     SMT_TRY(smt_vk_buffer_flush(upload->device, upload->ring, m->from.offset, m->from.bytes, err));
-    SMT_TRY(smt_vk_recording_begin(upload->device, "upload", &recording, err));
-    if (m->repack)
-        status = record_repack(upload, recording, m, err);
-    else
-        smt_vk_record_copy(recording, &m->from, &m->to);
-    smt_vk_record_barrier(recording);
-    if (status == SMT_OK) status = smt_vk_recording_end(recording, err);
-    if (status == SMT_OK) status = smt_vk_submit(upload->device, recording, &upload->halves[upload->half].value, err);
+    SMT_TRY((m->repack ? smt_vk_recording_begin : smt_vk_recording_begin_copies)(upload->device, "upload", &recording, err));
+    smt_status status = (m->repack ? submit_repack : submit_copy)(upload, m, recording, value, err);
     if (status != SMT_OK)
         smt_vk_recording_destroy(upload->device, recording);
     else

@@ -9,10 +9,13 @@ typedef struct smt_upload {
     smt_vk_buffer *ring; /* NULL until the first unmapped target */
     bool force_staging;
     const smt_vk_kernel *repack; /* borrowed; NULL: smt_upload_commit_rows is not called */
+    uint64_t after; /* copies come after this submission of kernels: what they overwrite was read till then; 0: nobody read it */
+    uint64_t
+        copied; /* kernels that read what was copied come after this submission of copies (smt_vk_submit_after); 0: no copies */
     uint32_t half;
     struct {
         smt_vk_recording *recording;
-        uint64_t value; /* timeline value after which this half is free */
+        uint64_t value; /* of its queue, after which this half is free */
     } halves[SMT_UPLOAD_HALVES];
 } smt_upload;
 

@@ -73,6 +73,7 @@ typedef struct smt_run_options smt_run_options;
 typedef struct smt_run_model_options {
     smt_callbacks callbacks;
     bool force_staging;              /* tests: weights go through the staging ring even where memory is mapped */
+    uint64_t copy_bytes;             /* tests: of a submission of copies into slots, about; 0: what suits links */
     const smt_run_options *expected; /* kernels of such a runner compile while the weights load; NULL: none do */
     const smt_plan_request
         *placement; /* budgets, demand (NULL: that of `expected`), what stays in host memory; its devices are not looked at */
@@ -313,14 +314,17 @@ smt_status smt_run_profile_step(smt_run *run, const smt_run_row *rows, uint32_t 
 
 /* ---- experts that come and go (run_resident.c) ----
  * Slots hold the experts of a layer that were wanted last, of those that lie elsewhere. Copies and edits of expert tables are submissions of
- * their own, so a device's queue keeps them apart from the steps of all runners: a step under way reads the one place or the other, to the
+ * their own, so a device's queues keep them apart from the steps of all runners: a step under way reads the one place or the other, to the
  * same bits. */
 
 /* Where the plan has slots: on->resident. */
-smt_status smt_run_resident_create(const smt_model *model, smt_run_device *on, smt_error *err);
+smt_status smt_run_resident_create(const smt_model *model, smt_run_device *on, uint64_t copy_bytes, smt_error *err);
 void smt_run_resident_free(smt_run_device *on);
 /* After a step of n rows, with the captures of each device: counts, and has experts that were missed copied from host memory. */
 smt_status smt_run_resident_learn(smt_run *run, uint32_t n, const uint8_t *const *captures, smt_error *err);
+/* In front of a part's segment that ends in this layer (more than all: behind the last): experts copied for its layers are in their slots
+ * from here on. */
+smt_status smt_run_resident_arrive(smt_run_part *part, uint32_t last_layer, smt_error *err);
 /* Within a step, before the experts of a layer: reads those into slots that stay in the file and that this step's n rows want. ids: as
  * captured, [n, n_used]. */
 smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t layer, const uint32_t *ids, uint32_t n,

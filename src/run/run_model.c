@@ -59,15 +59,15 @@ static smt_status load_device(const smt_run_model *m, smt_run_device *on, bool f
     return smt_load_weights(&args, &on->weights, err);
 }
 
-static smt_status load_weights(smt_run_model *m, bool force_staging, smt_error *err) {
+static smt_status load_weights(smt_run_model *m, const smt_run_model_options *options, smt_error *err) {
     joined j = {.to = &m->callbacks};
     const smt_callbacks callbacks = {
         .user = &j, .log = m->callbacks.log ? join_log : NULL, .progress = m->callbacks.progress ? join_progress : NULL};
     for (uint32_t i = 0; i < m->n_devices; i++) j.total += bytes_of(&m->devices[i].items);
     for (uint32_t i = 0; i < m->n_devices; i++) {
         smt_run_device *on = &m->devices[i];
-        SMT_TRY(load_device(m, on, force_staging, &callbacks, err));
-        SMT_TRY(smt_run_resident_create(m->model, on, err));
+        SMT_TRY(load_device(m, on, options->force_staging, &callbacks, err));
+        SMT_TRY(smt_run_resident_create(m->model, on, options->copy_bytes, err));
         m->slots |= on->resident != NULL;
         for (uint32_t l = 0; l < m->model->n_layers; l++) m->file |= on->items.layers[l].from_file;
         j.before += bytes_of(&on->items);
@@ -91,7 +91,7 @@ smt_status smt_run_model_load(smt_vk_device *const *devices, smt_placement *plac
     if (status == SMT_OK) status = take_plan(m, devices, placement, err);
     smt_run_compile *kernels = NULL;
     if (status == SMT_OK && options->expected) status = smt_run_compile_expected(m, options->expected, &kernels, err);
-    if (status == SMT_OK) status = load_weights(m, options->force_staging, err);
+    if (status == SMT_OK) status = load_weights(m, options, err);
     smt_status compiled = smt_run_compile_finish(kernels, status == SMT_OK, status == SMT_OK ? err : NULL);
     if (status == SMT_OK) status = compiled;
     if (status != SMT_OK)

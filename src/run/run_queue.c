@@ -94,6 +94,7 @@ static smt_status submit_segment(smt_run *run, smt_run_plan_entry *entry, size_t
     smt_run_part *part = &run->parts[nodes->device];
     smt_run_queue *q = &part->queue;
     smt_run_flight flight = {.submitted = smt_os_seconds(), .work = nodes->work, .many = entry->graph->shape.rows > 1};
+    SMT_TRY(smt_run_resident_arrive(part, entry->graph->nodes[nodes->last - 1].layer, err));
     SMT_TRY(smt_vk_submit(part->on->vk, entry->segments[i], &flight.value, err));
     if (q->n == 0) q->began = flight.submitted;
     q->flights[(q->first + q->n++) % SMT_RUN_FLIGHTS] = flight;

@@ -7,7 +7,8 @@
  *   1. The loader is opened at run time; without it smt_vk_open says so (SMT_NO_VULKAN). One function table per device.
  *   2. A feature is enabled only because the choice says so; the choice reads only the snapshot.
  *   3. One VkDeviceMemory and one VkBuffer make one smt_vk_buffer: a slab. Callers sub-allocate by offset, from their plan.
- *   4. One queue, submitted to by one thread at a time (smt_vk_submit sees to it); one timeline semaphore per queue, +1 per submission. No vkDeviceWaitIdle outside teardown.
+ *   4. One queue for kernels and one for copies, where the device has such; submitted to by one thread at a time (smt_vk_submit sees to it);
+ *      one timeline semaphore per queue, +1 per submission. No vkDeviceWaitIdle outside teardown.
  *   5. VkResult is translated in one place; a lost device is sticky: every later call fails with the first cause, which names the last submission.
  *   6. Kernels never place barriers: the recorder does, as the caller's declared reads and writes demand.
  *
@@ -26,7 +27,7 @@
 #define SMT_VK_MAX_PUSH    128
 
 typedef struct smt_vk smt_vk;                     /* loader, instance, snapshots */
-typedef struct smt_vk_device smt_vk_device;       /* one logical device and its queue */
+typedef struct smt_vk_device smt_vk_device;       /* one logical device and its queues */
 typedef struct smt_vk_buffer smt_vk_buffer;       /* a slab */
 typedef struct smt_vk_kernel smt_vk_kernel;       /* a compute pipeline */
 typedef struct smt_vk_recording smt_vk_recording; /* a command buffer that may be submitted again and again */
@@ -150,6 +151,10 @@ typedef struct smt_vk_dispatch {
 } smt_vk_dispatch;
 
 smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err);
+/* Of copies and fills alone: for the queue that does nothing else, where there is one. Elsewhere it is a recording like any other. */
+smt_status smt_vk_recording_begin_copies(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err);
+/* Whether copies have a queue of their own: then they are in no order with kernels but that of smt_vk_submit_after. */
+bool smt_vk_copies_apart(const smt_vk_device *device);
 smt_status smt_vk_record_dispatch(smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err);
 /* Everything written before (shader, transfer or host) is visible to everything after (shader, indirect, transfer, host). */
 void smt_vk_record_barrier(smt_vk_recording *recording);
@@ -162,10 +167,17 @@ void smt_vk_recording_destroy(smt_vk_device *device, smt_vk_recording *recording
 /* Ticks as nanoseconds, valid after the submission finished. SMT_UNSUPPORTED without timestamps. */
 smt_status smt_vk_recording_stamps(smt_vk_recording *recording, uint32_t count, double *out_ns, smt_error *err);
 
-/* Submissions run in order. *out_value is the timeline value that this one signals. Thread-safe; a recording is one thread's. */
+/* Submissions to a queue run in order. *out_value is the timeline value that this one signals. Thread-safe; a recording is one thread's. */
 smt_status smt_vk_submit(smt_vk_device *device, smt_vk_recording *recording, uint64_t *out_value, smt_error *err);
-/* Waits until `value` is reached; SMT_DEVICE_LOST, or SMT_VULKAN after `timeout_ns`. */
+/* It also comes after the submission to the other queue that signals `after` (0: none), and sees what that wrote. With a single queue the
+ * order of submission says so already. */
+smt_status smt_vk_submit_after(smt_vk_device *device, smt_vk_recording *recording, uint64_t after, uint64_t *out_value,
+                               smt_error *err);
+/* Waits until kernels have reached `value`; SMT_DEVICE_LOST, or SMT_VULKAN after `timeout_ns`. What the host has waited for, later
+ * submissions to either queue see. */
 smt_status smt_vk_wait(smt_vk_device *device, uint64_t value, uint64_t timeout_ns, smt_error *err);
+/* The same on the recording's queue, for a value that it signals. */
+smt_status smt_vk_recording_wait(smt_vk_recording *recording, uint64_t value, uint64_t timeout_ns, smt_error *err);
 uint64_t smt_vk_reached(smt_vk_device *device);
 
 #endif

@@ -64,7 +64,13 @@ smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uin
     if (!buffer) return SMT_FAIL(err, SMT_MEMORY, "out of memory for buffer %s", name);
     buffer->bytes = bytes;
     buffer->coherent = caps->types[memory_type].host_coherent;
+    const uint32_t families[] = {device->choice.queue_family, device->choice.transfer_family};
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = bytes, .usage = USAGE};
+    if (families[0] != families[1]) { /* drivers lay a buffer out alike for all of their families */
+        info.sharingMode = VK_SHARING_MODE_CONCURRENT;
+        info.queueFamilyIndexCount = SMT_COUNT(families);
+        info.pQueueFamilyIndices = families;
+    }
     VkResult result = device->fn.CreateBuffer(device->handle, &info, NULL, &buffer->handle);
     smt_status status =
         result ? SMT_VK_FAIL(device, err, result, "buffer %s: vkCreateBuffer of %llu bytes", name, (unsigned long long)bytes)

@@ -4,7 +4,7 @@
  *
  * Invariants
  *   1. A recording owns its command pool and descriptor pools, so different threads may record different recordings.
- *   2. The opening barrier orders it after every earlier submission, the closing one makes its results visible to the host.
+ *   2. The opening barrier orders it after every earlier submission to its queue, the closing one makes its results visible to the host.
  *   3. Between them only the caller's barriers order anything.
  *   4. The first failure of a call that returns nothing is kept, and returned by smt_vk_recording_end. */
 #include "vk_objects.h"
@@ -15,17 +15,19 @@
 #define FIRST_POOL_SETS 64
 #define SET_DESCRIPTORS (SMT_VK_MAX_WINDOWS + SMT_VK_MAX_BUFFERS) /* of one kind */
 
-smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err) {
+static smt_status begin_for(smt_vk_device *device, uint32_t queue, const char *name, smt_vk_recording **out, smt_error *err) {
     *out = NULL;
     SMT_TRY(smt_vk_check_lost(device, err));
-    if (!device->timeline)
+    if (!device->queues[queue].timeline)
         return SMT_FAIL(err, SMT_UNSUPPORTED, "recording %s: %s has no memory, it can only compile kernels", name,
                         device->caps.name);
     smt_vk_recording *recording = smt_alloc(1, sizeof *recording);
     if (!recording) return SMT_FAIL(err, SMT_MEMORY, "out of memory for recording %s", name);
     recording->device = device;
+    recording->queue = queue;
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                    .queueFamilyIndex = device->choice.queue_family};
+                                    .queueFamilyIndex =
+                                        queue == SMT_VK_COPIES ? device->choice.transfer_family : device->choice.queue_family};
     VkCommandBufferAllocateInfo buffer = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                           .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                           .commandBufferCount = 1};
@@ -49,6 +51,14 @@ smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_v
     smt_vk_record_barrier(recording);
     *out = recording;
     return SMT_OK;
+}
+
+smt_status smt_vk_recording_begin(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err) {
+    return begin_for(device, SMT_VK_KERNELS, name, out, err);
+}
+
+smt_status smt_vk_recording_begin_copies(smt_vk_device *device, const char *name, smt_vk_recording **out, smt_error *err) {
+    return begin_for(device, smt_vk_copies_apart(device) ? SMT_VK_COPIES : SMT_VK_KERNELS, name, out, err);
 }
 
 smt_status smt_vk_recording_end(smt_vk_recording *recording, smt_error *err) {
@@ -219,6 +229,8 @@ static smt_status bind_set(smt_vk_recording *recording, const smt_vk_dispatch *d
 static smt_status check_dispatch(const smt_vk_recording *recording, const smt_vk_dispatch *dispatch, smt_error *err) {
     const smt_vk_kernel *kernel = dispatch->kernel;
     const smt_caps *caps = &recording->device->caps;
+    if (recording->queue == SMT_VK_COPIES)
+        return SMT_FAIL(err, SMT_INVALID, "kernel %s: recording %s is one of copies", kernel->label, recording->name);
     if (dispatch->n_windows > kernel->layout->n_windows || dispatch->n_buffers > SMT_VK_MAX_BUFFERS)
         return SMT_FAIL(err, SMT_INVALID, "kernel %s: %u windows and %u buffers, it has room for %u and %d", kernel->label,
                         dispatch->n_windows, dispatch->n_buffers, kernel->layout->n_windows, SMT_VK_MAX_BUFFERS);
@@ -274,6 +286,11 @@ void smt_vk_record_barrier(smt_vk_recording *recording) {
     /* Reads count as sources too: the indirect stage is among them so that a grid may be rewritten after its dispatch. */
     VkPipelineStageFlags from = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT |
                                 VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+    if (recording->queue == SMT_VK_COPIES) { /* which has no other stages */
+        barrier.srcAccessMask &= VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_WRITE_BIT;
+        barrier.dstAccessMask &= VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT;
+        from = VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+    }
     recording->device->fn.CmdPipelineBarrier(recording->commands, from, from, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 

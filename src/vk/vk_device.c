@@ -1,4 +1,4 @@
-/* vk_device.c: executes a choice: logical device, queue, timeline, layouts, pipeline cache and compiler.
+/* vk_device.c: executes a choice: logical device, queues, timelines, layouts, pipeline cache and compiler.
  *
  * Creation zeroes the object and fills it step by step; on failure it calls its own destroy, which accepts a half-built
  * device. A device without memory heaps (a driver that has no hardware under it) is made for compiling kernels alone: it gets
@@ -49,14 +49,17 @@ static smt_status create_device(smt_vk_device *device, VkPhysicalDevice physical
     for (uint32_t i = 0; i < SMT_VK_EXTENSION_COUNT; i++)
         if (choice->extensions & 1u << i) extensions[n_extensions++] = smt_vk_extension_names[i];
     float priority = 1;
-    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = choice->queue_family,
-                                     .queueCount = 1,
-                                     .pQueuePriorities = &priority};
+    VkDeviceQueueCreateInfo queues[SMT_VK_QUEUES];
+    for (int i = 0; i < SMT_VK_QUEUES; i++)
+        queues[i] =
+            (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                      .queueFamilyIndex = i == SMT_VK_COPIES ? choice->transfer_family : choice->queue_family,
+                                      .queueCount = 1,
+                                      .pQueuePriorities = &priority};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = &features,
-                               .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue,
+                               .queueCreateInfoCount = choice->transfer_family == choice->queue_family ? 1 : SMT_VK_QUEUES,
+                               .pQueueCreateInfos = queues,
                                .enabledExtensionCount = n_extensions,
                                .ppEnabledExtensionNames = extensions};
     VkResult result = device->vk->fn.CreateDevice(physical, &info, NULL, &device->handle);
@@ -78,6 +81,9 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
         return SMT_FAIL(err, SMT_INVALID, "kernels \"%s\": rows and wave are the families there are", family);
     device->caps = facts.caps;
     SMT_TRY(smt_vk_choose(&facts, &device->choice, err));
+    /* A queue more is as optional as a feature; and a device that only compiles has nothing to copy. */
+    if ((options && options->minimum) || !facts.caps.n_heaps) device->choice.transfer_family = device->choice.queue_family;
+    device->caps.transfer_family = device->choice.transfer_family;
     device->physical = physical->handle;
     device->loss_mutex = smt_os_mutex_create();
     device->queue_mutex = smt_os_mutex_create();
@@ -91,9 +97,7 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
         SMT_TRY(create_device(device, physical->handle, err));
     SMT_TRY(smt_vk_load_device(device, err));
     device->loaded = true;
-    device->queue = device->vk->host.queue;
-    if (!device->queue) device->fn.GetDeviceQueue(device->handle, device->choice.queue_family, 0, &device->queue);
-    if (device->caps.n_heaps) SMT_TRY(smt_vk_timeline_create(device, err));
+    SMT_TRY(smt_vk_queues_create(device, err));
     SMT_TRY(smt_vk_layouts_create(device, err));
     SMT_TRY(smt_vk_pipeline_cache_open(device, err));
     smt_vk_trust_open(device);
@@ -120,7 +124,7 @@ smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_
 static void wait_for_work(smt_vk_device *device) {
     if (smt_vk_check_lost(device, NULL) != SMT_OK) return;
     if (device->vk->host.device)
-        smt_vk_wait(device, device->submitted, UINT64_MAX, NULL);
+        smt_vk_wait(device, device->queues[SMT_VK_KERNELS].submitted, UINT64_MAX, NULL);
     else
         device->fn.DeviceWaitIdle(device->handle);
 }
@@ -129,10 +133,10 @@ void smt_vk_device_destroy(smt_vk_device *device) {
     if (!device) return;
     const smt_vk_device_table *fn = &device->fn;
     if (device->loaded) {
-        if (device->submitted) wait_for_work(device);
+        if (device->latest_value) wait_for_work(device);
         if (device->pipeline_cache) smt_vk_cache_save(device, NULL);
         fn->DestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
-        fn->DestroySemaphore(device->handle, device->timeline, NULL);
+        smt_vk_queues_destroy(device);
         smt_vk_layouts_destroy(device);
     }
     if (device->handle && fn->DestroyDevice && !device->vk->host.device) fn->DestroyDevice(device->handle, NULL);

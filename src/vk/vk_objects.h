@@ -1,7 +1,7 @@
 /* vk_objects.h: the structs behind the handles of vk.h, for the files of src/vk/ alone.
  *
  * Ownership: smt_vk owns the library, the instance and the snapshots; a device borrows its smt_vk and owns its layouts, the
- * pipeline cache, the timeline semaphore and the compiler. Buffers, kernels and recordings borrow their device. */
+ * pipeline cache, the timeline semaphores and the compiler. Buffers, kernels and recordings borrow their device. */
 #ifndef SMT_VK_OBJECTS_H
 #define SMT_VK_OBJECTS_H
 
@@ -37,6 +37,16 @@ typedef struct smt_vk_layout {
     VkPipelineLayout pipeline;
 } smt_vk_layout;
 
+/* A device has a queue for kernels and, where a family of queues only copies, one of that for copies. */
+enum { SMT_VK_KERNELS, SMT_VK_COPIES, SMT_VK_QUEUES };
+typedef struct smt_vk_queue {
+    VkQueue handle;
+    VkSemaphore timeline;       /* none: there is no such queue, or a device without memory heaps, which only compiles */
+    _Atomic uint64_t submitted; /* value that the latest submission signals; read by waiters on other threads */
+    _Atomic uint64_t seen;      /* that the host has waited for */
+    uint64_t joined;            /* of the other queue's: submissions here come after it */
+} smt_vk_queue;
+
 struct smt_vk_device {
     smt_vk *vk; /* borrowed */
     smt_caps caps;
@@ -46,11 +56,10 @@ struct smt_vk_device {
     _Atomic uint64_t held[SMT_CAPS_MAX_HEAPS]; /* bytes of its slabs */
     smt_vk_device_table fn;
     bool loaded; /* fn is complete */
-    VkQueue queue;
-    VkSemaphore timeline;       /* none on a device without memory heaps: it only compiles */
-    _Atomic uint64_t submitted; /* value that the latest submission signals; read by waiters on other threads */
-    smt_os_mutex *queue_mutex;  /* held while submitting; guards `latest` */
+    smt_vk_queue queues[SMT_VK_QUEUES];
+    smt_os_mutex *queue_mutex;  /* held while submitting; guards what follows, and what the queues have joined */
     char latest[SMT_VK_LATEST]; /* name of the latest submission's recording, which may be gone by now */
+    uint64_t latest_value;      /* that it signals; 0: there was none */
     smt_os_mutex *loss_mutex;   /* guards what follows, up to the layouts */
     bool lost;
     smt_error loss;            /* the first cause */
@@ -93,6 +102,7 @@ typedef struct smt_vk_pool {
 
 struct smt_vk_recording {
     smt_vk_device *device;
+    uint32_t queue; /* of the device's, for which it is */
     char *name;
     VkCommandPool command_pool;
     VkCommandBuffer commands;
@@ -128,7 +138,8 @@ void smt_vk_name(const smt_vk_device *device, VkObjectType type, uint64_t handle
 #define SMT_VK_HANDLE(handle) ((uint64_t)(handle))
 #endif
 /* vk_queue.c */
-smt_status smt_vk_timeline_create(smt_vk_device *device, smt_error *err);
+smt_status smt_vk_queues_create(smt_vk_device *device, smt_error *err);
+void smt_vk_queues_destroy(smt_vk_device *device);
 /* vk_pipeline.c */
 smt_status smt_vk_layouts_create(smt_vk_device *device, smt_error *err);
 void smt_vk_layouts_destroy(smt_vk_device *device);

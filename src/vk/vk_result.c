@@ -48,9 +48,9 @@ const char *smt_vk_result_name(int result) {
 static void remember_loss(smt_vk_device *device, smt_error *cause) {
     size_t used = strlen(cause->message);
     smt_os_mutex_lock(device->queue_mutex);
-    if (device->submitted)
+    if (device->latest_value)
         snprintf(cause->message + used, sizeof cause->message - used, "; the last submission was %llu: %s",
-                 (unsigned long long)device->submitted, device->latest);
+                 (unsigned long long)device->latest_value, device->latest);
     smt_os_mutex_unlock(device->queue_mutex);
     smt_os_mutex_lock(device->loss_mutex);
     if (device->lost) *cause = device->loss;

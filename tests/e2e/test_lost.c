@@ -59,7 +59,7 @@ static struct {
 static void finish_work(void) {
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
-                                .pSemaphores = &fault.device->timeline,
+                                .pSemaphores = &fault.device->queues[SMT_VK_KERNELS].timeline,
                                 .pValues = &fault.submitted};
     if (fault.submitted) assert_int_equal(fault.real.WaitSemaphores(fault.device->handle, &info, UINT64_MAX), VK_SUCCESS);
 }

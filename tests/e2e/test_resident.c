@@ -1,5 +1,8 @@
 /* test_resident.c: experts that come into slots of device memory and leave them: out of host memory after the step that missed them, out of the
- * file before their layer runs. Whatever lies where, the results are the same bits; hits are those that a trace's hit rates foretell. */
+ * file before their layer runs. Whatever lies where, the results are the same bits; hits are those that a trace's hit rates foretell.
+ *
+ * Then the same on a device that has a queue for copies alone, and runs nothing before it must (support/copy_queue.h). */
+#include "copy_queue.h"
 #include "run/run.h"
 #include "tiny_model.h"
 #include "vk_support.h"
@@ -9,13 +12,15 @@
 enum { N_PROMPT = 6, N_TOKENS = 20, N_VOCAB = 512, N_EXPERTS = 16, N_USED = 3, N_MOE = 2, N_SLOTS = 5 };
 
 typedef struct lab {
-    const smt_vk_fixture *fixture;
+    smt_vk_fixture *fixture;
     smt_gguf *file;
     smt_model *model;
     char path[1024];
-    uint64_t stride;  /* bytes of an expert */
-    uint32_t heap;    /* where device memory is */
-    uint64_t planned; /* bytes of it that the whole model takes */
+    bool apart;          /* copies have a queue of their own */
+    uint64_t copy_bytes; /* as in smt_run_model_options */
+    uint64_t stride;     /* bytes of an expert */
+    uint32_t heap;       /* where device memory is */
+    uint64_t planned;    /* bytes of it that the whole model takes */
     float expected[N_TOKENS * N_VOCAB];
 } lab;
 
@@ -25,7 +30,8 @@ static smt_status load(const lab *l, const smt_plan_request *words, smt_run_mode
     const smt_plan_demand demand = {.n_ctx = wanted.n_ctx, .n_batch = wanted.n_batch, .cache_f16 = wanted.cache_f16};
     smt_plan_request request = *words;
     request.demand = &demand;
-    const smt_run_model_options options = {.placement = &request}; /* only what is used is compiled */
+    /* Only what is used is compiled. */
+    const smt_run_model_options options = {.placement = &request, .force_staging = l->apart, .copy_bytes = l->copy_bytes};
     *run = NULL;
     SMT_TRY(smt_run_model_create(l->fixture->device, l->model, &options, model, err));
     smt_status status = smt_run_create(*model, &wanted, run, err);
@@ -64,21 +70,15 @@ static smt_status run_tokens(smt_run *run, uint32_t rows, float *logits, int32_t
     return status;
 }
 
-static void open_model(lab *l, const smt_vk_fixture *fixture) {
+static void open_model(lab *l) {
     smt_error err;
-    *l = (lab){.fixture = fixture};
     snprintf(l->path, sizeof l->path, "%s/test_resident-%ld.gguf", SMT_TEST_WORK, (long)getpid());
-    const smt_tiny_options options = {.type = SMT_DTYPE_Q8_0, .n_experts = N_EXPERTS, .n_used = N_USED};
+    const smt_tiny_options options = {
+        .type = l->apart ? SMT_DTYPE_F16 : SMT_DTYPE_Q8_0, .n_experts = N_EXPERTS, .n_used = N_USED};
     SMT_ASSERT_OK(smt_tiny_deepseek2(l->path, &options, &err), &err);
     SMT_ASSERT_OK(smt_gguf_open(l->path, &l->file, &err), &err);
     SMT_ASSERT_OK(smt_model_create(l->file, &l->model, &err), &err);
     assert_in_range(l->model->n_vocab, 1, N_VOCAB);
-}
-
-static void close_model(lab *l) {
-    smt_model_free(l->model);
-    smt_gguf_free(l->file);
-    remove(l->path);
 }
 
 /* The results of a device that holds everything: of single rows, which are those of any rows. */
@@ -125,38 +125,64 @@ static uint64_t foretold(const int32_t *ids, uint32_t size) {
     return hits;
 }
 
+/* All of what was copied went through the queue for copies, but the last ones, which nothing has waited for yet; and wherever they had to,
+ * submissions of the one queue waited for those of the other. */
+static void check_queue(const lab *l, const smt_run *run) {
+    const smt_copy_queue_seen *seen = &smt_copy_queue_seen_so_far;
+    uint64_t copied = run->stats.expert_copied_bytes;
+    assert_in_range(seen->copied[1], copied - N_MOE * N_USED * l->stride, copied);
+    assert_in_range(seen->submissions[1], N_TOKENS, N_MOE * N_TOKENS);
+    assert_in_range(seen->waits[1], seen->submissions[1] / 4, seen->submissions[1]);
+    assert_in_range(seen->waits[0], N_TOKENS / 2, seen->submissions[1] + 1);
+    assert_true(seen->in_a_row > N_TOKENS / 2);
+}
+
+/* Where a step has several segments, none of them waits for copies of layers behind it. */
+static void check_segments(const lab *l, smt_run *run) {
+    const smt_run_pace pace = run->parts[0].pace;
+    run->parts[0].pace = (smt_run_pace){.cap_s = 1e-9, .most = {1e5, 1e5}};
+    smt_copy_queue_seen_so_far = (smt_copy_queue_seen){0};
+    check_results(l, run, 1, NULL);
+    assert_in_range(smt_copy_queue_seen_so_far.submissions[1], N_TOKENS, N_MOE * N_TOKENS);
+    assert_in_range(smt_copy_queue_seen_so_far.in_a_row, 0, 2);
+    run->parts[0].pace = pace;
+}
+
 static void test_host(void **state) {
+    lab *l = *state;
     static int32_t ids[N_MOE * N_TOKENS * N_USED];
-    lab l;
     smt_run_model *model;
     smt_run *run;
     smt_error err;
-    open_model(&l, *state);
-    expect(&l);
-    const smt_plan_request words = {.host_expert_layers = 3, .expert_cache = N_MOE * N_SLOTS * l.stride};
-    SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+    const smt_plan_request words = {.host_expert_layers = 3, .expert_cache = N_MOE * N_SLOTS * l->stride};
+    l->copy_bytes = 1; /* a submission for each layer */
+    SMT_ASSERT_OK(load(l, &words, &model, &run, &err), &err);
+    l->copy_bytes = 0;
+    smt_copy_queue_seen_so_far = (smt_copy_queue_seen){0};
     const smt_plan_weights *plan = &model->devices[0].plan;
     assert_int_equal(smt_plan_slots(plan, 1), N_SLOTS);
     assert_true(model->slots && !model->file);
-    check_results(&l, run, 1, ids);
+    check_results(l, run, 1, ids);
     const smt_run_stats *s = &run->stats;
     uint64_t hits = 0, all = N_MOE * N_TOKENS * N_USED;
     for (int layer = 0; layer < N_MOE; layer++) hits += foretold(ids + layer * N_TOKENS * N_USED, N_SLOTS);
     assert_in_range(hits, 1, all - 1);
     assert_int_equal(s->expert_hits, hits);
     assert_int_equal(s->expert_misses, all - hits);
-    assert_int_equal(s->expert_link_bytes, (all - hits) * l.stride);
-    assert_int_equal(s->expert_copied_bytes, (all - hits) * l.stride); /* each missed expert comes in */
-    check_results(&l, run, N_PROMPT,
+    assert_int_equal(s->expert_link_bytes, (all - hits) * l->stride);
+    assert_int_equal(s->expert_copied_bytes, (all - hits) * l->stride); /* each missed expert comes in */
+    if (l->apart) check_queue(l, run);
+    if (l->apart) check_segments(l, run);
+    check_results(l, run, N_PROMPT,
                   NULL); /* more experts in a step than there are slots; and another runner's tables are the same */
     smt_run *other;
     SMT_ASSERT_OK(smt_run_create(model, &wanted, &other, &err), &err);
-    check_results(&l, other, 1, NULL);
+    check_results(l, other, 1, NULL);
     assert_true(other->stats.expert_hits > 0);
     smt_run_free(other);
     smt_run_free(run);
     smt_run_model_free(model);
-    close_model(&l);
+    assert_int_equal(smt_copy_queue_seen_so_far.overtook, 0); /* not even the last ones, which nobody needed */
 }
 
 /* Room for none of the experts but N_SLOTS a layer on the device, and for some of them in host memory. */
@@ -174,45 +200,40 @@ static uint32_t in_file(const smt_run_device *on) {
 }
 
 static void test_file(void **state) {
-    lab l;
+    lab *l = *state;
     smt_run_model *model;
     smt_run *run;
     smt_error err;
     smt_plan_budget budgets[2];
-    open_model(&l, *state);
-    expect(&l);
-    for (uint32_t n_host = is_slow() ? 12 : 0; n_host < 20; n_host += 12) {
-        const smt_plan_request words = squeeze(&l, budgets, n_host);
-        SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+    for (uint32_t n_host = is_slow() || l->apart ? 12 : 0; n_host < 20; n_host += 12) {
+        const smt_plan_request words = squeeze(l, budgets, n_host);
+        SMT_ASSERT_OK(load(l, &words, &model, &run, &err), &err);
         const smt_run_device *on = &model->devices[0];
         assert_in_range(in_file(on), 8, N_MOE * N_EXPERTS);
         assert_true(model->file && run->capture_rows == N_SLOTS / N_USED);
-        check_results(&l, run, N_PROMPT, NULL);
+        check_results(l, run, N_PROMPT, NULL);
         assert_true(run->stats.expert_hits > 0 && run->stats.expert_misses > 0);
-        assert_true(run->stats.expert_copied_bytes >= run->stats.expert_misses * l.stride);
+        assert_true(run->stats.expert_copied_bytes >= run->stats.expert_misses * l->stride);
         if (n_host == 0) assert_int_equal(run->stats.expert_link_bytes, 0);
-        check_results(&l, run, 1, NULL);
+        check_results(l, run, 1, NULL);
         smt_run_free(run);
         smt_run_model_free(model);
     }
-    close_model(&l);
 }
 
 /* Out of memory at any place: the step fails, nothing is lost, and the next one is right. */
 static void test_no_memory(void **state) {
+    lab *l = *state;
     static float logits[N_TOKENS * N_VOCAB];
-    lab l;
     smt_run_model *model;
     smt_run *run;
     smt_error err;
     smt_plan_budget budgets[2];
     uint32_t failed = 0;
     if (is_slow()) skip();
-    open_model(&l, *state);
-    expect(&l);
-    const smt_plan_request words = squeeze(&l, budgets, 12);
-    SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
-    check_results(&l, run, 1, NULL); /* recorded, so that what fails is the moving of experts */
+    const smt_plan_request words = squeeze(l, budgets, 12);
+    SMT_ASSERT_OK(load(l, &words, &model, &run, &err), &err);
+    check_results(l, run, 1, NULL); /* recorded, so that what fails is the moving of experts */
     for (uint64_t n = 1; n < 60; n++) {
         smt_mem_fail_after(n);
         smt_status status = run_tokens(run, 1, logits, NULL, &err);
@@ -221,43 +242,101 @@ static void test_no_memory(void **state) {
         failed += status == SMT_MEMORY;
     }
     assert_true(failed > 30);
-    check_results(&l, run, 1, NULL);
+    check_results(l, run, 1, NULL);
     smt_run_free(run);
     smt_run_model_free(model);
-    close_model(&l);
 }
 
 /* What cannot be read is an error of the step, and when it can be read again, all is well. */
 static void test_cut(void **state) {
+    lab *l = *state;
     if (is_slow()) skip();
     static float logits[N_TOKENS * N_VOCAB];
-    lab l;
     smt_run_model *model;
     smt_run *run;
     smt_error err;
     smt_plan_budget budgets[2];
-    open_model(&l, *state);
-    expect(&l);
-    const smt_plan_request words = squeeze(&l, budgets, 0);
-    SMT_ASSERT_OK(load(&l, &words, &model, &run, &err), &err);
+    const smt_plan_request words = squeeze(l, budgets, 0);
+    SMT_ASSERT_OK(load(l, &words, &model, &run, &err), &err);
     char *bytes;
     size_t n_bytes;
-    SMT_ASSERT_OK(smt_os_read_file(l.path, &bytes, &n_bytes, &err), &err);
-    assert_int_equal(truncate(l.path, 4096), 0);
+    SMT_ASSERT_OK(smt_os_read_file(l->path, &bytes, &n_bytes, &err), &err);
+    assert_int_equal(truncate(l->path, 4096), 0);
     assert_int_equal(run_tokens(run, 1, logits, NULL, &err), SMT_IO);
-    FILE *file = fopen(l.path, "r+b"); /* the same file, whole again */
+    FILE *file = fopen(l->path, "r+b"); /* the same file, whole again */
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
     assert_int_equal(fclose(file), 0);
     smt_free(bytes);
-    check_results(&l, run, 1, NULL);
+    check_results(l, run, 1, NULL);
     smt_run_free(run);
     smt_run_model_free(model);
-    close_model(&l);
 }
 
+/* Between the queues nothing is in order but what was asked for. */
+static void test_order(void **state) {
+    const smt_vk_fixture *f = ((const lab *)*state)->fixture;
+    smt_vk_buffer *a = smt_vk_test_buffer(f, 4096, "a"), *b = smt_vk_test_buffer(f, 4096, "b");
+    const smt_vk_range from = smt_vk_test_whole(a), to = smt_vk_test_whole(b);
+    smt_vk_recording *kernels, *copies;
+    uint64_t before, value;
+    smt_error err;
+    assert_true(smt_vk_copies_apart(f->device) && f->caps->transfer_family != f->caps->queue_family);
+    SMT_ASSERT_OK(smt_vk_recording_begin(f->device, "kernels", &kernels, &err), &err);
+    smt_vk_record_copy(kernels, &from, &to);
+    SMT_ASSERT_OK(smt_vk_recording_end(kernels, &err), &err);
+    SMT_ASSERT_OK(smt_vk_recording_begin_copies(f->device, "copies", &copies, &err), &err);
+    smt_vk_record_fill(copies, &from, 7);
+    SMT_ASSERT_OK(smt_vk_recording_end(copies, &err), &err);
+    const uint32_t *copied = smt_vk_buffer_map(b);
+    smt_copy_queue_seen_so_far = (smt_copy_queue_seen){0};
+    for (int ordered = 0; ordered < 2; ordered++) {
+        memset(smt_vk_buffer_map(a), 0, 4096); /* then sevens */
+        SMT_ASSERT_OK(smt_vk_buffer_flush(f->device, a, 0, 4096, &err), &err);
+        SMT_ASSERT_OK(smt_vk_submit(f->device, kernels, &before, &err), &err);
+        assert_int_equal(smt_vk_submit_after(f->device, copies, before + 1, &value, &err), SMT_INVALID);
+        SMT_ASSERT_OK(smt_vk_submit_after(f->device, copies, ordered ? before : 0, &value, &err), &err);
+        SMT_ASSERT_OK(smt_vk_recording_wait(copies, value, UINT64_C(60000000000), &err), &err);
+        SMT_ASSERT_OK(smt_vk_wait(f->device, before, UINT64_C(60000000000), &err), &err);
+        SMT_ASSERT_OK(smt_vk_buffer_invalidate(f->device, b, 0, 4096, &err), &err);
+        assert_int_equal(copied[100], ordered ? 0 : 7);
+        assert_int_equal(smt_copy_queue_seen_so_far.overtook, 1);
+    }
+    smt_vk_recording_destroy(f->device, kernels);
+    smt_vk_recording_destroy(f->device, copies);
+    smt_vk_buffer_destroy(f->device, a);
+    smt_vk_buffer_destroy(f->device, b);
+}
+
+/* One lab for each group. */
+static int set_up(void **state, bool apart) {
+    static lab l;
+    l = (lab){.apart = apart};
+    if ((apart ? smt_copy_queue_setup : smt_vk_test_setup)(state)) return 1;
+    l.fixture = *state;
+    *state = &l;
+    open_model(&l);
+    expect(&l);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    lab *l = *state;
+    smt_model_free(l->model);
+    smt_gguf_free(l->file);
+    remove(l->path);
+    void *fixture = l->fixture;
+    return (l->apart ? smt_copy_queue_teardown : smt_vk_test_teardown)(&fixture);
+}
+
+static int set_up_one(void **state) { return set_up(state, false); }
+static int set_up_apart(void **state) { return set_up(state, true); }
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_file), cmocka_unit_test(test_no_memory),
-                                       cmocka_unit_test(test_cut)};
-    return cmocka_run_group_tests(tests, smt_vk_test_setup, smt_vk_test_teardown);
+    const struct CMUnitTest one[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_file), cmocka_unit_test(test_no_memory),
+                                     cmocka_unit_test(test_cut)},
+                            apart[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_host), cmocka_unit_test(test_file),
+                                       cmocka_unit_test(test_no_memory)};
+    return cmocka_run_group_tests_name("one queue", one, set_up_one, tear_down) +
+           cmocka_run_group_tests_name("copies apart", apart, set_up_apart, tear_down);
 }
