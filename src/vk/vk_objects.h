@@ -45,6 +45,7 @@ struct smt_vk_device {
     VkDevice handle;
     _Atomic uint64_t held[SMT_CAPS_MAX_HEAPS]; /* bytes of its slabs */
     smt_vk_device_table fn;
+    bool twin;   /* of another device, whose caches are kept in its stead */
     bool loaded; /* fn is complete */
     VkQueue queue;
     VkSemaphore timeline;       /* none on a device without memory heaps: it only compiles */
