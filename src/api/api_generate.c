@@ -194,8 +194,7 @@ smt_status smt_session_generate(smt_session *session, smt_sampler *sampler, cons
     bool watched = smt_run_is_watched(session->runner->run); /* each step is told of when it is read back */
     bool host =
         g.request.logprobs || g.request.n_top || g.request.experts || g.request.draw_on_host || g.request.grammar || watched;
-    bool several = session->runner->run->n_parts > 1; /* devices: the host has work in each step */
-    bool device = smt_sample_only_rule(&sampler->options, &rule) && !host && !several;
+    bool device = smt_sample_only_rule(&sampler->options, &rule) && !host;
     smt_status status = device ? on_device(&g, &rule, err) : on_host(&g, err);
     session->length = g.start + (g.n ? g.request.n_tokens + g.n - 1 : 0);
     smt_kv_resize(&session->runner->run->kv, session->slot, session->length, NULL); /* shrinking cannot fail */

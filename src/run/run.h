@@ -260,15 +260,17 @@ void smt_run_observe(smt_run_observer *observer, const smt_run_row *rows, uint32
 smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err);
 
 /* ---- steps that follow from each other (run_decode.c) ----
- * With one device. begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
+ * begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
 #define SMT_RUN_AHEAD_MOST 8
 typedef struct smt_run_answer {
     const smt_sample_rule *rule;
-    uint32_t ahead, most; /* steps under way, 1 to SMT_RUN_AHEAD_MOST; tokens wanted at most */
+    uint32_t ahead, most; /* steps under way, 1 to SMT_RUN_AHEAD_MOST (several devices: one); tokens wanted at most */
 } smt_run_answer;
 typedef struct smt_run_decode {
-    smt_run *run;                        /* borrowed */
-    smt_run_plan_entry *entry;           /* the step of one row */
+    smt_run *run;              /* borrowed */
+    smt_run_plan_entry *entry; /* the step of one row */
+    smt_sample_rule rule;
+    int32_t token;                       /* handed out last */
     uint32_t slot, index;                /* timeline index of the next row that is submitted */
     uint32_t ahead, most;                /* as in smt_run_answer */
     uint32_t submitted, taken;           /* tokens that steps were submitted for, and that were handed out */
@@ -319,6 +321,7 @@ smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t lay
 typedef struct smt_run_follow {
     const smt_sample_rule *rule;
     const smt_graph *graph; /* of the steps that follow */
+    uint32_t drawn;         /* tokens drawn by the steps before */
 } smt_run_follow;
 /* What a step is about. follow: NULL for a step that the host waits for. */
 typedef struct smt_run_inputs {

@@ -7,14 +7,15 @@
  * are running. When an answer ends early, the steps behind it have filled rows of the cache beyond the length that the caller then sets: nobody
  * reads those.
  *
- * All of this is for one device. Between several, the host carries activations in each step and could not be ahead. */
+ * Of several devices the last one draws. They cannot be ahead of the host, which has work between them: one step is under way, and the
+ * host gives the next one its token. */
 #include "run/run.h"
 
 /* One block more, where the row at `index` begins one. */
 static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error *err) {
     uint32_t held = run->kv.held[slot];
     SMT_TRY(smt_kv_resize(&run->kv, slot, index + 1, err));
-    if (run->kv.held[slot] == held) return SMT_OK;
+    if (run->kv.held[slot] == held || run->n_parts > 1) return SMT_OK; /* inputs bring the table to several devices */
     const smt_run_part *part = run->parts;
     const smt_plan_place *place = &part->plan.blocks;
     smt_vk_buffer *buffer = part->buffers[place->buffer];
@@ -24,9 +25,13 @@ static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error
     return smt_vk_buffer_flush(part->on->vk, buffer, place->offset + 4 * at, 4, err);
 }
 
-static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_inputs *inputs, smt_error *err) {
+/* Rows of a step; NULL: the device knows. */
+static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_row *rows, uint32_t n, smt_error *err) {
+    const smt_run_follow follow = {&d->rule, d->entry->graph, d->submitted};
+    const smt_run_inputs inputs = {rows, n, &follow};
     uint32_t most = d->ahead * (uint32_t)entry->n_segments;
-    SMT_TRY(smt_run_submit(d->run, entry, inputs, smt_max_u32(most, 2), &d->values[d->submitted % SMT_RUN_AHEAD_MOST], err));
+    SMT_TRY(smt_run_submit(d->run, entry, rows ? &inputs : NULL, smt_max_u32(most, 2),
+                           &d->values[d->submitted % SMT_RUN_AHEAD_MOST], err));
     d->submitted++;
     return SMT_OK;
 }
@@ -34,14 +39,17 @@ static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt
 smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
                                 smt_run_decode *out, smt_error *err) {
     const smt_run_row *last = &rows[n - 1];
-    *out =
-        (smt_run_decode){.run = run, .slot = last->slot, .index = last->index + 1, .ahead = answer->ahead, .most = answer->most};
+    *out = (smt_run_decode){.run = run,
+                            .rule = *answer->rule,
+                            .slot = last->slot,
+                            .index = last->index + 1,
+                            .ahead = run->n_parts > 1 ? 1 : answer->ahead,
+                            .most = answer->most};
     const smt_graph_shape first = smt_run_draw_shape(run, smt_plan_bucket(n)), next = smt_run_draw_shape(run, 1);
     smt_run_plan_entry *entry;
     SMT_TRY(smt_run_shape(run, &first, &entry, err));
     SMT_TRY(smt_run_shape(run, &next, &out->entry, err));
-    const smt_run_follow follow = {answer->rule, out->entry->graph};
-    smt_status status = submit(out, entry, &(smt_run_inputs){rows, n, &follow}, err);
+    smt_status status = submit(out, entry, rows, n, err);
     if (status != SMT_OK) smt_run_drain(run, NULL);
     return status;
 }
@@ -64,7 +72,9 @@ static smt_status fill(smt_run_decode *d, smt_error *err) {
             return status;
         }
         if (smt_run_is_stale(d->run, d->entry)) SMT_TRY(cut_anew(d, err));
-        SMT_TRY(submit(d, d->entry, NULL, err));
+        const smt_run_row row = {
+            .token = d->token, .position = (int32_t)d->index, .slot = d->slot, .index = d->index, .out = true};
+        SMT_TRY(submit(d, d->entry, d->run->n_parts > 1 ? &row : NULL, 1, err));
         d->index++;
     }
     return SMT_OK;
@@ -75,8 +85,8 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
     *out_token = 0;
     SMT_TRY(fill(d, err));
     if (d->submitted == d->taken) return SMT_OK;
-    SMT_TRY(smt_run_wait(d->run, d->run->parts, d->values[d->taken % SMT_RUN_AHEAD_MOST], err));
-    const smt_run_part *part = d->run->parts;
+    smt_run_part *part = &d->run->parts[smt_run_part_of(d->run, UINT32_MAX)];
+    SMT_TRY(smt_run_wait(d->run, part, d->values[d->taken % SMT_RUN_AHEAD_MOST], err));
     const smt_plan_place *place = &part->plan.ring;
     smt_vk_buffer *buffer = part->buffers[place->buffer];
     SMT_TRY(smt_vk_buffer_invalidate(part->on->vk, buffer, place->offset, place->bytes, err));
@@ -85,7 +95,7 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
     uint32_t n_vocab = d->run->model->model->n_vocab;
     if (token < 0 || (uint32_t)token >= n_vocab) return SMT_FAIL(err, SMT_INTERNAL, "none of %u logits is finite", n_vocab);
     *out_any = true;
-    *out_token = token;
+    *out_token = d->token = token;
     return SMT_OK;
 }
 
