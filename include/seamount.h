@@ -383,6 +383,7 @@ typedef struct smt_device_info {
     /* Rows, columns and depth of the cooperative matrices that kernels use: float16 [0, 2] times [2, 1] into float32 [0, 1]. Zeros: none that
      * they can use. */
     uint32_t coop_shape[3];
+    bool external_memory; /* named twice, its two logical devices may have memory in common */
 } smt_device_info;
 
 typedef void (*smt_vulkan_fn)(void);
@@ -431,6 +432,9 @@ typedef struct smt_device_options {
     const double *shares;
     uint32_t n_shares;
     smt_self_test self_test;
+    /* Activations that go from one of several devices to another pass through the host's hands even where both are one physical device and
+     * could have memory in common (VK_KHR_external_memory_fd). For comparisons: the bits are the same. */
+    bool no_external_memory;
 } smt_device_options;
 
 SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);
@@ -1051,7 +1055,7 @@ typedef struct smt_generate {
     bool logprobs;
     uint32_t n_top;
     bool experts;
-    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. With an observer at most 2. */
+    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. With an observer at most 2; several devices: one. */
     uint32_t steps_ahead;
     bool draw_on_host; /* in any case: for comparisons */
     /* NULL, or where the answer begins in a grammar: only what it allows is drawn, on the host, and each token is told to it before
@@ -1063,8 +1067,9 @@ typedef enum smt_end { SMT_END_CALLBACK, SMT_END_LENGTH, SMT_END_FULL } smt_end;
 
 /* Evaluates the tokens and draws an answer, token by token, each the input of the next step. The position of a token for the sampler is its
  * index in the session. Where the sampler's options are argmax or a top_k of 1 to 256, with any temperature, top_p, min_p and no biases and
- * penalties, and the engine has one device and all experts at their places, tokens are drawn on the device, the same as the host draws, and
- * steps run ahead of the host; those behind the last token of the answer are dropped, and no observer is told of them.
+ * penalties, all experts are at their places, and several devices have no observer, tokens are drawn on the device (of several the one with
+ * the output head), the same as the host draws. On one device steps run ahead of the host; those behind the last token of the answer are
+ * dropped, and no observer is told of them.
  *
  * *out_end says what ended the answer: the callback, max_tokens, or the end of the context or of the cache. Afterwards the session holds the
  * tokens given and those of the answer but the last, which is the first to append next time. After a failure it holds the same of the tokens

@@ -168,7 +168,9 @@ typedef struct smt_run_spent {
 typedef struct smt_run_part {
     smt_run_device *on; /* borrowed from the model */
     smt_plan_runner plan;
-    smt_vk_buffer **buffers; /* owned */
+    smt_vk_buffer **buffers;                 /* owned */
+    smt_vk_buffer *peers[SMT_GRAPH_DEVICES]; /* owned: what other parts lend, as this device has it; NULL: nothing */
+    uint64_t peers_read;                     /* when this is reached, it has read what they sent last */
     smt_run_queue queue;
     smt_run_pace pace;
     smt_run_spent spent;
@@ -265,11 +267,12 @@ void smt_run_observe(smt_run_observer *observer, const smt_run_row *rows, uint32
 smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err);
 
 /* ---- steps that follow from each other (run_decode.c) ----
- * With one device. begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
+ * begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
 #define SMT_RUN_AHEAD_MOST 8
 typedef struct smt_run_answer {
     const smt_sample_rule *rule;
-    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS where the run is watched; tokens wanted at most. */
+    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS where the run is watched, and one on several devices; tokens
+     * wanted at most. */
     uint32_t ahead, most;
 } smt_run_answer;
 typedef struct smt_run_flown { /* a step under way */
@@ -279,14 +282,14 @@ typedef struct smt_run_flown { /* a step under way */
 typedef struct smt_run_decode {
     smt_run *run;                                 /* borrowed */
     smt_run_plan_entry *entries[SMT_GRAPH_TURNS]; /* the step of one row, in turns: the same where the run is not watched */
-    uint32_t index;                               /* timeline index of the next row that is submitted */
-    uint32_t ahead, most;                         /* as in smt_run_answer */
-    uint32_t submitted, taken;                    /* tokens that steps were submitted for, and that were handed out */
-    smt_run_flown steps[SMT_RUN_AHEAD_MOST];      /* step i at i % SMT_RUN_AHEAD_MOST */
-    /* For the observer: */
-    smt_run_row row; /* of the step that is taken next */
-    double told;     /* when he was told of the step before, by smt_os_seconds */
-    double step_s;   /* how long the last step took whose end the host saw */
+    smt_sample_rule rule;
+    uint32_t index;                          /* timeline index of the next row that is submitted */
+    uint32_t ahead, most;                    /* as in smt_run_answer */
+    uint32_t submitted, taken;               /* tokens that steps were submitted for, and that were handed out */
+    smt_run_flown steps[SMT_RUN_AHEAD_MOST]; /* step i at i % SMT_RUN_AHEAD_MOST */
+    smt_run_row row;                         /* of the step that is taken next: for several devices, and the observer */
+    double told;                             /* when the latter was told of the step before, by smt_os_seconds */
+    double step_s;                           /* how long the last step took whose end the host saw */
 } smt_run_decode;
 /* Of the rows only the last has `out`, and none has a capture. After a failure there is nothing to end. */
 smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
@@ -336,6 +339,7 @@ smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t lay
 typedef struct smt_run_follow {
     const smt_sample_rule *rule;
     const smt_graph *graph; /* of the steps that follow */
+    uint32_t drawn;         /* tokens drawn by the steps before */
 } smt_run_follow;
 /* What a step is about. follow: NULL for a step that the host waits for. */
 typedef struct smt_run_inputs {
@@ -355,6 +359,8 @@ uint32_t smt_run_part_of(const smt_run *run, uint32_t layer);
 uint32_t smt_run_part_of_expert(const smt_run *run, uint32_t layer, uint32_t expert);
 /* Where a value of a graph lies. */
 smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uint32_t id);
+/* Memory that the graph's devices lend each other (run_hop.c). */
+smt_status smt_run_borrow(smt_run *run, const smt_graph *graph, smt_error *err);
 /* Does what a node of the host's says; what it needs has to be finished first, and is waited for. */
 smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err);
 /* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */
