@@ -12,6 +12,8 @@
  *   - Option structs begin with struct_size (set it to sizeof the struct); every other field may be zero, which means default.
  *   - Handles are opaque; the matching _free accepts NULL. Strings are UTF-8; strings returned are owned by the handle.
  *   - The library never exits, prints, aborts, or reads the environment. A lost device is an error code.
+ *   - Vulkan drivers do read it: Mesa's software driver computes with 512 bits only where the program has set LP_NATIVE_VECTOR_WIDTH=512
+ *     before the first device or engine is created (README.md, "In a program of yours").
  *   - "Thread-safe": any thread at any time. "One thread at a time": the caller serialises. */
 #ifndef SEAMOUNT_H
 #define SEAMOUNT_H

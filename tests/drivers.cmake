@@ -11,6 +11,15 @@ foreach(entry "lavapipe=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json" "lavapipe=/
     list(APPEND SMT_DRIVERS ${entry})
   endif()
 endforeach()
+# Both widths of vectors that Mesa's software driver computes with: where the processor has AVX-512, the newer one as the programs want it
+# (tools/shared/vector_width.c), the other one as it is by itself.
+if(EXISTS /proc/cpuinfo AND EXISTS ${CMAKE_SOURCE_DIR}/build-mesa/lvp_icd.json)
+  file(STRINGS /proc/cpuinfo wide REGEX "^flags.* avx512bw avx512vl" LIMIT_COUNT 1)
+  if(wide)
+    set(SMT_ENVIRONMENT_lavapipe LP_NATIVE_VECTOR_WIDTH=256)
+    set(SMT_ENVIRONMENT_lavapipe-new LP_NATIVE_VECTOR_WIDTH=512 GALLIVM_PERF=no_quad_lod)
+  endif()
+endif()
 list(LENGTH SMT_DRIVERS SMT_DRIVER_COUNT)
 message(STATUS "Vulkan drivers for tests: ${SMT_DRIVERS}")
 
@@ -64,7 +73,7 @@ function(smt_add_driver_tests program labels)
     endif()
     add_test(NAME ${name}.${driver} COMMAND ${program})
     set_tests_properties(${name}.${driver} PROPERTIES LABELS "${own_labels};${driver}" TIMEOUT 900
-      ENVIRONMENT "VK_ICD_FILENAMES=${manifest};SMT_TEST_DRIVER=${driver};${ARGN}" SKIP_RETURN_CODE 77)
+      ENVIRONMENT "VK_ICD_FILENAMES=${manifest};SMT_TEST_DRIVER=${driver};${SMT_ENVIRONMENT_${driver}};${ARGN}" SKIP_RETURN_CODE 77)
   endforeach()
   if(NOT SMT_DRIVERS)
     add_test(NAME ${name}.nodriver COMMAND ${program})

@@ -1,7 +1,8 @@
 /* vk_cache.c: the cache folder: SPIR-V modules and each device's VkPipelineCache.
  *
  *   <dir>/spirv-<key>.bin      key: hash of flattened source (defines inside, sorted), compiler, target, our version
- *   <dir>/pipeline-<key>.bin   key: hash of device UUID, driver UUID and version, pipeline cache UUID, our version
+ *   <dir>/pipeline-<key>.bin   key: hash of device UUID, driver UUID and version, pipeline cache UUID, size of a subgroup (one driver may
+ *                              be told to make them of several sizes), our version
  *   <dir>/right-<key>.bin      the same key: see vk_trust.c
  *
  * Every file is a header { magic, sizes, key, hash of the payload } and the payload. Files are hostile input: one that is cut,
@@ -134,7 +135,7 @@ uint32_t *smt_vk_spirv_load(const char *dir, const smt_vk_key *key, size_t *out_
 static smt_vk_key pipeline_key(const smt_caps *caps) {
     struct {
         uint8_t device[16], driver[16], cache[16];
-        uint32_t vendor_id, device_id, driver_version, version;
+        uint32_t vendor_id, device_id, driver_version, subgroup_size, version;
     } parts;
     memset(&parts, 0, sizeof parts);
     memcpy(parts.device, caps->device_uuid, 16);
@@ -143,6 +144,7 @@ static smt_vk_key pipeline_key(const smt_caps *caps) {
     parts.vendor_id = caps->vendor_id;
     parts.device_id = caps->device_id;
     parts.driver_version = caps->driver_version;
+    parts.subgroup_size = caps->subgroup_size;
     parts.version = smt_version();
     smt_vk_key key;
     hash_bytes(&parts, sizeof parts, key.bytes);

@@ -71,6 +71,13 @@ class Embedded(cli.Case):
                 self.assertEqual(greedy(self, prompt, 24)["text"], want)
             os.chdir(here)
 
+    def test_width_of_vectors(self):
+        """Mesa's software driver keeps one cache for vectors of 256 and 512 bits; the other width must find nothing wrong in it."""
+        prompt, want = next(iter(expected()["greedy"]["as shipped"].items()))
+        for more in ({}, {"LP_NATIVE_VECTOR_WIDTH": "256"}):
+            answer = self.good("run", "-p", prompt, "-n", 24, "--temp", 0, env=cli.environment(**more))
+            self.assertEqual(answer.out.decode(), want)
+
     def test_greedy_text_of_each_type(self):
         with tempfile.TemporaryDirectory() as folder:
             for name in TYPES:

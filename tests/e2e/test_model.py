@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -330,6 +331,19 @@ class Devices(cli.Case):
         for word in ("vk0", devices[0]["name"], devices[0]["uuid"]):
             self.assertEqual(self.good("devices", "--json", "-dev", word).json()[0]["name"], devices[0]["name"])
         self.bad(2, "no-such-device", "devices", "-dev", "no-such-device")
+
+    def test_vector_width(self):
+        """Mesa's software driver gets the widest vectors of the processor, unless the user has said how wide."""
+        def bits(**variables):
+            found = re.search(r"(\d+) bits", self.good("devices", "--json", env={**free, **variables}).json()[0]["name"])
+            return found and int(found[1])
+        free = {name: value for name, value in cli.environment().items() if name != "LP_NATIVE_VECTOR_WIDTH"}
+        if bits() is None:
+            self.skipTest("not Mesa's software driver")
+        with open("/proc/cpuinfo") as f:
+            wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(f.read().split())
+        self.assertEqual(bits(LP_NATIVE_VECTOR_WIDTH="128"), 128)
+        self.assertEqual(bits() == 512, wide)
 
     def test_kernels(self):
         """Each compiles and gives right results."""

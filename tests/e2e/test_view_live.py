@@ -29,6 +29,8 @@ class Live(view.Case):
         self.assertEqual(ids[:len(prompt)], prompt)
         self.assertTrue(len(prompt) < len(ids) <= len(prompt) + 12)
         self.assertEqual(shot.where["tokens"], len(ids))
+        report, devices = (json.loads(seamount(*args, "--json")) for args in (["trace", "report", recorded], ["devices", "-dev", "vk0"]))
+        self.assertEqual(report["devices"], [devices[0]["name"]])  # the same width of vectors, on Mesa's software driver
         routing = self.path("routing.json")
         seamount("eval", "--tokens", ",".join(map(str, ids)), "--routing", routing)
         with open(routing) as f:

@@ -11,6 +11,7 @@
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
+#include "vector_width.h"
 
 #include <signal.h>
 #include <string.h>
@@ -48,6 +49,7 @@ const cli_command_row cli_commands[CMD_COUNT] = {
 };
 
 int main(int argc, char **argv) {
+    vector_width_ask();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, told like any other */
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN); /* and so is a file beyond the limit of the user's shell */

@@ -1,4 +1,5 @@
 /* view_main.c: seamount-view: opens what the command line asks for, and runs it in a window or without one. */
+#include "vector_width.h"
 #include "view_app.h"
 
 #include <SDL.h>
@@ -17,6 +18,7 @@ static void tell_speed(view_app *app) {
 }
 
 int main(int argc, char **argv) {
+    vector_width_ask();
     view_options options;
     int status;
     char message[600];

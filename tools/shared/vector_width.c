@@ -1,0 +1,29 @@
+/* vector_width.c: LP_NATIVE_VECTOR_WIDTH, which Mesa reads when a Vulkan instance is made.
+ *
+ * At 512 bits an instruction of lavapipe serves 16 invocations and has 32 registers instead of 16; by itself Mesa stays at 256 even where
+ * the processor has AVX-512. A value that the user has set stays. The library reads and writes no environment: this is the
+ * programs' own business.
+ *
+ * Mesa keeps machine code on disk, and forgets the width when it looks for it: its function that fetches texels, made for 8 lanes, would be
+ * called with 16. What it does look at are its options, so 512 bits come with one (seen in Mesa 22.3 and 25.0): no_quad_lod, which is
+ * about mipmaps and changes nothing here. */
+#include "vector_width.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* Asks the processor, and with it whether the operating system keeps the registers. */
+static bool has_avx512(void) {
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+/* The second variable first: without memory for the first the driver stays as it was. */
+void vector_width_ask(void) {
+    if (!has_avx512() || getenv("LP_NATIVE_VECTOR_WIDTH") || setenv("GALLIVM_PERF", "no_quad_lod", 1) != 0) return;
+    setenv("LP_NATIVE_VECTOR_WIDTH", "512", 0);
+}
