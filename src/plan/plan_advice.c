@@ -1,11 +1,18 @@
-/* plan_advice.c: what would make a model fit: a shorter context, smaller types, more memory for the experts' tier. Each is tried with a plan
- * of its own before it is said, but for the types, which are a matter of proportion. */
+/* plan_advice.c: what would make a model fit: a shorter context, slots for experts that stay in the file, smaller types, more memory for the
+ * experts' tier. Each is tried with a plan of its own before it is said, but for the types, which are a matter of proportion. */
 #include "plan_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define CTX_LEAST 256
+
+void smt_plan_size_words(double bytes, char text[SMT_PLAN_SIZE_WORDS]) {
+    bool large = bytes >= 1073741824;
+    double size = bytes / (large ? 1073741824 : 1048576);
+    snprintf(text, SMT_PLAN_SIZE_WORDS, "%.1f %s", ceil(size * 10) / 10, large ? "GiB" : "MiB");
+}
 
 /* One way to make it fit. */
 static void say(smt_placement *p, const char *words) {
@@ -14,10 +21,12 @@ static void say(smt_placement *p, const char *words) {
     snprintf(p->why + used, sizeof p->why - used, "%s%s", strstr(p->why, first) ? ", or with " : first, words);
 }
 
-static bool would_fit(const smt_model *model, const smt_plan_request *request) {
+/* out_tok_s: predicted; or NULL. */
+static bool would_fit(const smt_model *model, const smt_plan_request *request, double *out_tok_s) {
     smt_placement *other;
     if (smt_plan_attempt(model, request, &other, NULL) != SMT_OK) return false;
     bool fits = other->fits;
+    if (out_tok_s) *out_tok_s = other->forecast.decode_tok_s;
     smt_plan_free(other);
     return fits;
 }
@@ -28,11 +37,11 @@ static uint32_t fitting_context(const smt_placement *p, const smt_plan_request *
     smt_plan_request other = *request;
     other.demand = &demand;
     demand.n_ctx = CTX_LEAST;
-    if (!request->demand || p->demand.n_ctx <= CTX_LEAST || !would_fit(p->model, &other)) return 0;
+    if (!request->demand || p->demand.n_ctx <= CTX_LEAST || !would_fit(p->model, &other, NULL)) return 0;
     for (uint32_t n_ctx = p->demand.n_ctx / 2; n_ctx > CTX_LEAST; n_ctx /= 2) {
         demand.n_ctx = n_ctx;
         demand.n_batch = smt_min_u32(p->demand.n_batch, n_ctx);
-        if (would_fit(p->model, &other)) return n_ctx;
+        if (would_fit(p->model, &other, NULL)) return n_ctx;
     }
     return CTX_LEAST;
 }
@@ -72,12 +81,32 @@ static void advise_type(smt_placement *p, double weights, double room) {
     }
 }
 
+/* The least slots that a token needs, and what others have room for in the memory that is then free. */
+static void advise_slots(const smt_plan_request *request, smt_placement *p) {
+    uint64_t most = 0;
+    double tok_s = 0;
+    char text[160], size[SMT_PLAN_SIZE_WORDS], speed[40] = "";
+    for (uint32_t i = 0; i < p->n_devices; i++) {
+        const smt_placed_device *d = &p->devices[i];
+        uint64_t one_each = 0;
+        for (uint32_t l = d->first_layer; l < d->last_layer; l++)
+            if (d->items.layers[l].n_windows) one_each += d->items.layers[l].stride;
+        if (one_each * p->model->n_used > most) most = one_each * p->model->n_used;
+    }
+    smt_plan_request other = *request;
+    other.expert_cache = smt_align_up(most, 256ull << 20);
+    if (most == 0 || request->expert_cache || p->by_experts || !would_fit(p->model, &other, &tok_s)) return;
+    if (tok_s > 0) snprintf(speed, sizeof speed, ": %.1f tokens/s", tok_s);
+    smt_plan_size_words((double)other.expert_cache, size);
+    snprintf(text, sizeof text, "an expert cache of %s (experts that no memory has room for stay in the file%s)", size, speed);
+    say(p, text);
+}
+
 static void advise_memory(smt_placement *p, double missing, const char *where, const char *what) {
-    char text[160];
+    char text[160], size[SMT_PLAN_SIZE_WORDS];
     if (missing <= 0) return;
-    bool large = missing >= 1073741824;
-    snprintf(text, sizeof text, "%.1f %s more memory%s for %s", missing / (large ? 1073741824 : 1048576) + 0.05,
-             large ? "GiB" : "MiB", where, what);
+    smt_plan_size_words(missing, size);
+    snprintf(text, sizeof text, "%s more memory%s for %s", size, where, what);
     say(p, text);
 }
 
@@ -108,6 +137,7 @@ void smt_plan_advise(const smt_plan_request *request, smt_placement *p) {
         advise_memory(p, missing, " on one device", "cache and working memory");
         return;
     }
+    advise_slots(request, p);
     advise_type(p, weights, room);
     advise_memory(p, weights - room, " of a device or of the host", p->model->n_experts ? "experts" : "layers");
 }

@@ -10,14 +10,22 @@ typedef struct planner {
     smt_plan_costs *costs; /* owned, [n_facts] */
     smt_plan_split split;
     smt_placement *out;
+    bool host_short; /* what does not fit is in host memory */
     smt_error *err;
 } planner;
 
-/* A plan that exceeds the limits fails nothing; the first one is told. */
+/* A plan that exceeds the limits fails nothing; the first one is told, but that of host memory only when its bytes are known for all devices
+ * together. */
 static void check(planner *p, const smt_placed_device *d, const smt_plan *plan, const char *what) {
     smt_error err;
+    smt_plan_bytes own = d->limits;
     if (smt_plan_check(plan, &d->caps, &d->limits, &d->used, what, &err) == SMT_OK) return;
-    if (p->out->fits) snprintf(p->out->why, sizeof p->out->why, "%s", err.message);
+    own.host = UINT64_MAX;
+    for (uint32_t heap = 0; heap < d->caps.n_heaps; heap++)
+        if (!d->caps.heaps[heap].device_local) own.heap[heap] = UINT64_MAX;
+    bool host = smt_plan_check(plan, &d->caps, &own, &d->used, what, NULL) == SMT_OK;
+    if (p->out->fits || (p->host_short && !host)) snprintf(p->out->why, sizeof p->out->why, "%s", err.message);
+    p->host_short = host && (p->out->fits || p->host_short);
     p->out->fits = false;
 }
 
@@ -46,10 +54,11 @@ static smt_status place_runner(planner *p, smt_placed_device *d) {
     return SMT_OK;
 }
 
-/* Of host memory, for weights of this device: what other devices before it and the ring leave. */
+/* Of host memory, for weights of this device: what devices before it leave, and working memory and rings of itself and those behind it. */
 static uint64_t host_left(const planner *p, const smt_placed_device *d) {
-    uint64_t limit = smt_min_u64(d->limits.host, p->out->host_limit);
-    uint64_t used = p->out->host_used + d->used.host + SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
+    uint64_t limit = smt_min_u64(d->limits.host, p->out->host_limit), used = p->out->host_used;
+    for (const smt_placed_device *each = d; each < p->out->devices + p->out->n_devices; each++)
+        used += each->used.host + SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
     return limit > used ? limit - used : 0;
 }
 
@@ -140,21 +149,36 @@ static smt_status open_device(planner *p, uint32_t i) {
     return smt_items_create_range(p->model, &d->caps, &range, &d->items, p->err);
 }
 
-static smt_status place_device(planner *p, smt_placed_device *d) {
-    SMT_TRY(place_runner(p, d));
-    SMT_TRY(place_weights(p, d));
-    p->out->host_used += d->used.host + d->staging;
+static smt_status place_devices(planner *p) {
+    smt_placement *out = p->out;
+    for (uint32_t i = 0; i < out->n_devices; i++) SMT_TRY(place_runner(p, &out->devices[i]));
+    for (uint32_t i = 0; i < out->n_devices; i++) {
+        SMT_TRY(place_weights(p, &out->devices[i]));
+        out->host_used += out->devices[i].used.host + out->devices[i].staging;
+    }
     return SMT_OK;
 }
 
-static void check_host(smt_placement *out) {
-    if (out->host_used <= out->host_limit || !out->fits) return;
+static uint64_t weights_in_host(const smt_placement *out) {
+    smt_plan_bytes bytes = {0};
+    for (uint32_t i = 0; i < out->n_devices; i++) smt_plan_count(&out->devices[i].weights.plan, &out->devices[i].caps, &bytes);
+    return bytes.host;
+}
+
+static void check_host(planner *p) {
+    smt_placement *out = p->out;
+    if (out->host_used <= out->host_limit || (!out->fits && !p->host_short)) return;
     bool only_staging = true;
     for (uint32_t i = 0; i < out->n_devices; i++) only_staging = only_staging && out->devices[i].used.host == 0;
     if (only_staging) return; /* a machine file without host memory: the ring is small, and soon gone */
     out->fits = false;
-    snprintf(out->why, sizeof out->why, "host memory: %.1f MiB are needed, its budget is %.1f MiB",
-             (double)out->host_used / 1048576, (double)out->host_limit / 1048576);
+    char needed[SMT_PLAN_SIZE_WORDS], weights[SMT_PLAN_SIZE_WORDS], limit[SMT_PLAN_SIZE_WORDS];
+    smt_plan_size_words((double)out->host_used, needed);
+    smt_plan_size_words((double)weights_in_host(out), weights);
+    smt_plan_size_words((double)out->host_limit, limit);
+    snprintf(out->why, sizeof out->why,
+             "%s of host memory are needed, %s for weights that devices have no room for; %s may be used", needed, weights,
+             limit);
 }
 
 static smt_status copy_machine(planner *p) {
@@ -192,8 +216,8 @@ static smt_status place_all(planner *p) {
     p->out->fits = true;
     for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(open_device(p, i));
     SMT_TRY(measure_runner(p));
-    for (uint32_t i = 0; i < p->split.n; i++) SMT_TRY(place_device(p, &p->out->devices[i]));
-    check_host(p->out);
+    SMT_TRY(place_devices(p));
+    check_host(p);
     smt_plan_predict(p->request, p->out);
     return SMT_OK;
 }

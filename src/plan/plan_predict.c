@@ -138,27 +138,39 @@ static double step_seconds(const predictor *p) {
     return sum;
 }
 
-/* What one token waits for longest, in words. */
+/* What one token waits for longest, on all devices together, in words. */
 static void name_bottleneck(const predictor *p, double total, char *text, size_t capacity) {
-    static const char *const words[WAIT_COUNT] = {[WAIT_READ] = "reads weights from its memory",
-                                                  [WAIT_LINK] = "reads weights from host memory",
-                                                  [WAIT_FILE] = "waits for experts from the file",
-                                                  [WAIT_CACHE] = "reads the cache",
-                                                  [WAIT_MACS] = "computes",
-                                                  [WAIT_STAGES] = "waits between kernels",
-                                                  [WAIT_HOPS] = "hands activations over"};
+    static const char *const words[WAIT_COUNT][2] = {
+        [WAIT_READ] = {"reads weights from its memory", "read weights from their memory"},
+        [WAIT_LINK] = {"reads weights from host memory", "read weights from host memory"},
+        [WAIT_FILE] = {"waits for experts from the file", "wait for experts from the file"},
+        [WAIT_CACHE] = {"reads the cache", "read the cache"},
+        [WAIT_MACS] = {"computes", "compute"},
+        [WAIT_STAGES] = {"waits between kernels", "wait between kernels"},
+        [WAIT_HOPS] = {"hands activations over", "hand activations over"}};
     step_time times[SMT_PLAN_MOST_DEVICES];
-    uint32_t devices[SMT_PLAN_MOST_DEVICES], n = list_times(p, times, devices), device = 0, what = 0;
+    uint32_t devices[SMT_PLAN_MOST_DEVICES], n = list_times(p, times, devices), device = 0, n_waiting = 0, what = 0;
     double most = 0;
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t w = 0; w < WAIT_COUNT; w++)
-            if (times[i].s[w] > most) {
-                most = times[i].s[w];
-                device = devices[i];
-                what = w;
-            }
-    snprintf(text, capacity, "%s %s: %.0f %% of a token's time", p->placement->devices[device].caps.id, words[what],
-             100 * most / total);
+    for (uint32_t w = 0; w < WAIT_COUNT; w++) {
+        double sum = 0;
+        uint32_t first = 0, count = 0;
+        for (uint32_t i = n; i-- > 0;) {
+            if (times[i].s[w] <= 0) continue;
+            sum += times[i].s[w];
+            first = devices[i];
+            count++;
+        }
+        if (sum <= most) continue;
+        most = sum;
+        what = w;
+        device = first;
+        n_waiting = count;
+    }
+    if (n_waiting == 1)
+        snprintf(text, capacity, "%s %s: %.0f %% of a token's time", p->placement->devices[device].caps.id, words[what][0],
+                 100 * most / total);
+    else
+        snprintf(text, capacity, "%u devices %s: %.0f %% of a token's time", n_waiting, words[what][1], 100 * most / total);
 }
 
 void smt_plan_predict(const smt_plan_request *request, smt_placement *placement) {

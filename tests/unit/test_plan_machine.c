@@ -288,7 +288,7 @@ static void test_more_memory(void **state) {
             smt_test_machine machine;
             smt_test_machine_open(smt_test_machines[m], &machine);
             double last = speed(files[models[i]], &machine);
-            for (int step = 0; step < 4; step++) {
+            for (int step = 0; step < 3; step++) {
                 for (uint32_t d = 0; d < machine.n_devices; d++) {
                     smt_heap_info *heap = &machine.devices[d].info.heaps[0];
                     heap->bytes += heap->bytes / 2;
@@ -575,6 +575,38 @@ static void test_slots(void **state) {
     smt_test_machine_close(&machine);
 }
 
+/* What holds a token back is told of all devices together; faster memory comes with faster arithmetic; of two devices neither takes the host
+ * memory that the other works in, and what no memory has room for is told as one number, with the slots that would do. */
+static void test_words(void **state) {
+    smt_file **files = *state;
+    smt_test_machine machine;
+    view v;
+    smt_placement_options where = {.struct_size = sizeof where};
+    const smt_plan_options words = {.placement = &where};
+    smt_test_machine_open("8x24", &machine);
+    open_view(&v, files[V2], &machine, &words);
+    double prompts = v.info.prefill_tok_s;
+    assert_non_null(strstr(v.info.bottleneck, "6 devices read weights from their memory: 7"));
+    close_view(&v);
+    for (uint32_t i = 0; i < machine.n_devices; i++) machine.devices[i].read_bytes_s *= 2;
+    open_view(&v, files[V2], &machine, &words);
+    assert_true(v.info.prefill_tok_s > 1.7 * prompts);
+    close_view(&v);
+    smt_test_machine_close(&machine);
+    smt_test_machine_open("24+8-two-vendors", &machine);
+    open_view(&v, files[V2], &machine, &words);
+    assert_memory_equal(v.info.why, "95.1 GiB of host memory are needed", 34);
+    assert_non_null(strstr(v.info.why, "It would fit with an expert cache of 3.5 GiB"));
+    close_view(&v);
+    where.expert_cache_bytes = 3584ull << 20;
+    open_view(&v, files[V2], &machine, &words);
+    if (!v.info.fits) fail_msg("%s", v.info.why);
+    check_all(&v, files[V2], &machine, &words);
+    assert_true(v.devices[0].computes && v.devices[1].computes);
+    close_view(&v);
+    smt_test_machine_close(&machine);
+}
+
 /* A context that is too long is the first thing to shorten, and the context named fits. */
 static void test_context(void **state) {
     smt_file **files = *state;
@@ -668,7 +700,8 @@ int main(void) {
         cmocka_unit_test(test_machines),       cmocka_unit_test(test_more_memory),      cmocka_unit_test(test_fewest),
         cmocka_unit_test(test_kinds),          cmocka_unit_test(test_order_and_shares), cmocka_unit_test(test_tiers),
         cmocka_unit_test(test_shared_experts), cmocka_unit_test(test_shared_speed),     cmocka_unit_test(test_slots),
-        cmocka_unit_test(test_context),        cmocka_unit_test(test_refused),          cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_words),          cmocka_unit_test(test_context),          cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

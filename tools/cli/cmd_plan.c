@@ -194,8 +194,8 @@ static void print_text(const smt_placement *placement, const smt_placement_info 
     }
     print_slots(placement, info);
     if (info->decode_tok_s > 0)
-        cli_print("\npredicted: %.1f tokens/s, prompts %.0f tokens/s (%s)\n", info->decode_tok_s, info->prefill_tok_s,
-                  info->bottleneck);
+        cli_print("\n%s: %.1f tokens/s, prompts %.0f tokens/s (%s)\n", info->fits ? "predicted" : "predicted, if there were room",
+                  info->decode_tok_s, info->prefill_tok_s, info->bottleneck);
 }
 
 /* ---- the command ---- */
