@@ -9,6 +9,7 @@
  *
  * An observer is told of each step when its token is taken, while the next one is under way: the two write their routing to different places,
  * by recordings of their own (smt_graph_shape.turn). The step of the rows given has all of that memory, and is waited for at once.
+ * Where experts come and go between steps there is one step at a time: the next one finds those that this one missed in slots.
  *
  * Of several devices the last one draws. They cannot be ahead of the host, which has work between them: one step is under way, and the
  * host gives the next one its token. */
@@ -40,7 +41,9 @@ static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt
     return SMT_OK;
 }
 
-/* ---- somebody looks on ---- */
+/* ---- somebody looks on, or experts come and go ---- */
+
+static bool tells(const smt_run *run) { return run->observer || run->model->slots; }
 
 /* Of a step that has ended, whose captures lie at the given turn. */
 static smt_status tell(smt_run_decode *d, const smt_run_row *rows, uint32_t n, uint32_t turn, const smt_run_times *times,
@@ -51,9 +54,9 @@ static smt_status tell(smt_run_decode *d, const smt_run_row *rows, uint32_t n, u
     place.offset += smt_graph_capture_turn(d->run->model->model, smt_plan_bucket(n), turn);
     place.bytes = smt_graph_capture_bytes(d->run->model->model, smt_plan_bucket(n));
     if (smt_run_is_watched(d->run)) SMT_TRY(smt_run_readback(part, &place, &captures, err));
-    smt_run_observe(d->run->observer, rows, n, times, captures ? &captures : NULL);
+    if (d->run->observer) smt_run_observe(d->run->observer, rows, n, times, captures ? &captures : NULL);
     d->told = smt_os_seconds();
-    return SMT_OK;
+    return d->run->model->slots ? smt_run_resident_learn(d->run, n, &captures, err) : SMT_OK;
 }
 
 /* The step of the rows given, begun at times->begin. */
@@ -93,13 +96,15 @@ smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t 
     smt_run_times times = {.begin = smt_os_seconds()};
     *out = (smt_run_decode){
         .run = run, .rule = *answer->rule, .index = rows[n - 1].index + 1, .most = answer->most, .row = rows[n - 1]};
-    out->ahead = run->n_parts > 1 ? 1 : smt_run_is_watched(run) ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS) : answer->ahead;
+    out->ahead = run->n_parts > 1 || run->model->slots ? 1
+                 : smt_run_is_watched(run)             ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS)
+                                                       : answer->ahead;
     const smt_graph_shape first = smt_run_draw_shape(run, smt_plan_bucket(n), 0);
     smt_run_plan_entry *entry;
     SMT_TRY(smt_run_shape(run, &first, &entry, err));
     SMT_TRY(prepare(out, err));
     smt_status status = submit(out, entry, rows, n, err);
-    if (status == SMT_OK && run->observer) status = tell_first(out, rows, n, &times, err);
+    if (status == SMT_OK && tells(run)) status = tell_first(out, rows, n, &times, err);
     if (status != SMT_OK) smt_run_drain(run, NULL);
     return status;
 }
@@ -149,7 +154,7 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
     uint64_t value = d->steps[d->taken % SMT_RUN_AHEAD_MOST].value;
     bool seen = smt_vk_reached(part->on->vk) < value;
     SMT_TRY(smt_run_wait(d->run, part, value, err));
-    if (d->run->observer && d->taken) SMT_TRY(tell_next(d, seen, err));
+    if (tells(d->run) && d->taken) SMT_TRY(tell_next(d, seen, err));
     SMT_TRY(read_token(d, out_token, err));
     d->taken++;
     d->row.token = *out_token;

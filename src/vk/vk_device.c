@@ -134,6 +134,7 @@ smt_status smt_vk_device_twin(const smt_vk_device *device, smt_vk_device **out, 
     if (!twin) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
     *twin = (smt_vk_device){
         .vk = device->vk, .caps = device->caps, .choice = device->choice, .physical = device->physical, .twin = true};
+    twin->choice.transfer_family = twin->caps.transfer_family = twin->choice.queue_family; /* it copies nothing */
     smt_status status = open_device(twin, device->cache_dir, device->shader_dir, err);
     if (status == SMT_OK)
         *out = twin;

@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-enum { N_PROMPT = 6, N_TOKENS = 20, N_VOCAB = 512, N_EXPERTS = 16, N_USED = 3, N_MOE = 2, N_SLOTS = 5 };
+enum { N_PROMPT = 6, N_TOKENS = 20, N_VOCAB = 512, N_EXPERTS = 16, N_USED = 3, N_MOE = 2, N_SLOTS = 5, N_ANSWER = 10 };
 
 typedef struct lab {
     smt_vk_fixture *fixture;
@@ -148,6 +148,57 @@ static void check_segments(const lab *l, smt_run *run) {
     run->parts[0].pace = pace;
 }
 
+/* An answer to a single token, drawn on the host or on the device. */
+static void answer(smt_run *run, bool on_device, int32_t tokens[N_ANSWER]) {
+    static float logits[N_VOCAB];
+    const smt_sampler_options greedy = {.struct_size = sizeof greedy};
+    smt_sample_rule rule;
+    smt_run_decode decode;
+    smt_run_row row = {.token = 5, .out = true, .logits = on_device ? NULL : logits};
+    bool any;
+    smt_error err;
+    SMT_ASSERT_OK(smt_kv_take_slot(&run->kv, &row.slot, &err), &err);
+    SMT_ASSERT_OK(smt_kv_resize(&run->kv, row.slot, on_device ? 1 : N_ANSWER, &err), &err);
+    assert_true(smt_sample_only_rule(&greedy, &rule));
+    if (on_device) SMT_ASSERT_OK(smt_run_decode_begin(run, &row, 1, &(smt_run_answer){&rule, 4, N_ANSWER}, &decode, &err), &err);
+    for (uint32_t i = 0; i < N_ANSWER; i++) {
+        if (on_device) {
+            SMT_ASSERT_OK(smt_run_decode_next(&decode, &any, &tokens[i], &err), &err);
+            assert_true(any && run->parts[0].queue.n == 0); /* the next step finds what this one missed */
+            continue;
+        }
+        SMT_ASSERT_OK(smt_run_step(run, &row, 1, &err), &err);
+        for (uint32_t t = tokens[i] = 0; t < run->model->model->n_vocab; t++)
+            if (logits[t] > logits[tokens[i]]) tokens[i] = (int32_t)t;
+        row.token = tokens[i];
+        row.position = (int32_t)++row.index;
+    }
+    if (on_device) SMT_ASSERT_OK(smt_run_decode_end(&decode, &err), &err);
+    smt_kv_release_slot(&run->kv, row.slot);
+}
+
+/* Steps that draw on the device find the same experts in slots as those that the host waits for. */
+static void check_answers(smt_run_model *model) {
+    static float logits[N_TOKENS * N_VOCAB];
+    smt_run *run;
+    smt_error err;
+    uint64_t hits[2], misses[2];
+    int32_t tokens[2][N_ANSWER];
+    SMT_ASSERT_OK(smt_run_create(model, &wanted, &run, &err), &err);
+    for (int on_device = 0; on_device < 2; on_device++) {
+        SMT_ASSERT_OK(run_tokens(run, 1, logits, NULL, &err), &err); /* what the slots hold then depends on these tokens alone */
+        const smt_run_stats before = run->stats;
+        answer(run, on_device, tokens[on_device]);
+        hits[on_device] = run->stats.expert_hits - before.expert_hits;
+        misses[on_device] = run->stats.expert_misses - before.expert_misses;
+    }
+    assert_memory_equal(tokens[0], tokens[1], sizeof tokens[0]);
+    assert_int_equal(hits[0], hits[1]);
+    assert_int_equal(misses[0], misses[1]);
+    assert_int_equal(hits[0] + misses[0], N_MOE * N_USED * N_ANSWER);
+    smt_run_free(run);
+}
+
 static void test_host(void **state) {
     lab *l = *state;
     static int32_t ids[N_MOE * N_TOKENS * N_USED];
@@ -181,6 +232,7 @@ static void test_host(void **state) {
     assert_true(other->stats.expert_hits > 0);
     smt_run_free(other);
     smt_run_free(run);
+    if (l->apart && !is_slow()) check_answers(model);
     smt_run_model_free(model);
     assert_int_equal(smt_copy_queue_seen_so_far.overtook, 0); /* not even the last ones, which nobody needed */
 }
