@@ -26,6 +26,14 @@ class Ui(view_window.Case):
     def assertSamePicture(self, a, b, rows=slice(60, 560)):
         self.assertTrue(a.rows[rows] == b.rows[rows], "pictures differ")
 
+    def assertSeen(self, window, shot, rows=slice(60, 560)):
+        """The screen shows the picture; the mouse must be elsewhere."""
+        for _ in range(50):
+            if window.seen()[rows] == shot.rows[rows]:
+                return
+            window.settle()
+        self.fail("the screen shows something else")
+
     def middle(self, shot, layer, expert):
         x, y, w, h = shot.rect(layer, expert)
         return x + w // 2, y + h // 2
@@ -40,6 +48,10 @@ class Ui(view_window.Case):
             self.assertEqual(shot.token, token, keys)
             if token in stills:
                 self.assertSameCells(trace, shot, stills[token])
+            self.assertSeen(window, shot)
+        window.tool("windowunmap", "--sync", window.id)
+        window.tool("windowmap", "--sync", window.id)
+        self.assertSeen(window, shot)
         self.assertEqual(window.close(), 0)
 
     def until(self, window, token):
@@ -247,6 +259,7 @@ class Ui(view_window.Case):
         self.assertEqual((shot.width, shot.height), (1100, 500))
         plain = self.shot("--replay", path, "--frames", 1, "--window", "1100x500")
         self.assertSamePicture(shot, plain, slice(60, 440))
+        self.assertSeen(window, shot, slice(60, 440))
 
     def test_csv(self):
         path, trace = self.trace("v2-lite", 40)

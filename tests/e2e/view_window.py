@@ -2,6 +2,7 @@
 import glob
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -20,11 +21,11 @@ def need():
         sys.exit(cli.SKIPPED)
 
 
-def start_screen():
-    """An X server without a screen, on a free number: (process, ":N")."""
+def start_screen(folder):
+    """An X server on a free number, whose screen is the file Xvfb_screen0 of the folder: (process, ":N")."""
     out, into = os.pipe()
-    server = subprocess.Popen(["Xvfb", "-displayfd", str(into), "-screen", "0", "1400x900x24", "-nolisten", "tcp"], pass_fds=[into],
-                              stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(["Xvfb", "-displayfd", str(into), "-screen", "0", "1400x900x24", "-nolisten", "tcp", "-fbdir", folder],
+                              pass_fds=[into], stderr=subprocess.DEVNULL)
     os.close(into)
     with os.fdopen(out) as f:
         number = f.readline().strip()
@@ -35,7 +36,7 @@ class Window:
     """A viewer on the screen. Coordinates are the window's own."""
 
     def __init__(self, test, *args):
-        self.folder = test.path("window%d" % time.monotonic_ns())
+        self.folder, self.screen = test.path("window%d" % time.monotonic_ns()), test.path("Xvfb_screen0")
         os.mkdir(self.folder)
         self.env = cli.environment(DISPLAY=test.display, SDL_VIDEODRIVER="x11", SDL_RENDER_DRIVER="software")
         self.viewer = subprocess.Popen([cli.BIN, *map(str, args)], cwd=self.folder, env=self.env, stderr=subprocess.PIPE)
@@ -92,6 +93,22 @@ class Window:
         os.remove(path)
         return shot
 
+    def seen(self):
+        """Rows of RGB bytes as the screen has them where the window is. The file is one of xwd's."""
+        with open(self.screen, "rb") as f:
+            data = f.read()
+        head = struct.unpack(">25I", data[:100])
+        assert head[7] == 0 and head[11] == 32, head  # bytes blue, green, red, none
+        place = dict(line.split("=") for line in self.tool("getwindowgeometry", "--shell", self.id).split())
+        x, y, w, h = (int(place[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+        start, stride, rows = head[0] + 12 * head[19], head[12], []
+        for line in range(y, y + h):
+            pixels, row = data[start + line * stride + 4 * x:start + line * stride + 4 * (x + w)], bytearray(3 * w)
+            for i in range(3):
+                row[i::3] = pixels[2 - i::4]
+            rows.append(row)
+        return rows
+
     def close(self):
         if self.viewer.poll() is None:
             self.key("q")
@@ -106,7 +123,7 @@ class Case(view.Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.server, cls.display = start_screen()
+        cls.server, cls.display = start_screen(cls.folder.name)
 
     @classmethod
     def tearDownClass(cls):

@@ -4,10 +4,10 @@
     tools/bench/watch.py --seamount BUILD/seamount --view BUILD/seamount-view [--rounds N] [--out FILE]
                          [-- options of both: -m MODEL.gguf -p TEXT -n 200 -dev vk0]
 
-    run       answers alone: steps run ahead, tokens are drawn on the device
-    routing   `seamount run --expert-use`: routing is copied in each step, and tokens are drawn on the host; nobody looks on
-    headless  --screenshot: besides, a frame is drawn for every token, on another thread
-    window    a window of 1280x800 in Xvfb with SDL's software renderer, at most 30 frames a second (needs Xvfb and xdotool)
+    run       answers alone
+    record    `seamount trace record`: routing is copied in each step, and written to a file between them
+    headless  seamount-view --screenshot: a frame is drawn for every token, on another thread
+    window    seamount-view in a window of 1280x800 on Xvfb (needs Xvfb and xdotool)
 
 Each round takes all of them one after the other, beginning with another one than the round before. A round's slow-down is against the
 `run` of the same round; the medians over the rounds make a CSV line for each. All have to give as many tokens, or the script ends.
@@ -97,7 +97,8 @@ def main():
     picture = os.path.join(folder.name, "last.png")
     screen = Screen() if shutil.which("Xvfb") and shutil.which("xdotool") else None
     run, look = [args.seamount, "run", *both, *GREEDY], [args.view, *both, *GREEDY]
-    ways = {"run": lambda: call("run", run)[0], "routing": lambda: call("routing", [*run, "--expert-use"])[0],
+    record = [args.seamount, "trace", "record", *both, *GREEDY, "-o", os.path.join(folder.name, "some.trace")]
+    ways = {"run": lambda: call("run", run)[0], "record": lambda: call("record", record)[0],
             "headless": lambda: call("headless", [*look, "--screenshot", picture])[0]}
     if screen:
         ways["window"] = lambda: screen.watch(look)

@@ -269,6 +269,8 @@ int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64
 /* Tokens a second of the last generation; 0 where nothing was measured. */
 double cli_prefill_speed(const cli_generator *g);
 double cli_decode_speed(const cli_generator *g);
+/* What -v wants to know of an answer: on stderr. */
+void cli_print_timings(const cli_generator *g);
 
 /* ---- manual pages (manual.c) ---- */
 

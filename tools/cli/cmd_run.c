@@ -56,23 +56,6 @@ static int print_json(cli_generator *g) {
     return cli_write_json(document, false) ? CLI_DONE : CLI_FAILED;
 }
 
-static void print_timings(const cli_generator *g) {
-    smt_runner_stats stats;
-    char names[1024];
-    smt_runner_get_stats(g->engine.runner, &stats);
-    fprintf(stderr, "device: %s\n", cli_device_names(g->engine.engine, names, sizeof names));
-    fprintf(stderr,
-            "load: %.2f s; first token after %.3f s; prompt: %zu tokens, %.1f tokens/s; answer: %zu tokens, %.1f tokens/s\n",
-            g->load_s, g->first_token_s, g->n_prompt, cli_prefill_speed(g), g->n_tokens - g->n_prompt, cli_decode_speed(g));
-    fprintf(stderr, "steps: %llu, %llu of them dropped; submissions: %llu, the longest %.1f ms\n",
-            (unsigned long long)stats.n_steps, (unsigned long long)stats.n_dropped, (unsigned long long)stats.n_submissions,
-            stats.longest_submission_s * 1e3);
-    if (stats.n_expert_hits + stats.n_expert_misses)
-        fprintf(stderr, "experts: %llu found in slots, %llu not; %.1f MB read in place, %.1f MB copied\n",
-                (unsigned long long)stats.n_expert_hits, (unsigned long long)stats.n_expert_misses,
-                (double)stats.expert_link_bytes / 1e6, (double)stats.expert_copied_bytes / 1e6);
-}
-
 int cmd_run(const cli_args *args) {
     if (!cli_need_model(args)) return CLI_WRONG;
     if (cli_given(args, OPT_LOGPROBS) && !cli_flag(args, OPT_JSON))
@@ -88,7 +71,7 @@ int cmd_run(const cli_args *args) {
     if (status == CLI_DONE) status = generate(args, &g, prompt, bytes);
     free(prompt);
     if (status == CLI_DONE && cli_flag(args, OPT_JSON)) status = print_json(&g);
-    if (status == CLI_DONE && cli_flag(args, OPT_VERBOSE)) print_timings(&g);
+    if (status == CLI_DONE && cli_flag(args, OPT_VERBOSE)) cli_print_timings(&g);
     if (status == CLI_DONE && cli_flag(args, OPT_EXPERT_USE)) cli_expert_use_print(&g.expert_use);
     cli_generator_close(&g);
     return status;

@@ -31,6 +31,7 @@ static int generate(const cli_args *args, cli_generator *g, const int32_t *token
     cli_recorder_end(&recorder);
     if (status == CLI_DONE && g->stop == CLI_STOP_INTERRUPT)
         return cli_fail(CLI_FAILED, "interrupted: %s holds %llu tokens", cli_text(args, OPT_OUT), (unsigned long long)n_recorded);
+    if (status == CLI_DONE && cli_flag(args, OPT_VERBOSE)) cli_print_timings(g);
     return status == CLI_DONE ? print_recorded(args, g, n_recorded) : status;
 }
 

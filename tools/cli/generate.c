@@ -267,3 +267,20 @@ double cli_prefill_speed(const cli_generator *g) { return per_second((double)(g-
 
 /* The first token of the answer comes from the prompt's step. */
 double cli_decode_speed(const cli_generator *g) { return per_second(g->n_steps > 0 ? (double)(g->n_steps - 1) : 0, g->decode_s); }
+
+void cli_print_timings(const cli_generator *g) {
+    smt_runner_stats stats;
+    char names[1024];
+    smt_runner_get_stats(g->engine.runner, &stats);
+    fprintf(stderr, "device: %s\n", cli_device_names(g->engine.engine, names, sizeof names));
+    fprintf(stderr,
+            "load: %.2f s; first token after %.3f s; prompt: %zu tokens, %.1f tokens/s; answer: %zu tokens, %.1f tokens/s\n",
+            g->load_s, g->first_token_s, g->n_prompt, cli_prefill_speed(g), g->n_tokens - g->n_prompt, cli_decode_speed(g));
+    fprintf(stderr, "steps: %llu, %llu of them dropped; submissions: %llu, the longest %.1f ms\n",
+            (unsigned long long)stats.n_steps, (unsigned long long)stats.n_dropped, (unsigned long long)stats.n_submissions,
+            stats.longest_submission_s * 1e3);
+    if (stats.n_expert_hits + stats.n_expert_misses)
+        fprintf(stderr, "experts: %llu found in slots, %llu not; %.1f MB read in place, %.1f MB copied\n",
+                (unsigned long long)stats.n_expert_hits, (unsigned long long)stats.n_expert_misses,
+                (double)stats.expert_link_bytes / 1e6, (double)stats.expert_copied_bytes / 1e6);
+}

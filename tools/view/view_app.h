@@ -171,9 +171,5 @@ bool view_export_regions(const view_app *app, const char *path, char *message, s
 /* view_window.c, view_headless.c: the whole run; the exit status. */
 int view_run_window(view_app *app);
 int view_run_headless(view_app *app);
-/* What changed of the canvas goes into the texture (of the same size), and that to the screen. */
-struct SDL_Renderer;
-struct SDL_Texture;
-void view_present(struct SDL_Renderer *renderer, struct SDL_Texture *texture, view_canvas *canvas);
 
 #endif

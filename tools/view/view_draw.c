@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool view_canvas_resize(view_canvas *canvas, int w, int h) {
     uint32_t *pixels = calloc((size_t)w * (size_t)h, sizeof *pixels);
@@ -42,10 +43,10 @@ void view_touch(view_canvas *canvas, view_rect rect) {
 
 void view_fill(view_canvas *canvas, view_rect rect, uint32_t colour) {
     rect = view_common(rect, canvas->clip);
-    for (int y = rect.y; y < rect.y + rect.h; y++) {
-        uint32_t *row = canvas->pixels + (size_t)y * (size_t)canvas->w + rect.x;
-        for (int x = 0; x < rect.w; x++) row[x] = colour;
-    }
+    if (rect.w == 0) return;
+    uint32_t *first = canvas->pixels + (size_t)rect.y * (size_t)canvas->w + rect.x;
+    for (int x = 0; x < rect.w; x++) first[x] = colour;
+    for (int y = 1; y < rect.h; y++) memcpy(first + (size_t)y * (size_t)canvas->w, first, (size_t)rect.w * sizeof *first);
 }
 
 void view_frame(view_canvas *canvas, view_rect r, int thickness, uint32_t colour) {
