@@ -193,7 +193,8 @@ smt_status smt_session_generate(smt_session *session, smt_sampler *sampler, cons
     smt_sample_rule rule;
     bool host = g.request.logprobs || g.request.n_top || g.request.experts || g.request.draw_on_host || g.request.grammar;
     const smt_run *run = session->runner->run;
-    bool within = run->model->file || (run->n_parts > 1 && smt_run_is_watched(run)); /* the host has work in a step */
+    bool within =
+        run->model->file || (run->n_parts > 1 && (run->observer || run->model->slots)); /* the host has work in a step */
     bool device = smt_sample_only_rule(&sampler->options, &rule) && !host && !within;
     smt_status status = device ? on_device(&g, &rule, err) : on_host(&g, err);
     session->length = g.start + (g.n ? g.request.n_tokens + g.n - 1 : 0);
