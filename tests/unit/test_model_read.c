@@ -251,7 +251,7 @@ static void test_tiny(void **state) {
     };
     for (size_t i = 0; i < SMT_COUNT(options); i++) {
         smt_error err = {0};
-            smt_test_model o = smt_test_model_tiny(smt_tiny_deepseek2, &options[i]);
+        smt_test_model o = smt_test_model_tiny(smt_tiny_deepseek2, &options[i]);
         SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
         assert_int_equal(o.model->n_layers, options[i].n_layers ? options[i].n_layers : 3);
         assert_int_equal(o.model->q_rank != 0, options[i].q_lora);
