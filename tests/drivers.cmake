@@ -23,8 +23,10 @@ endif()
 list(LENGTH SMT_DRIVERS SMT_DRIVER_COUNT)
 message(STATUS "Vulkan drivers for tests: ${SMT_DRIVERS}")
 
-# Programs that compile the same kernels several times, which SwiftShader takes half a second for each of: full tier only there.
-set(SMT_SLOW_ON_SWIFTSHADER test_api_fault test_files test_host_device test_load test_plan_load test_session test_types)
+# Programs that compile the same kernels several times, which SwiftShader takes half a second for each of: full tier only there. In the quick
+# tier it sees each kernel in its own test, the golden models and the numeric contract.
+set(SMT_SLOW_ON_SWIFTSHADER test_api test_api_fault test_compile test_files test_generate test_host_device test_kernel_catalogue test_load
+    test_observer test_plan_load test_resident test_session test_stats test_types)
 
 function(smt_add_driver_tests program labels)
   set(name ${program})
@@ -72,7 +74,13 @@ function(smt_add_driver_tests program labels)
       list(REMOVE_DUPLICATES own_labels)
     endif()
     add_test(NAME ${name}.${driver} COMMAND ${program})
-    set_tests_properties(${name}.${driver} PROPERTIES LABELS "${own_labels};${driver}" TIMEOUT 900
+    set(cost 10) # seconds, roughly: ctest starts the longest first, so that none is left alone at the end
+    if(name MATCHES "_full$")
+      set(cost 80)
+    elseif(NOT driver STREQUAL "lavapipe")
+      set(cost 30)
+    endif()
+    set_tests_properties(${name}.${driver} PROPERTIES LABELS "${own_labels};${driver}" TIMEOUT 900 COST ${cost}
       ENVIRONMENT "VK_ICD_FILENAMES=${manifest};SMT_TEST_DRIVER=${driver};${SMT_ENVIRONMENT_${driver}};${ARGN}" SKIP_RETURN_CODE 77)
   endforeach()
   if(NOT SMT_DRIVERS)

@@ -13,6 +13,11 @@ BIN, DATA = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 SKIPPED = 77
 
 
+def in_full_tier(test):
+    """For a test, or a class of them, that the quick tier leaves out."""
+    return unittest.skipUnless(os.environ.get("SMT_TEST_FULL"), "in the full tier")(test)
+
+
 def data(name):
     return os.path.join(DATA, name)
 

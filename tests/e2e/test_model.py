@@ -222,6 +222,7 @@ class Run(cli.Case):
             self.assertIn(b"interrupted: ", line)
             self.assertIn(b"cancelled", line)
 
+    @cli.in_full_tier
     def test_progress_lines(self):
         """Where stderr is no terminal, long work says a line after five seconds; the clock goes on while the program stands."""
         command = [cli.BIN, "kernels", "--all", "-dev", "vk0", "--cache-dir", ""]
@@ -354,6 +355,7 @@ class Devices(cli.Case):
             self.assertEqual(set(row), keys)
             self.assertGreater(row["compile_ms"], 0)
 
+    @cli.in_full_tier
     def test_all_kernels(self):
         devices = self.good("devices", "--json", "-dev", "vk0").json()
         if "SwiftShader" in devices[0]["name"]:

@@ -392,6 +392,7 @@ class Editors(Shared):
         self.assertEqual((warm["content"], warm["tokens_predicted"]), ("", 0))
         self.assertGreater(self.infill(input_prefix=self.BEFORE + "a", **body)["tokens_cached"], warm["tokens_evaluated"] - 2)
 
+    @cli.in_full_tier
     def test_infill_takes_what_fits(self):
         extra = [{"filename": "a.py", "text": "def other():\n    pass\n"}]
         some = self.infill(input_prefix=self.BEFORE, input_suffix=self.AFTER, input_extra=extra)
@@ -439,6 +440,7 @@ class Editors(Shared):
 
 
 class TwoDevices(Shared):
+    @cli.in_full_tier
     def test_a_split_model_answers_the_same(self):
         """Two clients at a time, on a device that is two."""
         with Server("-c", CTX, "-np", 2, "-b", 64, "-dev", "vk0,vk0") as server:
@@ -480,6 +482,7 @@ class Together(Shared):
         usage = self.post("/v1/completions", greedy(prompt, 1))["usage"]
         self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"] - 1)
 
+    @cli.in_full_tier
     def test_a_slot_of_ones_own(self):
         for slot in (2, 0, -1):
             answer = self.post("/completion", dict(GREEDY, prompt="def ", n_predict=2, id_slot=slot))
@@ -515,6 +518,7 @@ class Together(Shared):
             self.assertGreater(self.server.metric(name), count, name)
         self.assertEqual(len(self.text("for i in range(", 3)) > 0, True)
 
+    @cli.in_full_tier
     def test_a_long_prompt_does_not_stop_an_answer(self):
         endless = dict(GREEDY, prompt="def ", n_predict=-1, stream=True, ignore_eos=True)
         connection = self.server.raw(self.server.request_bytes("/completion", endless))

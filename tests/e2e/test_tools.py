@@ -77,6 +77,7 @@ class Tools(Shared):
         [self.check(call) for call in calls[:-1]]
         self.check_stream(body, choice)
 
+    @cli.in_full_tier
     def test_calls_that_may_be(self):
         body = dict(self.body(), max_tokens=8)
         choice = self.post("/v1/chat/completions", body)["choices"][0]
@@ -89,6 +90,7 @@ class Tools(Shared):
         body.update(tool_choice="none", max_tokens=4)
         self.assertNotIn("tool_calls", self.post("/v1/chat/completions", body)["choices"][0]["message"])
 
+    @cli.in_full_tier
     def test_stops_end_texts_and_not_calls(self):
         body = dict(self.body(parallel_tool_calls=False), messages=self.EXAMPLE, tools=[function("pick", n=self.DIGIT)])
         free = self.post("/v1/chat/completions", body)["choices"][0]
@@ -135,6 +137,7 @@ class Tools(Shared):
         self.assertIn('"odd"', error["message"])
 
 
+@cli.in_full_tier
 class Dialects(Shared):
     """Calls as the model's template spells them: written, read back, and put into the next prompt."""
     # As Hermes' and Qwen's are: arguments as objects, functions listed by the template.

@@ -4,13 +4,11 @@ import csv
 import json
 import os
 import sys
-import unittest
 
 import cli
 import view
 from view import light
 
-FULL = os.environ.get("SMT_TEST_FULL")
 SMALL = ["--window", "960x600"]
 
 
@@ -345,7 +343,7 @@ class Readme(view.Case):
 
 
 class Speed(view.Case):
-    @unittest.skipUnless(FULL, "the large replay is in the full tier")
+    @cli.in_full_tier
     def test_deepseek_v3_at_sixty_frames(self):
         path = self.path("v3.trace")
         import subprocess

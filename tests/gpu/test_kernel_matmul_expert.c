@@ -268,23 +268,18 @@ static void test_coop(void **state) {
     }
 }
 
-/* Every type by every column count in both forms and modes, for the full tier; the window counts take turns. */
+/* For the full tier: every type in every column count (smt_lab_sweep). */
 static void test_sweep(void **state) {
     static const uint32_t windows[] = {1, 4, 16};
     smt_lab *lab = *state;
     if (!lab->thorough) skip();
-    uint32_t turn = 0;
-    for (int type = smt_lab_next_type(-1); type >= 0; type = smt_lab_next_type(type))
-        for (int mode = 0; mode <= SMT_LAB_OTHER; mode++)
-            for (uint32_t columns = 0; (columns = smt_kernel_next_columns(smt_vk_device_caps(lab->devices[mode]), columns));) {
-                if (mode == SMT_LAB_OTHER && columns != 1 && columns != 32) continue;
-                for (int gated = 0; gated < 2; gated++) {
-                    uint32_t block = smt_dtype_get((uint32_t)type)->elems, n = windows[turn++ % 3];
-                    check_grouped(lab, (smt_lab_mode)mode,
-                                  &(grouped){(smt_dtype)type, block == 1 ? 30 : 2 * block, 33, columns, n, smt_max_u32(n, 6), 2,
-                                             2 * columns + 1, gated ? EXPERT_GATE : EXPERT_DOWN, gated});
-                }
-            }
+    smt_lab_variant v;
+    for (uint32_t i = 0; smt_lab_sweep(lab, i, &v); i++) {
+        uint32_t block = smt_dtype_get((uint32_t)v.type)->elems, n = windows[v.turn % 3];
+        check_grouped(lab, v.mode,
+                      &(grouped){v.type, block == 1 ? 30 : 2 * block, 33, v.columns, n, smt_max_u32(n, 6), 2, 2 * v.columns + 1,
+                                 v.gated ? EXPERT_GATE : EXPERT_DOWN, v.gated});
+    }
 }
 
 int main(void) {

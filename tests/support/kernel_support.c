@@ -328,6 +328,27 @@ int smt_lab_next_type(int type) {
     return -1;
 }
 
+bool smt_lab_sweep(const smt_lab *lab, uint32_t index, smt_lab_variant *out) {
+    uint32_t list[8], n = 0;
+    for (uint32_t columns = 0; (columns = smt_kernel_next_columns(smt_vk_device_caps(lab->devices[SMT_LAB_FULL]), columns));)
+        list[n++] = columns;
+    uint32_t i = index / (n + 2), c = index % (n + 2), turn = i ^ c;
+    int type = smt_lab_next_type(-1);
+    for (uint32_t k = 0; k < i && type >= 0; k++) type = smt_lab_next_type(type);
+    if (type < 0) return false;
+    *out = (smt_lab_variant){.type = (smt_dtype)type, .turn = i + c};
+    if (c < n) {
+        out->mode = turn & 1 ? SMT_LAB_MINIMUM : SMT_LAB_FULL;
+        out->columns = list[c];
+        out->gated = turn >> 1 & 1;
+    } else {
+        out->mode = SMT_LAB_OTHER;
+        out->columns = c == n ? 1 : smt_kernel_columns(smt_vk_device_caps(lab->devices[SMT_LAB_OTHER]), 32);
+        out->gated = turn & 1;
+    }
+    return true;
+}
+
 void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k) {
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t i = 0; i < stride; i++)

@@ -127,6 +127,17 @@ void smt_lab_matrix_free(smt_lab_matrix *matrix);
 /* The types that the engine runs, one after another: the first after `type`, or -1. Begin with smt_lab_next_type(-1). */
 int smt_lab_next_type(int type);
 
+/* Variant `index` of the sweep of the full tier; false: that was all. A type (number i) meets every column count c of the driver's own family,
+ * each in one mode and form: the last two bits of i ^ c, so that each type and each column count meets all four pairs of them; and of the other
+ * family one column and the smaller tile, one of them gated. Whatever else a kernel has takes turns by `turn`, i + c. */
+typedef struct smt_lab_variant {
+    smt_lab_mode mode;
+    smt_dtype type;
+    uint32_t columns, turn;
+    bool gated;
+} smt_lab_variant;
+bool smt_lab_sweep(const smt_lab *lab, uint32_t index, smt_lab_variant *out);
+
 /* rows * stride floats, of which the first k of each row are normal numbers and the others NaN. */
 void smt_lab_fill(smt_test_random *random, float *x, uint32_t rows, uint32_t stride, uint32_t k);
 

@@ -39,3 +39,14 @@ float smt_test_normal(smt_test_random *random) {
     float u = smt_test_uniform(random, 1e-7f, 1), v = smt_test_uniform(random, 0, 6.28318531f);
     return sqrtf(-2 * logf(u)) * cosf(v);
 }
+
+bool smt_test_hook_waits(uint64_t n) {
+    bool waits = false;
+    for (uint64_t i = 0; i < n && !waits; i++) {
+        void *probe = smt_alloc(1, 1);
+        waits = probe == NULL;
+        smt_free(probe);
+    }
+    smt_mem_fail_after(0);
+    return waits;
+}

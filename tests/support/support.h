@@ -27,6 +27,10 @@ uint64_t smt_test_next(smt_test_random *random);
 float smt_test_uniform(smt_test_random *random, float low, float high);
 float smt_test_normal(smt_test_random *random);
 
+/* Whether the hook that smt_mem_fail_after(n) set still waits for the n-th allocation; switches it off. For walks through all allocations of a call:
+ * the walk ends where the hook waits, not where the call succeeds, which may do without some of its memory. */
+bool smt_test_hook_waits(uint64_t n);
+
 /* Asserts SMT_OK and prints the message otherwise. */
 #define SMT_ASSERT_OK(call, err)                                                                                              \
     do {                                                                                                                      \

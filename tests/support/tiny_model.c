@@ -95,18 +95,19 @@ static void encode(maker *m, smt_dtype type, const float *values, float deviatio
         smt_test_blocks(&m->random, type, bytes, (size_t)(n / smt_dtype_get((uint32_t)type)->elems), deviation);
 }
 
-/* n_planes of [rows, k], normally distributed around `mean`. */
+/* n_planes of [rows, k], normally distributed around `mean`, or zeros. */
 static void tensor(maker *m, const char *name, smt_dtype type, const uint64_t ne[4], float mean, float deviation) {
     uint64_t n = ne[0] * ne[1] * ne[2] * ne[3];
     type = smt_tiny_fitting(type, ne[0]);
-    float *values = smt_alloc((size_t)n, sizeof *values);
+    bool blank = m->options->blank;
+    float *values = smt_alloc(blank ? 1 : (size_t)n, sizeof *values);
     void *bytes = smt_alloc((size_t)(n / ne[0]), (size_t)smt_dtype_row_bytes(type, ne[0]));
-    for (uint64_t i = 0; values && i < n; i++) values[i] = mean + deviation * smt_test_normal(&m->random);
+    for (uint64_t i = 0; !blank && values && i < n; i++) values[i] = mean + deviation * smt_test_normal(&m->random);
     if (m->writer.status != SMT_OK) { /* the first failure is the one to report */
     } else if (!values || !bytes)
         m->writer.status = SMT_FAIL(&m->writer.err, SMT_MEMORY, "out of memory making tensor %s", name);
     else {
-        encode(m, type, values, deviation, bytes, n);
+        if (!blank) encode(m, type, values, deviation, bytes, n);
         smt_gguf_write_tensor(&m->writer, name, (uint32_t)type, ne, bytes);
     }
     smt_free(values);

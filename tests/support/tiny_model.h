@@ -29,6 +29,7 @@ typedef struct smt_tiny_options { /* zero means default */
     bool divisors;   /* llama: rope_freqs.weight */
     bool mix;        /* `type` names a mix of several types, put together as llama.cpp's quantiser does: tiny_types.h */
     bool wide;       /* experts 256 wide: all their matrices in types with blocks of 256 */
+    bool blank;      /* all weights are zero: written at once, where nothing computes with them */
     bool small;      /* widths for files of a quarter of a megabyte: no K-quants */
 } smt_tiny_options;
 

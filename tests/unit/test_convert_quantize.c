@@ -160,7 +160,7 @@ static void test_contents(void **state) {
     (void)state;
     smt_error err = {0};
     notes n = {0};
-    SMT_ASSERT_OK(smt_tiny_deepseek2(in_path, &(smt_tiny_options){.type = SMT_DTYPE_F32}, &err), &err);
+    SMT_ASSERT_OK(smt_tiny_deepseek2(in_path, &(smt_tiny_options){.type = SMT_DTYPE_F32, .n_experts = 3}, &err), &err);
     smt_quantize_options options = options_for("q4_k_m");
     watch(&options, &n);
     SMT_ASSERT_OK(smt_quantize(&options, &err), &err);
@@ -216,7 +216,7 @@ static smt_dtype type_in(const char *path, const char *name) {
 static void test_wishes(void **state) {
     (void)state;
     smt_error err = {0};
-    SMT_ASSERT_OK(smt_tiny_deepseek2(in_path, &(smt_tiny_options){.type = SMT_DTYPE_F16}, &err), &err);
+    SMT_ASSERT_OK(smt_tiny_deepseek2(in_path, &(smt_tiny_options){.type = SMT_DTYPE_F16, .n_experts = 3}, &err), &err);
     smt_quantize_options options = options_for("Q4_K_M");
     options.output_type = "q5_k";
     options.embedding_type = "Q8_0";

@@ -1,10 +1,8 @@
 /* test_graph_split.c: the nodes of a step on several devices, which share the layers or the experts of each: a device names what is its own,
  * and what it reads of another's has been brought by the host. */
-#include "big_model.h"
 #include "graph/graph.h"
 #include "invented.h"
-#include "support.h"
-#include "tiny_model.h"
+#include "model_support.h"
 
 enum { MOST = 3 };
 
@@ -20,13 +18,8 @@ typedef struct fixture {
 } fixture;
 
 static void open_tiny(fixture *f, const smt_tiny_options *options) {
-    smt_error err;
-    const char *path = smt_test_work("test_graph_split.gguf");
-    *f = (fixture){0};
-    SMT_ASSERT_OK(smt_tiny_deepseek2(path, options, &err), &err);
-    SMT_ASSERT_OK(smt_gguf_open(path, &f->file, &err), &err);
-    SMT_ASSERT_OK(smt_model_create(f->file, &f->model, &err), &err);
-    remove(path);
+    smt_test_model opened = smt_test_model_tiny(smt_tiny_deepseek2, options);
+    *f = (fixture){.file = opened.file, .model = opened.model};
 }
 
 /* Unlike devices: of both families, and one with small windows. */

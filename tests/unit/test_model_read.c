@@ -1,30 +1,10 @@
 /* test_model_read.c: the golden files, a downloaded model and the tiny models open with the numbers that they are known to
  * have, and both file generations of latent attention give the same matrices. */
 #include "gguf_write.h"
-#include "model/model.h"
+#include "model_support.h"
 #include "quant/quant.h"
-#include "support.h"
-#include "tiny_model.h"
 
 #include <math.h>
-
-typedef struct opened {
-    smt_gguf *file;
-    smt_model *model;
-} opened;
-
-static opened open_model(const char *path) {
-    smt_error err = {0};
-    opened o;
-    SMT_ASSERT_OK(smt_gguf_open(path, &o.file, &err), &err);
-    SMT_ASSERT_OK(smt_model_create(o.file, &o.model, &err), &err);
-    return o;
-}
-
-static void close_model(opened *o) {
-    smt_model_free(o->model);
-    smt_gguf_free(o->file);
-}
 
 static bool assumes(const smt_model *model, const char *line) {
     for (uint32_t i = 0; i < model->n_assumed; i++)
@@ -83,11 +63,11 @@ static void check_golden_v2(const smt_model *m) {
 static void test_golden_v2(void **state) {
     (void)state;
     smt_error err = {0};
-    opened o = open_model(smt_test_data("g-v2.f16.gguf"));
+    smt_test_model o = smt_test_model_open(smt_test_data("g-v2.f16.gguf"));
     check_golden_v2(o.model);
     assert_false(assumes(o.model, "expert_gating_func: softmax"));
     SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
-    close_model(&o);
+    smt_test_model_close(&o);
 }
 
 /* The file of 2024's layout: same numbers, and k_b and v_b as views equal the tensors of the new layout. */
@@ -95,7 +75,7 @@ static void test_golden_old_layout(void **state) {
     (void)state;
     const char *path = smt_test_shared("golden/g-v2.f16-kvb.gguf");
     if (!path) skip();
-    opened old = open_model(path), new = open_model(smt_test_data("g-v2.f16.gguf"));
+    smt_test_model old = smt_test_model_open(path), new = smt_test_model_open(smt_test_data("g-v2.f16.gguf"));
     check_golden_v2(old.model);
     assert_true(assumes(old.model, "expert_gating_func: softmax"));
     assert_true(assumes(old.model, "rope.scaling.yarn_beta_fast: 32"));
@@ -119,8 +99,8 @@ static void test_golden_old_layout(void **state) {
         assert_false(smt_matrix_row(pairs[0][0], 4, 0, a));
         assert_false(smt_matrix_row(pairs[0][0], 0, 64, a));
     }
-    close_model(&old);
-    close_model(&new);
+    smt_test_model_close(&old);
+    smt_test_model_close(&new);
 }
 
 /* A transposed view of block-quantised rows: element j of device row r is element r of the head's file row j. */
@@ -130,7 +110,8 @@ static void test_transposed_blocks(void **state) {
     const char *path = smt_test_work("test_model_read_blocks.gguf");
     smt_tiny_options options = {.type = SMT_DTYPE_Q8_0, .old_layout = true, .n_layers = 1};
     SMT_ASSERT_OK(smt_tiny_deepseek2(path, &options, &err), &err);
-    opened o = open_model(path);
+    smt_test_model o = smt_test_model_open(path);
+    remove(path);
     const smt_matrix *k_b = &o.model->layers[0].k_b;
     const smt_gguf_tensor *joint = smt_gguf_find_tensor(o.file, "blk.0.attn_kv_b.weight");
     uint64_t row_bytes = smt_dtype_row_bytes(joint->type, joint->ne[0]);
@@ -149,8 +130,7 @@ static void test_transposed_blocks(void **state) {
                 assert_true(device_row[j] == file_row[r]);
             }
         }
-    close_model(&o);
-    remove(path);
+    smt_test_model_close(&o);
 }
 
 /* Files of one fork hold attn_k_b and attn_v_b in two dimensions, beside an attn_kv_b that is not needed: same bytes, same matrices. */
@@ -180,9 +160,9 @@ static void write_fork_layout(const smt_gguf *from, const smt_model *m, const ch
 static void test_fork_layout(void **state) {
     (void)state;
     const char *path = smt_test_work("test_model_read_fork.gguf");
-    opened plain = open_model(smt_test_data("g-v2.f16.gguf"));
+    smt_test_model plain = smt_test_model_open(smt_test_data("g-v2.f16.gguf"));
     write_fork_layout(plain.file, plain.model, path);
-    opened fork = open_model(path);
+    smt_test_model fork = smt_test_model_open(path);
     float a[64], b[64];
     assert_int_equal(smt_gguf_tensor_count(fork.file), smt_gguf_tensor_count(plain.file) + 4);
     assert_int_equal(smt_gguf_find_tensor(fork.file, "blk.1.attn_k_b.weight")->n_dims, 2);
@@ -199,8 +179,8 @@ static void test_fork_layout(void **state) {
                 }
         }
     }
-    close_model(&plain);
-    close_model(&fork);
+    smt_test_model_close(&plain);
+    smt_test_model_close(&fork);
     remove(path);
 }
 
@@ -208,20 +188,20 @@ static void test_golden_lite(void **state) {
     (void)state;
     const char *path = smt_test_shared("golden/g-v2lite.f32.gguf");
     if (!path) skip();
-    opened o = open_model(path);
+    smt_test_model o = smt_test_model_open(path);
     assert_int_equal(o.model->q_rank, 0);
     assert_non_null(o.model->layers[0].q.tensor);
     assert_null(o.model->layers[0].q_a.tensor);
     assert_int_equal(o.model->n_groups, 1);
     assert_int_equal(o.model->n_params, 5003776);
     assert_true(o.model->weight_scale == 1);
-    close_model(&o);
+    smt_test_model_close(&o);
 }
 
 static void test_golden_llama(void **state) {
     (void)state;
     smt_error err = {0};
-    opened o = open_model(smt_test_data("g-llama2.f16.gguf"));
+    smt_test_model o = smt_test_model_open(smt_test_data("g-llama2.f16.gguf"));
     const smt_model *m = o.model;
     assert_string_equal(m->architecture, "llama");
     assert_false(m->mla);
@@ -241,14 +221,14 @@ static void test_golden_llama(void **state) {
     assert_int_equal(m->n_params_active, 724864 - 65536);
     assert_ptr_not_equal(m->output.tensor, m->token_embd.tensor);
     SMT_ASSERT_OK(smt_model_check_types(m, &err), &err);
-    close_model(&o);
+    smt_test_model_close(&o);
 }
 
 static void test_stories(void **state) {
     (void)state;
     const char *path = smt_test_shared("models/stories260K.gguf");
     if (!path) skip();
-    opened o = open_model(path);
+    smt_test_model o = smt_test_model_open(path);
     assert_string_equal(o.model->name, "stories260K");
     assert_int_equal(o.model->n_heads, 8);
     assert_int_equal(o.model->n_kv_heads, 4);
@@ -256,7 +236,7 @@ static void test_stories(void **state) {
     assert_int_equal(o.model->cache_values_per_token, 5 * 4 * 16);
     assert_true(assumes(o.model, "rope.freq_base: 10000"));
     assert_true(assumes(o.model, "attention.key_length: 8 (embedding_length / head_count)"));
-    close_model(&o);
+    smt_test_model_close(&o);
 }
 
 /* Every option of the tiny models gives a file that opens, with types that run. */
@@ -269,11 +249,9 @@ static void test_tiny(void **state) {
         {.type = SMT_DTYPE_F16, .sigmoid = true, .tied = true},
         {.type = SMT_DTYPE_Q6_K, .n_experts = 2, .gqa = true},
     };
-    const char *path = smt_test_work("test_model_read.gguf");
     for (size_t i = 0; i < SMT_COUNT(options); i++) {
         smt_error err = {0};
-        SMT_ASSERT_OK(smt_tiny_deepseek2(path, &options[i], &err), &err);
-        opened o = open_model(path);
+        smt_test_model o = smt_test_model_tiny(smt_tiny_deepseek2, &options[i]);
         SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
         assert_int_equal(o.model->n_layers, options[i].n_layers ? options[i].n_layers : 3);
         assert_int_equal(o.model->q_rank != 0, options[i].q_lora);
@@ -284,14 +262,12 @@ static void test_tiny(void **state) {
         assert_int_equal(o.model->layers[1].router_bias.tensor != NULL, options[i].sigmoid);
         assert_int_equal(o.model->norm_weights, options[i].sigmoid);
         assert_int_equal(o.model->n_groups, options[i].sigmoid ? 4 : 1);
-        close_model(&o);
-        SMT_ASSERT_OK(smt_tiny_llama(path, &options[i], &err), &err);
-        o = open_model(path);
+        smt_test_model_close(&o);
+        o = smt_test_model_tiny(smt_tiny_llama, &options[i]);
         SMT_ASSERT_OK(smt_model_check_types(o.model, &err), &err);
         assert_int_equal(o.model->n_kv_heads, options[i].gqa ? 2 : 8);
-        close_model(&o);
+        smt_test_model_close(&o);
     }
-    remove(path);
 }
 
 int main(void) {

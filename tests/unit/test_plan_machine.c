@@ -611,8 +611,11 @@ static void test_slots(void **state) {
     assert_true(count_tier(&v, "file", &bytes) > 0 && bytes > 20 * GIB);
     assert_true(count_tier(&v, "host-visible", &bytes) > 0 && bytes > 50 * GIB); /* the file is the last resort */
     assert_non_null(strstr(v.info.bottleneck, "file"));
-    for (uint32_t i = 0; i < v.info.n_items; i++)
-        if (strcmp(v.items[i].tier, "file") == 0) assert_true(count_slots(&v, v.items[i].layer) >= 6); /* a token's */
+    for (uint32_t i = 0, counted = UINT32_MAX; i < v.info.n_items; i++)
+        if (v.items[i].layer != counted && strcmp(v.items[i].tier, "file") == 0) {
+            counted = v.items[i].layer;
+            assert_true(count_slots(&v, counted) >= 6); /* a token's */
+        }
     close_view(&v);
     where.expert_cache_bytes = 256 << 20;
     open_view(&v, files[V2], &machine, &words);

@@ -1,10 +1,8 @@
 /* test_plan_place.c: placement on devices that nobody here owns, for models too big to have here: nothing overlaps or straddles,
  * every byte of every tensor has exactly one place, and what does not fit says so with numbers. */
-#include "big_model.h"
 #include "invented.h"
+#include "model_support.h"
 #include "plan/plan.h"
-#include "support.h"
-#include "tiny_model.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -18,21 +16,15 @@ typedef struct fixture {
 } fixture;
 
 static bool open_big(fixture *f, const smt_big_shape *shape) {
-    smt_error err;
-    *f = (fixture){0};
-    if (!smt_big_open(shape, &f->file)) return false;
-    SMT_ASSERT_OK(smt_model_create(f->file, &f->model, &err), &err);
+    smt_test_model opened;
+    if (!smt_test_model_big(shape, &opened)) return false;
+    *f = (fixture){.file = opened.file, .model = opened.model};
     return true;
 }
 
 static void open_tiny(fixture *f, const smt_tiny_options *options) {
-    smt_error err;
-    const char *path = smt_test_work("test_plan_place.gguf");
-    *f = (fixture){0};
-    SMT_ASSERT_OK(smt_tiny_deepseek2(path, options, &err), &err);
-    SMT_ASSERT_OK(smt_gguf_open(path, &f->file, &err), &err);
-    SMT_ASSERT_OK(smt_model_create(f->file, &f->model, &err), &err);
-    remove(path);
+    smt_test_model opened = smt_test_model_tiny(smt_tiny_deepseek2, options);
+    *f = (fixture){.file = opened.file, .model = opened.model};
 }
 
 static void close_model(fixture *f) {

@@ -224,18 +224,6 @@ static smt_status make_and_use(const smt_gguf *gguf, smt_str *out, smt_error *er
     return status;
 }
 
-/* Whether the hook set for the n-th allocation is still waiting; switches it off. */
-static bool hook_waits(uint64_t n) {
-    bool waits = false;
-    for (uint64_t i = 0; i < n && !waits; i++) {
-        void *probe = smt_alloc(1, 1);
-        waits = probe == NULL;
-        smt_free(probe);
-    }
-    smt_mem_fail_after(0);
-    return waits;
-}
-
 static void each_allocation_fails(void **state) {
     (void)state;
     for (int family = 0; family < 2; family++) {
@@ -258,7 +246,7 @@ static void each_allocation_fails(void **state) {
             smt_str out = {0};
             smt_mem_fail_after(n);
             smt_status status = make_and_use(gguf, &out, &err);
-            waits = hook_waits(n);
+            waits = smt_test_hook_waits(n);
             if (status == SMT_OK)
                 assert_string_equal(out.text, wanted.text); /* PCRE2 does without its compiler */
             else
