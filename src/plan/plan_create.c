@@ -234,9 +234,6 @@ static smt_status check_request(const smt_plan_request *r, smt_error *err) {
     if (r->n_shares && (r->n_shares != r->n_order || !(sum > 0)))
         return SMT_FAIL(err, SMT_INVALID, "%u shares of %s for %u devices named, together %g", r->n_shares,
                         r->by_experts ? "experts" : "layers", r->n_order, sum);
-    if (r->by_experts && r->expert_cache)
-        return SMT_FAIL(err, SMT_INVALID, "an expert cache of %llu bytes: devices that share the experts of a layer have none",
-                        (unsigned long long)r->expert_cache);
     return SMT_OK;
 }
 
