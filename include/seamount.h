@@ -1049,7 +1049,8 @@ typedef struct smt_generate {
     bool logprobs;
     uint32_t n_top;
     bool experts;
-    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. With an observer at most 2. */
+    /* Steps that are under way at a time while tokens are drawn on the device, 1 to 8; 0: 2. With an observer at most 2; on several
+     * devices one. */
     uint32_t steps_ahead;
     bool draw_on_host; /* in any case: for comparisons */
     /* NULL, or where the answer begins in a grammar: only what it allows is drawn, on the host, and each token is told to it before
@@ -1061,8 +1062,9 @@ typedef enum smt_end { SMT_END_CALLBACK, SMT_END_LENGTH, SMT_END_FULL } smt_end;
 
 /* Evaluates the tokens and draws an answer, token by token, each the input of the next step. The position of a token for the sampler is its
  * index in the session. Where the sampler's options are argmax or a top_k of 1 to 256, with any temperature, top_p, min_p and no biases and
- * penalties, and the engine has one device and all experts at their places, tokens are drawn on the device, the same as the host draws, and
- * steps run ahead of the host; those behind the last token of the answer are dropped, and no observer is told of them.
+ * penalties, and all experts are at their places, tokens are drawn on the device, the same as the host draws: of several the one with the
+ * output head, if there is no observer. On one device steps run ahead of the host; those behind the last token of the answer are dropped, and
+ * no observer is told of them.
  *
  * *out_end says what ended the answer: the callback, max_tokens, or the end of the context or of the cache. Afterwards the session holds the
  * tokens given and those of the answer but the last, which is the first to append next time. After a failure it holds the same of the tokens

@@ -193,7 +193,7 @@ smt_status smt_session_generate(smt_session *session, smt_sampler *sampler, cons
     smt_sample_rule rule;
     bool host = g.request.logprobs || g.request.n_top || g.request.experts || g.request.draw_on_host || g.request.grammar;
     const smt_run *run = session->runner->run;
-    bool between = run->n_parts > 1 || run->model->slots; /* the host has work between the steps, or in them */
+    bool between = run->model->slots || (run->observer && run->n_parts > 1); /* the host needs what a step captures */
     bool device = smt_sample_only_rule(&sampler->options, &rule) && !host && !between;
     smt_status status = device ? on_device(&g, &rule, err) : on_host(&g, err);
     session->length = g.start + (g.n ? g.request.n_tokens + g.n - 1 : 0);

@@ -265,11 +265,12 @@ void smt_run_observe(smt_run_observer *observer, const smt_run_row *rows, uint32
 smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *out, smt_error *err);
 
 /* ---- steps that follow from each other (run_decode.c) ----
- * With one device. begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
+ * begin submits the rows given and draws a token from the last of them; from then on each token drawn is the next step's only row. */
 #define SMT_RUN_AHEAD_MOST 8
 typedef struct smt_run_answer {
     const smt_sample_rule *rule;
-    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS where the run is watched; tokens wanted at most. */
+    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS where the run is watched, and one on several devices; tokens
+     * wanted at most. */
     uint32_t ahead, most;
 } smt_run_answer;
 typedef struct smt_run_flown { /* a step under way */
@@ -283,10 +284,11 @@ typedef struct smt_run_decode {
     uint32_t ahead, most;                         /* as in smt_run_answer */
     uint32_t submitted, taken;                    /* tokens that steps were submitted for, and that were handed out */
     smt_run_flown steps[SMT_RUN_AHEAD_MOST];      /* step i at i % SMT_RUN_AHEAD_MOST */
-    /* For the observer: */
+    smt_sample_rule rule;
     smt_run_row row; /* of the step that is taken next */
-    double told;     /* when he was told of the step before, by smt_os_seconds */
-    double step_s;   /* how long the last step took whose end the host saw */
+    /* For the observer: */
+    double told;   /* when he was told of the step before, by smt_os_seconds */
+    double step_s; /* how long the last step took whose end the host saw */
 } smt_run_decode;
 /* Of the rows only the last has `out`, and none has a capture. After a failure there is nothing to end. */
 smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
@@ -336,6 +338,7 @@ smt_status smt_run_resident_fetch(smt_run *run, smt_run_part *part, uint32_t lay
 typedef struct smt_run_follow {
     const smt_sample_rule *rule;
     const smt_graph *graph; /* of the steps that follow */
+    uint32_t drawn;         /* tokens drawn by the steps before */
 } smt_run_follow;
 /* What a step is about. follow: NULL for a step that the host waits for. */
 typedef struct smt_run_inputs {

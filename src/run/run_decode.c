@@ -10,14 +10,15 @@
  * An observer is told of each step when its token is taken, while the next one is under way: the two write their routing to different places,
  * by recordings of their own (smt_graph_shape.turn). The step of the rows given has all of that memory, and is waited for at once.
  *
- * All of this is for one device. Between several, the host carries activations in each step and could not be ahead. */
+ * Of several devices the last one draws, and nobody looks on. They cannot be ahead of the host, which has work between them: one step is
+ * under way, and the host gives the next one its token. */
 #include "run/run.h"
 
 /* One block more, where the row at `index` begins one. */
 static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error *err) {
     uint32_t held = run->kv.held[slot];
     SMT_TRY(smt_kv_resize(&run->kv, slot, index + 1, err));
-    if (run->kv.held[slot] == held) return SMT_OK;
+    if (run->kv.held[slot] == held || run->n_parts > 1) return SMT_OK; /* inputs bring the table to several devices */
     const smt_run_part *part = run->parts;
     const smt_plan_place *place = &part->plan.blocks;
     smt_vk_buffer *buffer = part->buffers[place->buffer];
@@ -27,11 +28,14 @@ static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error
     return smt_vk_buffer_flush(part->on->vk, buffer, place->offset + 4 * at, 4, err);
 }
 
-static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_inputs *inputs, smt_error *err) {
+/* Rows of a step; NULL: the device knows. */
+static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_row *rows, uint32_t n, smt_error *err) {
+    const smt_run_follow follow = {&d->rule, d->entries[0]->graph, d->submitted};
+    const smt_run_inputs inputs = {rows, n, &follow};
     uint32_t most = d->ahead * (uint32_t)entry->n_segments;
     smt_run_flown *step = &d->steps[d->submitted % SMT_RUN_AHEAD_MOST];
     step->submitted = smt_os_seconds();
-    SMT_TRY(smt_run_submit(d->run, entry, inputs, smt_max_u32(most, 2), &step->value, err));
+    SMT_TRY(smt_run_submit(d->run, entry, rows ? &inputs : NULL, smt_max_u32(most, 2), &step->value, err));
     d->submitted++;
     return SMT_OK;
 }
@@ -87,14 +91,14 @@ static smt_status prepare(smt_run_decode *d, smt_error *err) {
 smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t n, const smt_run_answer *answer,
                                 smt_run_decode *out, smt_error *err) {
     smt_run_times times = {.begin = smt_os_seconds()};
-    *out = (smt_run_decode){.run = run, .index = rows[n - 1].index + 1, .most = answer->most, .row = rows[n - 1]};
-    out->ahead = smt_run_is_watched(run) ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS) : answer->ahead;
+    *out = (smt_run_decode){
+        .run = run, .index = rows[n - 1].index + 1, .most = answer->most, .rule = *answer->rule, .row = rows[n - 1]};
+    out->ahead = run->n_parts > 1 ? 1 : smt_run_is_watched(run) ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS) : answer->ahead;
     const smt_graph_shape first = smt_run_draw_shape(run, smt_plan_bucket(n), 0);
     smt_run_plan_entry *entry;
     SMT_TRY(smt_run_shape(run, &first, &entry, err));
     SMT_TRY(prepare(out, err));
-    const smt_run_follow follow = {answer->rule, out->entries[0]->graph};
-    smt_status status = submit(out, entry, &(smt_run_inputs){rows, n, &follow}, err);
+    smt_status status = submit(out, entry, rows, n, err);
     if (status == SMT_OK && run->observer) status = tell_first(out, rows, n, &times, err);
     if (status != SMT_OK) smt_run_drain(run, NULL);
     return status;
@@ -118,15 +122,14 @@ static smt_status fill(smt_run_decode *d, smt_error *err) {
             return status;
         }
         if (smt_run_is_stale(d->run, *entry)) SMT_TRY(cut_anew(d, err));
-        SMT_TRY(submit(d, *entry, NULL, err));
+        SMT_TRY(submit(d, *entry, d->run->n_parts > 1 ? &d->row : NULL, 1, err));
         d->index++;
     }
     return SMT_OK;
 }
 
 /* The token of the step that is taken next, and has ended. */
-static smt_status read_token(const smt_run_decode *d, int32_t *out, smt_error *err) {
-    const smt_run_part *part = d->run->parts;
+static smt_status read_token(const smt_run_decode *d, const smt_run_part *part, int32_t *out, smt_error *err) {
     const uint8_t *bytes;
     SMT_TRY(smt_run_readback(part, &part->plan.ring, &bytes, err));
     *out = ((const int32_t *)(const void *)bytes)[d->taken % SAMPLE_RING];
@@ -142,10 +145,11 @@ smt_status smt_run_decode_next(smt_run_decode *d, bool *out_any, int32_t *out_to
     SMT_TRY(fill(d, err));
     if (d->submitted == d->taken) return SMT_OK;
     uint64_t value = d->steps[d->taken % SMT_RUN_AHEAD_MOST].value;
-    bool seen = smt_vk_reached(d->run->parts->on->vk) < value;
-    SMT_TRY(smt_run_wait(d->run, d->run->parts, value, err));
+    smt_run_part *last = &d->run->parts[smt_run_part_of(d->run, UINT32_MAX)];
+    bool seen = smt_vk_reached(last->on->vk) < value;
+    SMT_TRY(smt_run_wait(d->run, last, value, err));
     if (d->run->observer && d->taken) SMT_TRY(tell_next(d, seen, err));
-    SMT_TRY(read_token(d, out_token, err));
+    SMT_TRY(read_token(d, last, out_token, err));
     d->taken++;
     d->row.token = *out_token;
     d->row.index++;

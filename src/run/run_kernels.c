@@ -190,7 +190,6 @@ smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options 
     for (size_t i = 0; i < SMT_COUNT(rows) && status == SMT_OK; i++) {
         smt_graph_shape shape = smt_run_expected_shape(model->model, &o, rows[i]);
         smt_graph *graph;
-        shape.sample = model->n_devices == 1; /* on several, the host draws */
         /* A shape that these devices cannot have is refused where it is asked for. */
         if (smt_graph_create_split(model->model, devices, model->n_devices, &shape, &graph, NULL) != SMT_OK) continue;
         status = add_graph(*out, graph, err);

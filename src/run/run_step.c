@@ -35,7 +35,9 @@ static uint32_t attend_groups(const smt_graph *graph, uint32_t device) {
     return 0;
 }
 
-static void write_rule(uint32_t *words, const smt_sample_rule *rule) {
+static void write_rule(uint32_t *words, const smt_run_follow *follow) {
+    const smt_sample_rule *rule = follow->rule;
+    words[STEP_DRAWN] = follow->drawn;
     words[STEP_TOP_K] = rule->top_k;
     memcpy(&words[STEP_INVERSE], &rule->inverse, sizeof rule->inverse);
     words[STEP_TOP_P] = rule->top_p;
@@ -62,7 +64,7 @@ static void write_step(uint32_t *words, uint32_t device, const smt_graph *graph,
     words[STEP_ATTEND] = attend_groups(inputs->follow ? inputs->follow->graph : graph, device);
     words[STEP_ATTEND + 1] = n;
     words[STEP_ATTEND + 2] = rows[n - 1].index / SMT_BLOCK + 1;
-    if (inputs->follow) write_rule(words, inputs->follow->rule);
+    if (inputs->follow) write_rule(words, inputs->follow);
 }
 
 smt_status smt_run_write_inputs(smt_run *run, uint32_t device, const smt_graph *graph, const smt_run_inputs *inputs,
