@@ -5,7 +5,8 @@
  *                          fastest on
  *   not all of it          any number of devices: what does not fit is read over a link, and the least predicted time decides
  * Software devices are looked at only where there is nothing else, GPUs that share the host's memory only where there are no others.
- * Devices that the user names are all used, in that order, by the user's shares, or else as many layers as each reads in equal time.
+ * Devices that the user names are all used, in that order, by the user's shares, or else as many layers as each reads in equal time. Layers
+ * that the user keeps in host memory are the first device's, and no part of what is shared: as -ngl and -ts go together in llama.cpp.
  *
  * Fewest first is a rule of its own: a slow device that grows until it holds everything replaces two fast ones. */
 #include "plan_internal.h"
@@ -109,13 +110,21 @@ void smt_plan_apportion(uint32_t n_units, const double *shares, uint32_t n, uint
     }
 }
 
+/* Layers of each device by shares, one of which at least is not 0. */
+static void apportion_layers(const splitter *s, const double *shares, uint32_t n, uint32_t *out) {
+    uint32_t in_host = smt_min_u32(s->request->host_layers, s->model->n_layers), first = 0;
+    while (shares[first] == 0) first++;
+    smt_plan_apportion(s->model->n_layers - in_host, shares, n, out);
+    out[first] += in_host;
+}
+
 /* By shares as far as devices have room: what some cannot take goes to the others in proportion, as little as need be. */
 static bool fill_by_shares(const splitter *s, const uint32_t *facts, uint32_t n, const double *shares, keep_level keep,
                            smt_plan_split *out) {
     uint32_t most[SMT_PLAN_MOST_DEVICES];
     double sum = 0, low = 1, high = s->model->n_layers * 64.0;
     smt_plan_split tried;
-    smt_plan_apportion(s->model->n_layers, shares, n, most);
+    apportion_layers(s, shares, n, most);
     if (fill(s, facts, n, most, keep, out)) return true;
     if (!fill(s, facts, n, NULL, keep, out)) return false;
     for (uint32_t i = 0; i < n; i++) sum += shares[i];
@@ -193,7 +202,7 @@ static smt_status choose_sets(splitter *s, smt_error *err) {
 static void by_given_shares(splitter *s) {
     const smt_plan_request *r = s->request;
     uint32_t most[SMT_PLAN_MOST_DEVICES], at = 0;
-    smt_plan_apportion(s->model->n_layers, r->shares, r->n_order, most);
+    apportion_layers(s, r->shares, r->n_order, most);
     s->best = (smt_plan_split){0};
     for (uint32_t i = 0; i < r->n_order; i++) {
         if (most[i] == 0) continue;

@@ -389,6 +389,53 @@ static void test_order_and_shares(void **state) {
     smt_test_machine_close(&machine);
 }
 
+/* Layers and experts in host memory, of a model on two devices. */
+static void test_order_and_host(void **state) {
+    smt_file **files = *state;
+    enum { LAYERS = 27 };
+    static const double equal[] = {1, 1}, second[] = {0, 1};
+    static const struct {
+        const double *shares;
+        smt_placement_options where;
+        uint32_t first; /* layers of the first device; LAYERS: the other one computes nothing */
+    } cases[] = {
+        {equal, {.host_layers = 17}, 17 + 5},    /* -ngl 10 -ts 1,1 */
+        {NULL, {.host_layers = 17}, 17 + 5},     /* equal speeds */
+        {second, {.host_layers = 17}, 0},        /* -ts 0,1: the second one has all */
+        {equal, {.host_layers = 26}, LAYERS},    /* -ngl 1 */
+        {equal, {.host_layers = 1000}, LAYERS},  /* -ngl 0 */
+        {equal, {.host_expert_layers = 20}, 14}, /* -ncmoe 20: of no say in the shares */
+        {equal, {.host_layers = 5, .host_expert_layers = 20}, 5 + 11},
+        {equal, {.host_expert_layers = 20, .split = SMT_SPLIT_EXPERT}, LAYERS},
+        {equal, {.host_layers = 20, .split = SMT_SPLIT_EXPERT}, LAYERS},
+    };
+    for (size_t i = 0; i < SMT_COUNT(cases); i++) {
+        smt_test_machine machine;
+        view v;
+        smt_placement_options where = cases[i].where;
+        where.struct_size = sizeof where;
+        const smt_plan_options words = {
+            .devices = "vk0,vk1", .placement = &where, .shares = cases[i].shares, .n_shares = cases[i].shares ? 2 : 0};
+        smt_test_machine_open("8x24", &machine);
+        open_view(&v, files[V2_LITE], &machine, &words);
+        assert_true(v.info.fits);
+        check_all(&v, files[V2_LITE], &machine, &words);
+        const smt_placement_device *device = &v.devices[cases[i].shares == second];
+        bool shared = where.split == SMT_SPLIT_EXPERT;
+        if (device->last_layer != (cases[i].shares == second ? LAYERS : cases[i].first))
+            fail_msg("case %zu: the first device has %u layers", i, device->last_layer);
+        assert_int_equal(v.devices[1].computes, cases[i].first < LAYERS || shared);
+        for (uint32_t k = 0; k < v.info.n_items; k++) {
+            const smt_placement_item *item = &v.items[k];
+            bool host = item->device == v.info.n_devices - 1, expert = item->expert != UINT32_MAX;
+            if (item->kind != SMT_ITEM_MATRIX || item->layer == UINT32_MAX || strstr(item->name, "norm")) continue;
+            assert_int_equal(host, item->layer < where.host_layers || (expert && item->layer < where.host_expert_layers));
+        }
+        close_view(&v);
+        smt_test_machine_close(&machine);
+    }
+}
+
 static void test_shared_experts(void **state) {
     smt_file **files = *state;
     static const double shares[] = {0, 3, 1};
@@ -667,8 +714,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_machines),       cmocka_unit_test(test_more_memory),      cmocka_unit_test(test_fewest),
         cmocka_unit_test(test_kinds),          cmocka_unit_test(test_order_and_shares), cmocka_unit_test(test_tiers),
-        cmocka_unit_test(test_shared_experts), cmocka_unit_test(test_shared_speed),     cmocka_unit_test(test_slots),
-        cmocka_unit_test(test_context),        cmocka_unit_test(test_refused),          cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_order_and_host), cmocka_unit_test(test_shared_experts),   cmocka_unit_test(test_shared_speed),
+        cmocka_unit_test(test_slots),          cmocka_unit_test(test_context),          cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
