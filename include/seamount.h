@@ -381,6 +381,7 @@ typedef struct smt_device_info {
     /* Rows, columns and depth of the cooperative matrices that kernels use: float16 [0, 2] times [2, 1] into float32 [0, 1]. Zeros: none that
      * they can use. */
     uint32_t coop_shape[3];
+    bool external_memory; /* named twice, its two logical devices may have memory in common */
 } smt_device_info;
 
 typedef void (*smt_vulkan_fn)(void);
@@ -429,6 +430,9 @@ typedef struct smt_device_options {
     const double *shares;
     uint32_t n_shares;
     smt_self_test self_test;
+    /* Activations that go from one of several devices to another pass through the host's hands even where both are one physical device and
+     * could have memory in common (VK_KHR_external_memory_fd). For comparisons: the bits are the same. */
+    bool no_external_memory;
 } smt_device_options;
 
 SMT_API smt_status smt_device_list_create(const smt_device_options *options, smt_device_list **out_list, smt_error *err);

@@ -165,6 +165,7 @@ smt_status smt_device_list_get(const smt_device_list *list, uint32_t index, smt_
         .executable_properties = caps->executable_properties,
         .driver_info = caps->driver_info,
         .coop_shape = {caps->coop.m, caps->coop.n, caps->coop.k},
+        .external_memory = caps->external_memory_fd,
         .unusable = list->devices[index].lack[0] ? list->devices[index].lack : NULL,
     };
     fill_heaps(caps, out_info);

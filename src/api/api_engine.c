@@ -2,9 +2,13 @@
 #include "api/api_engine.h"
 
 static smt_status open_devices(smt_engine *engine, const smt_device_options *given, const smt_api_place *place, smt_error *err) {
-    const smt_vk_device_options options = {
-        .minimum = given->minimum, .kernels = given->kernels, .cache_dir = given->cache_dir, .shader_dir = given->shader_dir};
+    smt_vk_device_options options = {.minimum = given->minimum,
+                                     .no_external_memory = given->no_external_memory,
+                                     .kernels = given->kernels,
+                                     .cache_dir = given->cache_dir,
+                                     .shader_dir = given->shader_dir};
     for (uint32_t i = 0; i < place->placement->n_devices; i++) {
+        options.id = place->placement->devices[i].caps.id;
         SMT_TRY(smt_run_device_create(engine->vk, place->index[i], &options, &engine->devices[i], err));
         engine->n_devices++;
     }

@@ -31,6 +31,7 @@ static smt_status read_facts(call *c, const smt_vk *vk, bool automatic, smt_erro
         *caps = *smt_vk_caps(vk, i);
         if (automatic && smt_caps_lacks(caps, why, sizeof why)) continue;
         if (o->minimum) smt_caps_reduce(caps);
+        if (o->no_external_memory) caps->external_memory_fd = false;
         if (!smt_caps_family(caps->kind, o->kernels, &caps->family))
             return SMT_FAIL(err, SMT_INVALID, "kernels \"%s\": rows and wave are the families there are", o->kernels);
         c->index[c->n_facts] = i;

@@ -92,6 +92,7 @@ static smt_status read_device(const smt_machine_device *device, const char *kern
     caps->max_texels = info->max_texels;
     caps->texel_array_dynamic = info->max_texels > 0;
     caps->texel_align = info->texel_align;
+    caps->external_memory_fd = info->external_memory;
     return read_memory(info, caps, err);
 }
 

@@ -44,7 +44,7 @@ void smt_caps_reduce(smt_caps *caps) {
     caps->fp16 = caps->int8 = caps->int16 = caps->int64 = caps->storage16 = caps->storage8 = false;
     caps->max_texels = 0;
     caps->int_dot = caps->int_dot_accelerated = caps->coop_matrix = caps->subgroup_size_control = caps->external_memory_host =
-        false;
+        caps->external_memory_fd = false;
     caps->coop = (smt_coop_shape){0};
 }
 
@@ -56,6 +56,11 @@ uint32_t smt_caps_subgroup(const smt_caps *caps) {
 bool smt_caps_texels(const smt_caps *caps) {
     return caps->kind == SMT_KIND_CPU && caps->family == SMT_FAMILY_ROWS && caps->max_texels >= NEED_TEXELS &&
            caps->texel_array_dynamic && caps->texel_align <= TEXEL_ALIGN_MOST;
+}
+
+bool smt_caps_share_memory(const smt_caps *a, const smt_caps *b) {
+    return a->external_memory_fd && b->external_memory_fd && strcmp(a->uuid_text, b->uuid_text) == 0 &&
+           memcmp(a->driver_uuid, b->driver_uuid, sizeof a->driver_uuid) == 0;
 }
 
 bool smt_caps_family(smt_device_kind kind, const char *word, smt_family *out) {

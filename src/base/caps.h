@@ -62,6 +62,7 @@ typedef struct smt_caps {
     /* int_dot: there is an instruction for packed products of 4 x 8 bits; it may be slower than what it replaces */
     bool timeline, sync2, fp16, int8, int16, int64, storage16, storage8, int_dot, int_dot_accelerated, coop_matrix, memory_budget,
         executable_properties, subgroup_size_control, external_memory_host;
+    bool external_memory_fd; /* memory of a buffer can leave a logical device, and enter another one, as a file descriptor */
     smt_coop_shape coop; /* where the device has coop_matrix; a device in use, only where the kernels can be had (run_device.c) */
 
     uint32_t n_heaps, n_types;
@@ -84,6 +85,8 @@ typedef enum smt_texel { SMT_TEXEL_NONE, SMT_TEXEL_U32X4, SMT_TEXEL_F32X4, SMT_T
  * is a branch and a bounds check for each lane, a texel fetch one vector gather: on lavapipe 25.0 a bare Q8_0 product of one column ran 1.6 to
  * 2.9 times as fast. GPUs gain nothing; SwiftShader's texel buffers are too small. Items, kernels and bindings all ask here. */
 bool smt_caps_texels(const smt_caps *caps);
+/* Whether two logical devices can have memory in common: they are of one physical device and driver, which can do it. */
+bool smt_caps_share_memory(const smt_caps *a, const smt_caps *b);
 /* "rows" or "wave"; NULL or "": the one for a device of this kind. False: another word. */
 bool smt_caps_family(smt_device_kind kind, const char *word, smt_family *out);
 const char *smt_caps_kind_name(smt_device_kind kind);

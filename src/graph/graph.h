@@ -111,8 +111,9 @@ typedef enum smt_value_kind {
     SMT_VALUE_LOGITS,    /* [out_rows, n_vocab] in host-visible memory */
     SMT_VALUE_CAPTURE,   /* hidden states and routing in host-visible memory */
     SMT_VALUE_RING,      /* tokens drawn on the device, in host-visible memory */
-    SMT_VALUE_HOP_OUT,   /* what the host fetches for another device, in host-visible memory */
-    SMT_VALUE_HOP_IN     /* what it brings from one */
+    SMT_VALUE_HOP_OUT,   /* what goes to another device, in host-visible memory */
+    SMT_VALUE_HOP_IN,    /* what the host brings from one */
+    SMT_VALUE_HOP_PEER   /* a SMT_VALUE_HOP_OUT of device `peer`, whose memory this one has too */
 } smt_value_kind;
 
 typedef struct smt_value {
@@ -120,6 +121,7 @@ typedef struct smt_value {
     uint32_t device;
     uint32_t layer;
     uint64_t bytes;
+    uint32_t peer;                  /* SMT_VALUE_HOP_PEER: the other device */
     uint32_t first_node, last_node; /* scratch: lifetime */
     uint64_t offset;                /* scratch, hops: bytes from the start of the device's range of them */
 } smt_value;
@@ -132,7 +134,9 @@ typedef enum smt_node_windows { SMT_WINDOWS_NONE, SMT_WINDOWS_ITEMS, SMT_WINDOWS
 /* What the host does between two submissions, when the device that it takes from has finished. Ends the segment before it. */
 typedef enum smt_node_host {
     SMT_HOST_NONE,
-    SMT_HOST_HOP, /* copy_bytes of buffers[0], a SMT_VALUE_HOP_OUT, to buffers[1], a SMT_VALUE_HOP_IN of the node's device */
+    /* copy_bytes of buffers[0], a SMT_VALUE_HOP_OUT, to buffers[1], a SMT_VALUE_HOP_IN of the node's device; a SMT_VALUE_HOP_PEER is the same
+     * bytes already. */
+    SMT_HOST_HOP,
     /* See whether buffers[0], the ids that the rows of the step have chosen, names experts of the node's device. Where not, the device sits
      * out: nothing is brought to it or submitted, and what it would have sent is 0, until the next such node. */
     SMT_HOST_CHOICE,
@@ -169,6 +173,7 @@ typedef struct smt_node {
     uint32_t indirect;  /* value that holds the grid, or SMT_NO_VALUE */
     uint32_t indirect_word;
     bool begins_stage; /* it waits for the nodes before */
+    bool ends_segment;
     double work;       /* estimated multiply-adds, for segments */
     const char *label; /* static */
 } smt_node;
@@ -180,7 +185,8 @@ typedef struct smt_segment {
     bool host;
     uint32_t first, last;
     uint32_t axis, from, to;
-    double work; /* of its nodes */
+    bool reads_peer; /* what another device writes anew in the next step */
+    double work;     /* of its nodes */
 } smt_segment;
 
 #define SMT_GRAPH_DEVICES 16 /* that a graph spans at most */
@@ -189,6 +195,7 @@ typedef struct smt_segment {
 typedef struct smt_graph_part {
     uint64_t scratch_bytes;     /* of the range that all scratch values share */
     uint64_t hop_out, hop_in;   /* bytes; 0: nothing comes or goes */
+    bool lends;                 /* other devices have the memory of hop_out too */
     uint32_t blocks_per_window; /* of the cache */
     uint32_t n_cache_windows;
 } smt_graph_part;

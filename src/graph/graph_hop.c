@@ -1,9 +1,13 @@
 /* graph_hop.c: an activation goes to another device.
  *
- *   device a: scratch -> HOP_OUT | host: HOP_OUT -> HOP_IN | device b: HOP_IN -> scratch
+ *   device a: scratch -> HOP_OUT | host: HOP_OUT -> HOP_IN | device b: HOP_IN -> scratch     between any two devices
+ *   device a: scratch -> HOP_OUT | host: waits             | device b: HOP_PEER -> scratch   where both can have the memory
  *
- * Both ends are memory that the host sees, so the way works between any two devices. Kernels of b read their scratch: host memory may be far
- * away, and is read once. Hops of one device lie side by side, so that the host may fill one while another is still being read. */
+ * Both ends of the first way are memory that the host sees. Kernels of b read their scratch: host memory may be far
+ * away, and is read once. Hops of one device lie side by side, so that the host may fill one while another is still being read.
+ *
+ * On the second way a must not send again before b has read. Where steps overlap, b's read is a submission of its own, so that a need not
+ * wait for more. */
 #include "graph/graph_internal.h"
 
 /* One end, behind those that the device has already. */
@@ -25,12 +29,23 @@ uint32_t smt_build_send(smt_builder *b, uint32_t x, uint64_t bytes) {
     return from;
 }
 
+/* The sender's end, as the current device sees it. */
+static uint32_t make_peer(smt_builder *b, const smt_value *sent) {
+    uint32_t value = smt_build_value(b, SMT_VALUE_HOP_PEER, b->layer, sent->bytes);
+    if (b->status != SMT_OK) return SMT_NO_VALUE;
+    b->graph->values[value].peer = sent->device;
+    b->graph->values[value].offset = sent->offset;
+    b->graph->parts[sent->device].lends = true;
+    return value;
+}
+
 uint32_t smt_build_receive(smt_builder *b, uint32_t from) {
     if (b->status != SMT_OK) return SMT_NO_VALUE;
-    uint64_t bytes = b->graph->values[from].bytes;
-    uint32_t to = make_end(b, SMT_VALUE_HOP_IN, bytes);
+    const smt_value sent = b->graph->values[from];
+    bool shared = smt_caps_share_memory(b->caps, b->devices[sent.device].caps);
+    uint32_t to = shared ? make_peer(b, &sent) : make_end(b, SMT_VALUE_HOP_IN, sent.bytes);
     smt_build_node(b, &(smt_node){.host = SMT_HOST_HOP,
-                                  .copy_bytes = bytes,
+                                  .copy_bytes = sent.bytes,
                                   .buffers = {from, to},
                                   .n_buffers = 2,
                                   .writes = 1 << 1,
@@ -51,5 +66,7 @@ uint32_t smt_build_hop(smt_builder *b, uint32_t device, uint32_t x, uint32_t n) 
     smt_build_enter(b, device);
     uint32_t to = smt_build_receive(b, from), y = smt_build_scratch(b, rows, n);
     smt_build_copy(b, to, y, 0, bytes, "hop in");
+    if (b->status == SMT_OK && rows > 1)
+        b->graph->nodes[b->graph->n_nodes - 1].ends_segment = b->graph->values[to].kind == SMT_VALUE_HOP_PEER;
     return y;
 }

@@ -23,6 +23,10 @@ static smt_status add(smt_graph *graph, const smt_segment *segment, smt_error *e
     return SMT_OK;
 }
 
+static bool reads_peer(const smt_graph *graph, const smt_node *node) {
+    return node->copy && graph->values[node->buffers[0]].kind == SMT_VALUE_HOP_PEER;
+}
+
 /* One node in as many parts as its work is over the bound, or as there are workgroups along its longest axis. */
 static smt_status divide(smt_graph *graph, uint32_t i, double most, smt_error *err) {
     const smt_node *node = &graph->nodes[i];
@@ -51,7 +55,8 @@ smt_status smt_graph_cut(smt_graph *graph, const double *most, smt_error *err) {
         const smt_node *node = &graph->nodes[i];
         double limit = most[node->device];
         bool divisible = !node->copy && !node->host && node->work > limit, alone = divisible || node->host;
-        if (open.last > open.first && (alone || node->device != open.device || open.work + node_work(node) > limit)) {
+        bool ended = open.last > open.first && graph->nodes[open.last - 1].ends_segment;
+        if (open.last > open.first && (alone || ended || node->device != open.device || open.work + node_work(node) > limit)) {
             SMT_TRY(add(graph, &open, err));
             open.first = open.last;
         }
@@ -62,6 +67,7 @@ smt_status smt_graph_cut(smt_graph *graph, const double *most, smt_error *err) {
             SMT_TRY(add(graph, &(smt_segment){.device = node->device, .host = true, .first = i, .last = i + 1}, err));
         } else {
             open.last = i + 1;
+            open.reads_peer |= reads_peer(graph, node);
             open.work += node_work(node);
         }
     }

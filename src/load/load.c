@@ -85,8 +85,10 @@ smt_status smt_load_buffers(smt_vk_device *device, const smt_plan *plan, const c
     *out = smt_alloc(plan->n_buffers, sizeof **out);
     if (!*out) return SMT_FAIL(err, SMT_MEMORY, "out of memory for %zu buffers", plan->n_buffers);
     for (size_t i = 0; i < plan->n_buffers; i++) {
-        smt_status status =
-            smt_vk_buffer_create(device, plan->buffers[i].memory_type, plan->buffers[i].bytes, name, &(*out)[i], err);
+        const smt_plan_buffer *b = &plan->buffers[i];
+        smt_status status = b->pool == SMT_POOL_LENT
+                                ? smt_vk_buffer_create_shared(device, b->memory_type, b->bytes, name, &(*out)[i], err)
+                                : smt_vk_buffer_create(device, b->memory_type, b->bytes, name, &(*out)[i], err);
         if (status != SMT_OK) {
             smt_load_buffers_free(device, *out, i);
             *out = NULL;

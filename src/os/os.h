@@ -22,6 +22,8 @@ smt_status smt_os_file_read(const smt_os_file *file, const char *path, uint64_t 
 /* Advice that this range is read next: the system may fetch it while the caller does something else. */
 void smt_os_file_expect(const smt_os_file *file, uint64_t offset, uint64_t bytes);
 
+void smt_os_fd_close(int fd); /* that a Vulkan driver has given; where there are none, it does nothing */
+
 double smt_os_seconds(void); /* monotonic */
 
 void *smt_os_library_open(const char *name); /* NULL: not there */

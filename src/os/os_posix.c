@@ -259,6 +259,8 @@ bool smt_os_same_file(const char *a, const char *b) {
     return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
+void smt_os_fd_close(int fd) { close(fd); }
+
 /* ---- clock and libraries ---- */
 
 double smt_os_seconds(void) {

@@ -262,6 +262,8 @@ bool smt_os_same_file(const char *a, const char *b) {
            first.nFileIndexHigh == second.nFileIndexHigh && first.nFileIndexLow == second.nFileIndexLow;
 }
 
+void smt_os_fd_close(int fd) { (void)fd; }
+
 /* ---- clock and libraries ---- */
 
 double smt_os_seconds(void) {

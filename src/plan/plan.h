@@ -41,6 +41,7 @@ typedef enum smt_plan_pool {
     SMT_POOL_HOST,     /* host-visible memory that kernels read in place */
     SMT_POOL_UPLOAD,   /* what the host writes for each step */
     SMT_POOL_READBACK, /* what it reads after one */
+    SMT_POOL_LENT,     /* the same, which other logical devices have too (smt_caps_share_memory) */
     SMT_POOL_COUNT,
     SMT_POOL_FILE = SMT_POOL_COUNT /* no memory: an expert that stays in the file */
 } smt_plan_pool;
@@ -95,6 +96,7 @@ typedef struct smt_plan_runner_sizes {
     uint64_t cache_window_bytes, cache_last_bytes; /* all windows of a layer but the last; the last */
     uint64_t rope, blocks, counter, scratch, step, logits, capture, ring;
     uint64_t hop_out, hop_in; /* activations on their way to another device, from another device; 0: none */
+    bool lends;               /* another device reads hop_out where it lies */
     /* What follows needs no memory: the limits that the sizes were made for. */
     uint32_t n_batch;                  /* rows of a step; less than asked for where one activation would exceed a descriptor */
     uint32_t logits_rows;              /* rows of logits that one step may return */

@@ -22,6 +22,7 @@ smt_status smt_plan_init(smt_plan *plan, const smt_caps *caps, smt_error *err) {
         [SMT_POOL_HOST] = {{SMT_MEM_HOST, SMT_MEM_DEVICE | SMT_MEM_CACHED}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
         [SMT_POOL_UPLOAD] = {{SMT_MEM_HOST, SMT_MEM_CACHED | SMT_MEM_DEVICE}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
         [SMT_POOL_READBACK] = {{SMT_MEM_HOST | SMT_MEM_CACHED, 0}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
+        [SMT_POOL_LENT] = {{SMT_MEM_HOST | SMT_MEM_CACHED, 0}, {SMT_MEM_HOST, SMT_MEM_DEVICE}, {SMT_MEM_HOST, 0}},
     };
     for (int pool = 0; pool < SMT_POOL_COUNT; pool++) {
         uint32_t type = UINT32_MAX;
@@ -261,7 +262,7 @@ static smt_status place_runner(const smt_plan_runner_sizes *s, const smt_caps *c
         {SMT_POOL_READBACK, s->logits, "logits", &out->logits},
         {SMT_POOL_READBACK, s->capture, "captured states", &out->capture},
         {SMT_POOL_READBACK, s->ring, "the ring of tokens", &out->ring},
-        {SMT_POOL_READBACK, s->hop_out, "outgoing activations", &out->hop_out},
+        {s->lends ? SMT_POOL_LENT : SMT_POOL_READBACK, s->hop_out, "outgoing activations", &out->hop_out},
         {SMT_POOL_UPLOAD, s->hop_in, "incoming activations", &out->hop_in},
     };
     for (size_t i = 0; i < SMT_COUNT(pieces); i++)

@@ -55,6 +55,7 @@ static smt_status measure_shape(const measure *m, const smt_graph_shape *shape, 
         raise(&m->out[i].scratch, graph->parts[i].scratch_bytes);
         raise(&m->out[i].hop_out, graph->parts[i].hop_out);
         raise(&m->out[i].hop_in, graph->parts[i].hop_in);
+        m->out[i].lends |= graph->parts[i].lends;
         out_stages[i] = smt_graph_device_stages(graph, i).stages;
     }
     smt_graph_free(graph);

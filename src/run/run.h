@@ -168,7 +168,9 @@ typedef struct smt_run_spent {
 typedef struct smt_run_part {
     smt_run_device *on; /* borrowed from the model */
     smt_plan_runner plan;
-    smt_vk_buffer **buffers; /* owned */
+    smt_vk_buffer **buffers;                 /* owned */
+    smt_vk_buffer *peers[SMT_GRAPH_DEVICES]; /* owned: what other parts lend, as this device has it; NULL: nothing */
+    uint64_t peers_read;                     /* when this is reached, it has read what they sent last */
     smt_run_queue queue;
     smt_run_pace pace;
     smt_run_spent spent;
@@ -358,6 +360,8 @@ uint32_t smt_run_part_of(const smt_run *run, uint32_t layer);
 uint32_t smt_run_part_of_expert(const smt_run *run, uint32_t layer, uint32_t expert);
 /* Where a value of a graph lies. */
 smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uint32_t id);
+/* Memory that the graph's devices lend each other (run_hop.c). */
+smt_status smt_run_borrow(smt_run *run, const smt_graph *graph, smt_error *err);
 /* Does what a node of the host's says; what it needs has to be finished first, and is waited for. */
 smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err);
 /* The nodes of a segment, or a part of one, with their barriers, into a recording under way. */

@@ -1,7 +1,7 @@
 /* run_cache.c: cached rows of sessions on the move: to a block of a session's own, out of the device, and back into it.
  *
- * Rows leave and enter through memory that is host-visible on every device and idle between evals: that of the logits, or of what goes to
- * another device; as many as it holds in one submission. Those of several devices follow each other, so that the bytes are the same however
+ * Rows leave and enter through memory that is host-visible on every device and idle between evals: that of the logits, or of captured
+ * states; as many as it holds in one submission. Those of several devices follow each other, so that the bytes are the same however
  * layers are split. */
 #include "run/run.h"
 
@@ -76,7 +76,7 @@ static smt_vk_range bytes_range(const rows *r, uint64_t at, uint64_t n) {
 }
 
 static const smt_plan_place *bounce_place(const smt_run_part *part) {
-    return part->plan.logits.bytes ? &part->plan.logits : &part->plan.hop_out;
+    return part->plan.logits.bytes ? &part->plan.logits : &part->plan.capture;
 }
 
 /* Bytes [at, at + n) between cache and bounce memory. */

@@ -1,11 +1,12 @@
 /* run_hop.c: the host between two submissions: it waits for one device and brings what that has computed to another one.
  *
  *   device a: ... copy to HOP_OUT | host: wait for a, copy mapped to mapped | device b: copy from HOP_IN ...
+ *   device a: ... copy to HOP_OUT | host: wait for a                        | device b: copy from HOP_OUT, whose memory it has too ...
  *
  * Or it waits for a device and reads what that wants of it: experts that stay in the file.
  *
- * Nothing is shared between the devices but the host's clock and memory, so any two can work together. What was brought in the step before,
- * device b has read: smt_run_submit waits before a step's first work for it. */
+ * The first way works between any two devices. What was brought in the step before, device b has read: smt_run_submit waits before a step's
+ * first work for it. On the second way it waits besides, before a step's first work for a, until b has read. */
 #include "run/run.h"
 
 #include <string.h>
@@ -23,20 +24,45 @@ uint32_t smt_run_part_of_expert(const smt_run *run, uint32_t layer, uint32_t exp
     return i;
 }
 
+smt_status smt_run_borrow(smt_run *run, const smt_graph *graph, smt_error *err) {
+    for (size_t i = 0; i < graph->n_values; i++) {
+        const smt_value *v = &graph->values[i];
+        if (v->kind != SMT_VALUE_HOP_PEER) continue;
+        smt_run_part *to = &run->parts[v->device];
+        const smt_run_part *from = &run->parts[v->peer];
+        if (!to->peers[v->peer])
+            SMT_TRY(smt_vk_buffer_import(to->on->vk, from->on->vk, from->buffers[from->plan.hop_out.buffer], "hop",
+                                         &to->peers[v->peer], err));
+    }
+    return SMT_OK;
+}
+
+/* Zeros from a device that sits out. */
+static smt_status clear(const smt_run_part *part, const smt_vk_range *range, uint64_t bytes, smt_error *err) {
+    memset((uint8_t *)smt_vk_buffer_map(range->buffer) + range->offset, 0, bytes);
+    return smt_vk_buffer_flush(part->on->vk, range->buffer, range->offset, bytes, err);
+}
+
+static smt_status carry(const smt_run_part *from, const smt_vk_range *out, const smt_run_part *to, const smt_vk_range *in,
+                        uint64_t bytes, smt_error *err) {
+    SMT_TRY(smt_vk_buffer_invalidate(from->on->vk, out->buffer, out->offset, bytes, err));
+    memcpy((uint8_t *)smt_vk_buffer_map(in->buffer) + in->offset, (const uint8_t *)smt_vk_buffer_map(out->buffer) + out->offset,
+           bytes);
+    return smt_vk_buffer_flush(to->on->vk, in->buffer, in->offset, bytes, err);
+}
+
 static smt_status hop(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
     smt_run_part *from = &run->parts[graph->values[node->buffers[0]].device], *to = &run->parts[node->device];
     const smt_vk_range out = smt_run_value_range(run, graph, node->buffers[0]),
                        in = smt_run_value_range(run, graph, node->buffers[1]);
-    uint8_t *target = (uint8_t *)smt_vk_buffer_map(in.buffer) + in.offset;
+    bool lent = graph->values[node->buffers[1]].kind == SMT_VALUE_HOP_PEER;
     if (to->idle) return SMT_OK;
     SMT_TRY(smt_run_wait(run, from, UINT64_MAX, err));
     double start = smt_os_seconds();
-    SMT_TRY(smt_vk_buffer_invalidate(from->on->vk, out.buffer, out.offset, node->copy_bytes, err));
     if (from->idle)
-        memset(target, 0, node->copy_bytes);
-    else
-        memcpy(target, (const uint8_t *)smt_vk_buffer_map(out.buffer) + out.offset, node->copy_bytes);
-    SMT_TRY(smt_vk_buffer_flush(to->on->vk, in.buffer, in.offset, node->copy_bytes, err));
+        SMT_TRY(lent ? clear(from, &out, node->copy_bytes, err) : clear(to, &in, node->copy_bytes, err));
+    else if (!lent)
+        SMT_TRY(carry(from, &out, to, &in, node->copy_bytes, err));
     to->spent.hop_s += smt_os_seconds() - start;
     to->spent.hop_bytes += from->idle ? 0 : node->copy_bytes;
     return SMT_OK;

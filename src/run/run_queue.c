@@ -26,8 +26,11 @@ bool smt_run_pace_stale(const smt_run_pace *pace, double most, size_t n_segments
 }
 
 bool smt_run_is_stale(const smt_run *run, const smt_run_plan_entry *entry) {
-    size_t n[SMT_GRAPH_DEVICES] = {0};
-    for (size_t i = 0; i < entry->n_segments; i++) n[entry->graph->segments[i].device] += !entry->graph->segments[i].host;
+    size_t n[SMT_GRAPH_DEVICES] = {0}; /* segments that might be one */
+    for (size_t i = 0; i < entry->n_segments; i++) {
+        const smt_segment *s = &entry->graph->segments[i];
+        n[s->device] += !s->host && !entry->graph->nodes[s->last - 1].ends_segment;
+    }
     for (uint32_t i = 0; i < run->n_parts; i++)
         if (smt_run_pace_stale(&run->parts[i].pace, entry->most[i], n[i], entry->graph->shape.rows > 1)) return true;
     return false;
@@ -96,6 +99,7 @@ static smt_status submit_segment(smt_run *run, smt_run_plan_entry *entry, size_t
     smt_run_flight flight = {.submitted = smt_os_seconds(), .work = nodes->work, .many = entry->graph->shape.rows > 1};
     SMT_TRY(smt_run_resident_arrive(part, entry->graph->nodes[nodes->last - 1].layer, err));
     SMT_TRY(smt_vk_submit(part->on->vk, entry->segments[i], &flight.value, err));
+    if (nodes->reads_peer) part->peers_read = flight.value;
     if (q->n == 0) q->began = flight.submitted;
     q->flights[(q->first + q->n++) % SMT_RUN_FLIGHTS] = flight;
     run->stats.n_submissions++;
@@ -104,10 +108,12 @@ static smt_status submit_segment(smt_run *run, smt_run_plan_entry *entry, size_t
     return SMT_OK;
 }
 
-/* At the first segment of a device. It may still be at the step before, whose inputs it reads until the end. */
+/* At the first segment of a device. It may still be at the step before, whose inputs it reads until the end; and what it has sent there may
+ * still be read. */
 static smt_status begin_device(smt_run *run, uint32_t device, const smt_graph *graph, const smt_run_inputs *inputs,
                                smt_error *err) {
     SMT_TRY(smt_run_wait(run, &run->parts[device], UINT64_MAX, err));
+    for (uint32_t i = 0; i < run->n_parts; i++) SMT_TRY(smt_run_wait(run, &run->parts[i], run->parts[i].peers_read, err));
     return smt_run_write_inputs(run, device, graph, inputs, err);
 }
 

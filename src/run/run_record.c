@@ -42,6 +42,8 @@ smt_vk_range smt_run_value_range(const smt_run *run, const smt_graph *graph, uin
         return (smt_vk_range){buffers[own->hop_out.buffer], own->hop_out.offset + v->offset, v->bytes};
     case SMT_VALUE_HOP_IN:
         return (smt_vk_range){buffers[own->hop_in.buffer], own->hop_in.offset + v->offset, v->bytes};
+    case SMT_VALUE_HOP_PEER:
+        return (smt_vk_range){part->peers[v->peer], run->parts[v->peer].plan.hop_out.offset + v->offset, v->bytes};
     case SMT_VALUE_EXPERTS:
         place = weights->tables[v->layer];
         buffers = part->on->weights.buffers;
@@ -86,6 +88,15 @@ static uint32_t node_windows(const smt_run *run, const smt_graph *graph, const s
     return n;
 }
 
+/* With what it takes that another device reads what this one writes. */
+static void record_copy(const smt_graph *graph, const smt_node *node, const smt_vk_range *buffers, smt_vk_recording *recording) {
+    bool enters = graph->values[node->buffers[0]].kind == SMT_VALUE_HOP_PEER,
+         leaves = graph->values[node->buffers[1]].kind == SMT_VALUE_HOP_OUT && graph->parts[node->device].lends;
+    if (enters) smt_vk_record_acquire(recording, &buffers[0]);
+    smt_vk_record_copy(recording, &buffers[0], &buffers[1]);
+    if (leaves) smt_vk_record_release(recording, &buffers[1]);
+}
+
 /* The whole node, or the part of it that the segment holds. */
 static smt_status record_node(const smt_run *run, const smt_graph *graph, const smt_node *node, const smt_segment *segment,
                               smt_vk_recording *recording, smt_error *err) {
@@ -96,7 +107,7 @@ static smt_status record_node(const smt_run *run, const smt_graph *graph, const 
         buffers[0].bytes = node->copy_bytes;
         buffers[1].offset += node->copy_to;
         buffers[1].bytes = node->copy_bytes;
-        smt_vk_record_copy(recording, &buffers[0], &buffers[1]);
+        record_copy(graph, node, buffers, recording);
         return SMT_OK;
     }
     const smt_run_device *on = run->parts[node->device].on;
@@ -211,6 +222,7 @@ static smt_status make_entry(smt_run *run, const smt_graph_shape *shape, smt_run
     for (uint32_t i = 0; i < run->n_parts; i++)
         SMT_TRY(check_planned(&run->parts[i], &entry->graph->parts[i], shape, run->model->model, err));
     SMT_TRY(smt_run_kernels_prepare(run->model, entry->graph, err));
+    SMT_TRY(smt_run_borrow(run, entry->graph, err));
     return record_segments(run, entry, err);
 }
 
@@ -279,6 +291,7 @@ void smt_run_free(smt_run *run) {
     smt_free(run->shapes);
     for (uint32_t i = 0; i < run->n_parts; i++) {
         smt_run_part *part = &run->parts[i];
+        for (uint32_t j = 0; j < SMT_GRAPH_DEVICES; j++) smt_vk_buffer_destroy(part->on->vk, part->peers[j]);
         smt_load_buffers_free(part->on->vk, part->buffers, part->plan.plan.n_buffers);
         smt_plan_runner_free(&part->plan);
     }

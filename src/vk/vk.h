@@ -48,6 +48,8 @@ uint32_t smt_vk_message_count(const smt_vk *vk); /* validation warnings and erro
 /* ---- device (vk_choose.c, vk_device.c) ---- */
 typedef struct smt_vk_device_options {
     bool minimum;                       /* smt_caps_reduce: enable no optional feature */
+    bool no_external_memory;            /* caps->external_memory_fd becomes false */
+    const char *id;                     /* caps->id, where the snapshot's is not enough: "vk0#2"; NULL: the snapshot's */
     const char *kernels;                /* smt_caps_family */
     const char *cache_dir, *shader_dir; /* see smt_device_options; copied */
 } smt_vk_device_options;
@@ -57,7 +59,7 @@ void smt_vk_device_destroy(smt_vk_device *device); /* waits for its work; buffer
 const smt_caps *smt_vk_device_caps(const smt_vk_device *device); /* as reduced, when so asked */
 void smt_vk_device_forgo_coop(smt_vk_device *device);            /* before it is used: caps->coop becomes zeros */
 
-/* ---- slabs (vk_buffer.c, vk_memory.c) ---- */
+/* ---- slabs (vk_buffer.c, vk_share.c, vk_memory.c) ---- */
 /* `memory_type` indexes caps->types; a host-visible slab stays mapped. SMT_DEVICE_MEMORY names heap, bytes asked and budget. */
 smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
                                 smt_vk_buffer **out, smt_error *err);
@@ -68,6 +70,13 @@ void *smt_vk_buffer_map(const smt_vk_buffer *buffer); /* NULL when not host-visi
 smt_status smt_vk_buffer_flush(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes, smt_error *err);
 smt_status smt_vk_buffer_invalidate(smt_vk_device *device, smt_vk_buffer *buffer, uint64_t offset, uint64_t bytes,
                                     smt_error *err);
+
+/* A slab for copies whose memory other logical devices may have too: those that smt_caps_share_memory says. */
+smt_status smt_vk_buffer_create_shared(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
+                                       smt_vk_buffer **out, smt_error *err);
+/* The memory of such a slab of `owner`, as a slab of `device`: the same bytes, not mapped, and no more memory. Either may go first. */
+smt_status smt_vk_buffer_import(smt_vk_device *device, smt_vk_device *owner, const smt_vk_buffer *shared, const char *name,
+                                smt_vk_buffer **out, smt_error *err);
 
 /* Of one heap, in bytes. */
 typedef struct smt_vk_heap_use {
@@ -159,6 +168,10 @@ smt_status smt_vk_record_dispatch(smt_vk_recording *recording, const smt_vk_disp
 /* Everything written before (shader, transfer or host) is visible to everything after (shader, indirect, transfer, host). */
 void smt_vk_record_barrier(smt_vk_recording *recording);
 void smt_vk_record_copy(smt_vk_recording *recording, const smt_vk_range *src, const smt_vk_range *dst); /* src->bytes */
+/* Of a shared slab: after what is written for another device to read, and, over there, before it is read. The two submissions are ordered by
+ * the host, which waits for the first. */
+void smt_vk_record_release(smt_vk_recording *recording, const smt_vk_range *range);
+void smt_vk_record_acquire(smt_vk_recording *recording, const smt_vk_range *range);
 void smt_vk_record_fill(smt_vk_recording *recording, const smt_vk_range *dst, uint32_t word);
 void smt_vk_record_timestamp(smt_vk_recording *recording, uint32_t slot); /* slot < SMT_VK_MAX_STAMPS */
 #define SMT_VK_MAX_STAMPS 512

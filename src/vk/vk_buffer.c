@@ -4,8 +4,6 @@
  * back silently. */
 #include "vk_objects.h"
 
-#include <string.h>
-
 #define USAGE                                                                                                   \
     (VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT | \
      VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT)
@@ -22,74 +20,96 @@ static smt_status refuse(const smt_vk_device *device, uint32_t memory_type, uint
                     (unsigned long long)caps->max_allocation);
 }
 
-static smt_status allocate(smt_vk_device *device, smt_vk_buffer *buffer, uint32_t memory_type, const char *name, smt_error *err) {
-    const smt_vk_device_table *fn = &device->fn;
-    VkMemoryRequirements needs;
-    fn->GetBufferMemoryRequirements(device->handle, buffer->handle, &needs);
-    if (!(needs.memoryTypeBits & 1u << memory_type))
-        return SMT_FAIL(err, SMT_UNSUPPORTED, "buffer %s: storage buffers cannot be in memory type %u of %s", name, memory_type,
-                        device->caps.name);
-    buffer->allocated = needs.size;
-    VkMemoryAllocateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = memory_type};
-    VkResult result = fn->AllocateMemory(device->handle, &info, NULL, &buffer->memory);
-    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
-        return refuse(device, memory_type, buffer->bytes, name, smt_vk_result_name(result), err);
-    if (result)
-        return SMT_VK_FAIL(device, err, result, "buffer %s: vkAllocateMemory of %llu bytes", name,
-                           (unsigned long long)needs.size);
-    buffer->heap = device->caps.types[memory_type].heap;
-    atomic_fetch_add(&device->held[buffer->heap], buffer->allocated);
-    result = fn->BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
-    if (result) return SMT_VK_FAIL(device, err, result, "buffer %s: vkBindBufferMemory", name);
-    if (!device->caps.types[memory_type].host_visible) return SMT_OK;
-    result = fn->MapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map);
-    return result
-               ? SMT_VK_FAIL(device, err, result, "buffer %s: vkMapMemory of %llu bytes", name, (unsigned long long)buffer->bytes)
-               : SMT_OK;
+static VkResult allocate_memory(smt_vk_device *device, smt_vk_buffer *buffer, const smt_vk_slab *slab) {
+    VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                 .allocationSize = buffer->allocated,
+                                 .memoryTypeIndex = slab->memory_type};
+    return slab->shared ? smt_vk_allocate_shared(device, buffer, slab, &info)
+                        : device->fn.AllocateMemory(device->handle, &info, NULL, &buffer->memory);
 }
 
-smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
-                                smt_vk_buffer **out, smt_error *err) {
-    *out = NULL;
-    SMT_TRY(smt_vk_check_lost(device, err));
-    const smt_caps *caps = &device->caps;
-    if (memory_type >= caps->n_types)
-        return SMT_FAIL(err, SMT_INVALID, "buffer %s: memory type %u of %u", name, memory_type, caps->n_types);
-    if (bytes == 0) return SMT_FAIL(err, SMT_INVALID, "buffer %s: zero bytes", name);
-    if (bytes > caps->max_allocation) return refuse(device, memory_type, bytes, name, "more than one allocation", err);
-    if (bytes > caps->heaps[caps->types[memory_type].heap].bytes)
-        return refuse(device, memory_type, bytes, name, "more than the heap", err);
-    smt_vk_buffer *buffer = smt_alloc(1, sizeof *buffer);
-    if (!buffer) return SMT_FAIL(err, SMT_MEMORY, "out of memory for buffer %s", name);
-    buffer->bytes = bytes;
-    buffer->coherent = caps->types[memory_type].host_coherent;
+static smt_status allocate(smt_vk_device *device, smt_vk_buffer *buffer, const smt_vk_slab *slab, smt_error *err) {
+    const smt_vk_device_table *fn = &device->fn;
+    uint32_t type = slab->memory_type;
+    VkMemoryRequirements needs;
+    fn->GetBufferMemoryRequirements(device->handle, buffer->handle, &needs);
+    if (!(needs.memoryTypeBits & 1u << type))
+        return SMT_FAIL(err, SMT_UNSUPPORTED, "buffer %s: %s buffers cannot be in memory type %u of %s", slab->name,
+                        slab->shared ? "shared" : "storage", type, device->caps.name);
+    buffer->allocated = needs.size;
+    VkResult result = allocate_memory(device, buffer, slab);
+    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
+        return refuse(device, type, buffer->bytes, slab->name, smt_vk_result_name(result), err);
+    if (result)
+        return SMT_VK_FAIL(device, err, result, "buffer %s: vkAllocateMemory of %llu bytes", slab->name,
+                           (unsigned long long)needs.size);
+    buffer->heap = device->caps.types[type].heap;
+    buffer->imported = slab->of != NULL;
+    if (!slab->of) atomic_fetch_add(&device->held[buffer->heap], buffer->allocated);
+    result = fn->BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
+    if (result) return SMT_VK_FAIL(device, err, result, "buffer %s: vkBindBufferMemory", slab->name);
+    if (!device->caps.types[type].host_visible || slab->of) return SMT_OK;
+    result = fn->MapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map);
+    return result ? SMT_VK_FAIL(device, err, result, "buffer %s: vkMapMemory of %llu bytes", slab->name,
+                                (unsigned long long)buffer->bytes)
+                  : SMT_OK;
+}
+
+static smt_status fill(smt_vk_device *device, smt_vk_buffer *buffer, const smt_vk_slab *slab, smt_error *err) {
+    VkExternalMemoryBufferCreateInfo external = {.sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
+                                                 .handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT};
+    VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                               .pNext = slab->shared ? &external : NULL,
+                               .size = slab->bytes,
+                               .usage = slab->shared ? SMT_VK_SHARED_USAGE : USAGE};
     const uint32_t families[] = {device->choice.queue_family, device->choice.transfer_family};
-    VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = bytes, .usage = USAGE};
-    if (families[0] != families[1]) { /* drivers lay a buffer out alike for all of their families */
+    if (families[0] != families[1] && !slab->shared) { /* drivers lay a buffer out alike for all of their families */
         info.sharingMode = VK_SHARING_MODE_CONCURRENT;
         info.queueFamilyIndexCount = SMT_COUNT(families);
         info.pQueueFamilyIndices = families;
     }
     VkResult result = device->fn.CreateBuffer(device->handle, &info, NULL, &buffer->handle);
-    smt_status status =
-        result ? SMT_VK_FAIL(device, err, result, "buffer %s: vkCreateBuffer of %llu bytes", name, (unsigned long long)bytes)
-               : allocate(device, buffer, memory_type, name, err);
-    if (status != SMT_OK) {
-        smt_vk_buffer_destroy(device, buffer);
-        return status;
-    }
-    smt_vk_name(device, VK_OBJECT_TYPE_BUFFER, SMT_VK_HANDLE(buffer->handle), name);
-    smt_vk_name(device, VK_OBJECT_TYPE_DEVICE_MEMORY, SMT_VK_HANDLE(buffer->memory), name);
-    *out = buffer;
+    if (result)
+        return SMT_VK_FAIL(device, err, result, "buffer %s: vkCreateBuffer of %llu bytes", slab->name,
+                           (unsigned long long)slab->bytes);
+    SMT_TRY(allocate(device, buffer, slab, err));
+    smt_vk_name(device, VK_OBJECT_TYPE_BUFFER, SMT_VK_HANDLE(buffer->handle), slab->name);
+    smt_vk_name(device, VK_OBJECT_TYPE_DEVICE_MEMORY, SMT_VK_HANDLE(buffer->memory), slab->name);
     return SMT_OK;
+}
+
+smt_status smt_vk_buffer_make(smt_vk_device *device, const smt_vk_slab *slab, smt_vk_buffer **out, smt_error *err) {
+    const smt_caps *caps = &device->caps;
+    uint32_t type = slab->memory_type;
+    *out = NULL;
+    SMT_TRY(smt_vk_check_lost(device, err));
+    if (type >= caps->n_types)
+        return SMT_FAIL(err, SMT_INVALID, "buffer %s: memory type %u of %u", slab->name, type, caps->n_types);
+    if (slab->bytes == 0) return SMT_FAIL(err, SMT_INVALID, "buffer %s: zero bytes", slab->name);
+    if (slab->bytes > caps->max_allocation) return refuse(device, type, slab->bytes, slab->name, "more than one allocation", err);
+    if (slab->bytes > caps->heaps[caps->types[type].heap].bytes)
+        return refuse(device, type, slab->bytes, slab->name, "more than the heap", err);
+    smt_vk_buffer *buffer = smt_alloc(1, sizeof *buffer);
+    if (!buffer) return SMT_FAIL(err, SMT_MEMORY, "out of memory for buffer %s", slab->name);
+    *buffer = (smt_vk_buffer){.bytes = slab->bytes, .memory_type = type, .coherent = caps->types[type].host_coherent};
+    smt_status status = fill(device, buffer, slab, err);
+    if (status == SMT_OK)
+        *out = buffer;
+    else
+        smt_vk_buffer_destroy(device, buffer);
+    return status;
+}
+
+smt_status smt_vk_buffer_create(smt_vk_device *device, uint32_t memory_type, uint64_t bytes, const char *name,
+                                smt_vk_buffer **out, smt_error *err) {
+    return smt_vk_buffer_make(device, &(smt_vk_slab){.memory_type = memory_type, .bytes = bytes, .name = name}, out, err);
 }
 
 void smt_vk_buffer_destroy(smt_vk_device *device, smt_vk_buffer *buffer) {
     if (!buffer) return;
     device->fn.DestroyBuffer(device->handle, buffer->handle, NULL);
     device->fn.FreeMemory(device->handle, buffer->memory, NULL); /* unmaps too */
-    if (buffer->memory) atomic_fetch_sub(&device->held[buffer->heap], buffer->allocated);
+    if (buffer->memory && !buffer->imported) atomic_fetch_sub(&device->held[buffer->heap], buffer->allocated);
     smt_free(buffer);
 }
 

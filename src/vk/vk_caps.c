@@ -182,6 +182,19 @@ static void fill_features(smt_caps *caps, const query *q, uint32_t extensions) {
     caps->external_memory_host = extensions & SMT_VK_EXT_EXTERNAL_HOST;
 }
 
+/* Whether buffers as vk_share.c makes them can leave a logical device and enter another. */
+static bool can_share(const smt_vk *vk, VkPhysicalDevice physical, uint32_t extensions) {
+    const VkPhysicalDeviceExternalBufferInfo info = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO,
+                                                     .usage = SMT_VK_SHARED_USAGE,
+                                                     .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT};
+    VkExternalBufferProperties out = {.sType = VK_STRUCTURE_TYPE_EXTERNAL_BUFFER_PROPERTIES};
+    const VkExternalMemoryFeatureFlags both =
+        VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT | VK_EXTERNAL_MEMORY_FEATURE_IMPORTABLE_BIT;
+    if (!(extensions & SMT_VK_EXT_EXTERNAL_FD)) return false;
+    vk->fn.GetPhysicalDeviceExternalBufferProperties(physical, &info, &out);
+    return (out.externalMemoryProperties.externalMemoryFeatures & both) == both;
+}
+
 /* The device's own list, less what multiplies other types or is held by more than a subgroup. */
 static void fill_coop(const smt_vk *vk, VkPhysicalDevice physical, smt_vk_facts *facts) {
     VkCooperativeMatrixPropertiesKHR list[MOST_COOP];
@@ -259,6 +272,7 @@ smt_status smt_vk_snapshot(const smt_vk *vk, VkPhysicalDevice physical, uint32_t
         fill_subgroups(out, &q);
         fill_features(caps, &q, out->extensions);
         fill_coop(vk, physical, out);
+        caps->external_memory_fd = can_share(vk, physical, out->extensions);
     }
     fill_memory(vk, physical, caps);
 

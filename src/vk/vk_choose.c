@@ -85,7 +85,8 @@ smt_status smt_vk_choose(const smt_vk_facts *facts, smt_vk_choice *out, smt_erro
     out->executable_properties = caps->executable_properties;
     uint32_t wanted = (out->require_subgroup_size || out->full_subgroups ? SMT_VK_EXT_SUBGROUP_SIZE : 0u) |
                       (out->int_dot ? SMT_VK_EXT_INT_DOT : 0u) | (out->coop_matrix ? SMT_VK_EXT_COOP_MATRIX : 0u) |
-                      (out->executable_properties ? SMT_VK_EXT_EXECUTABLE_PROPERTIES : 0u);
+                      (out->executable_properties ? SMT_VK_EXT_EXECUTABLE_PROPERTIES : 0u) |
+                      (caps->external_memory_fd ? SMT_VK_EXT_EXTERNAL_FD : 0u);
     out->extensions = wanted & facts->extensions;
     return SMT_OK;
 }

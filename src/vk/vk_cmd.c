@@ -294,6 +294,29 @@ void smt_vk_record_barrier(smt_vk_recording *recording) {
     recording->device->fn.CmdPipelineBarrier(recording->commands, from, from, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
+/* The range passes from queue family `from` to `to`. */
+static void pass(smt_vk_recording *recording, const smt_vk_range *range, uint32_t from, uint32_t to) {
+    bool leaves = to == VK_QUEUE_FAMILY_EXTERNAL;
+    VkBufferMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_BUFFER_MEMORY_BARRIER,
+                                     .srcAccessMask = leaves ? VK_ACCESS_TRANSFER_WRITE_BIT : 0,
+                                     .dstAccessMask = leaves ? 0 : VK_ACCESS_TRANSFER_READ_BIT,
+                                     .srcQueueFamilyIndex = from,
+                                     .dstQueueFamilyIndex = to,
+                                     .buffer = range->buffer->handle,
+                                     .offset = range->offset,
+                                     .size = range->bytes};
+    recording->device->fn.CmdPipelineBarrier(recording->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT,
+                                             0, 0, NULL, 1, &barrier, 0, NULL);
+}
+
+void smt_vk_record_release(smt_vk_recording *recording, const smt_vk_range *range) {
+    pass(recording, range, recording->device->choice.queue_family, VK_QUEUE_FAMILY_EXTERNAL);
+}
+
+void smt_vk_record_acquire(smt_vk_recording *recording, const smt_vk_range *range) {
+    pass(recording, range, VK_QUEUE_FAMILY_EXTERNAL, recording->device->choice.queue_family);
+}
+
 static bool usable(smt_vk_recording *recording, const smt_vk_range *range, const char *what) {
     if (recording->status != SMT_OK) return false;
     if (range->buffer && inside(range) && range->offset % 4 == 0 && range->bytes % 4 == 0) return true;

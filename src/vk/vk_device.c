@@ -5,6 +5,7 @@
  * no timeline, and recordings are refused. */
 #include "vk_objects.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static VkBool32 on(bool wanted) { return wanted ? VK_TRUE : VK_FALSE; }
@@ -77,8 +78,10 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     smt_vk_facts facts = physical->facts;
     const char *family = options ? options->kernels : NULL;
     if (options && options->minimum) smt_caps_reduce(&facts.caps);
+    if (options && options->no_external_memory) facts.caps.external_memory_fd = false;
     if (!smt_caps_family(facts.caps.kind, family, &facts.caps.family))
         return SMT_FAIL(err, SMT_INVALID, "kernels \"%s\": rows and wave are the families there are", family);
+    if (options && options->id) snprintf(facts.caps.id, sizeof facts.caps.id, "%s", options->id);
     device->caps = facts.caps;
     SMT_TRY(smt_vk_choose(&facts, &device->choice, err));
     /* A queue more is as optional as a feature; and a device that only compiles has nothing to copy. */

@@ -118,6 +118,7 @@ static void cut_down(smt_vk_facts *facts, const smt_host_device *host, const ena
     caps->executable_properties &= e->executable;
     caps->subgroup_size_control &= e->size_control;
     caps->external_memory_host &= (e->extensions & SMT_VK_EXT_EXTERNAL_HOST) != 0;
+    caps->external_memory_fd &= (e->extensions & SMT_VK_EXT_EXTERNAL_FD) != 0;
 }
 
 /* What can be seen from the struct alone. */

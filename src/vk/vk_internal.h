@@ -29,6 +29,7 @@ smt_status smt_vk_open_library(const char *library, const smt_vk_options *option
     X(INT_DOT, "VK_KHR_shader_integer_dot_product")                   \
     X(COOP_MATRIX, "VK_KHR_cooperative_matrix")                       \
     X(EXTERNAL_HOST, "VK_EXT_external_memory_host")                   \
+    X(EXTERNAL_FD, "VK_KHR_external_memory_fd")                       \
     X(SYNC2, "VK_KHR_synchronization2")                               \
     X(MAINTENANCE4, "VK_KHR_maintenance4")
 enum smt_vk_extension_index {

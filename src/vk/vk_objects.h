@@ -76,9 +76,13 @@ struct smt_vk_device {
     smt_vk_glsl *glsl;
 };
 
+/* What is done with memory that several logical devices have. */
+#define SMT_VK_SHARED_USAGE (VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT)
 struct smt_vk_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
+    bool imported; /* another device has allocated the memory */
+    uint32_t memory_type;
     uint64_t bytes, allocated;
     uint32_t heap;
     void *map;
@@ -137,6 +141,19 @@ void smt_vk_name(const smt_vk_device *device, VkObjectType type, uint64_t handle
 #else
 #define SMT_VK_HANDLE(handle) ((uint64_t)(handle))
 #endif
+/* vk_buffer.c */
+typedef struct smt_vk_slab {
+    uint32_t memory_type;
+    uint64_t bytes;
+    const char *name;
+    bool shared;             /* other devices may have the memory */
+    smt_vk_device *owner;    /* shared, in place of new memory: that of a slab of this device */
+    const smt_vk_buffer *of; /* the slab */
+} smt_vk_slab;
+smt_status smt_vk_buffer_make(smt_vk_device *device, const smt_vk_slab *slab, smt_vk_buffer **out, smt_error *err);
+/* vk_share.c */
+VkResult smt_vk_allocate_shared(smt_vk_device *device, smt_vk_buffer *buffer, const smt_vk_slab *slab,
+                                VkMemoryAllocateInfo *info);
 /* vk_queue.c */
 smt_status smt_vk_queues_create(smt_vk_device *device, smt_error *err);
 void smt_vk_queues_destroy(smt_vk_device *device);

@@ -41,17 +41,18 @@ typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKH
     X(EnumerateInstanceLayerProperties)     \
     X(CreateInstance)
 
-#define SMT_VK_INSTANCE_FUNCTIONS(X)          \
-    X(DestroyInstance)                        \
-    X(EnumeratePhysicalDevices)               \
-    X(EnumerateDeviceExtensionProperties)     \
-    X(GetPhysicalDeviceProperties)            \
-    X(GetPhysicalDeviceProperties2)           \
-    X(GetPhysicalDeviceFeatures2)             \
-    X(GetPhysicalDeviceMemoryProperties)      \
-    X(GetPhysicalDeviceMemoryProperties2)     \
-    X(GetPhysicalDeviceQueueFamilyProperties) \
-    X(CreateDevice)                           \
+#define SMT_VK_INSTANCE_FUNCTIONS(X)             \
+    X(DestroyInstance)                           \
+    X(EnumeratePhysicalDevices)                  \
+    X(EnumerateDeviceExtensionProperties)        \
+    X(GetPhysicalDeviceProperties)               \
+    X(GetPhysicalDeviceProperties2)              \
+    X(GetPhysicalDeviceFeatures2)                \
+    X(GetPhysicalDeviceMemoryProperties)         \
+    X(GetPhysicalDeviceMemoryProperties2)        \
+    X(GetPhysicalDeviceQueueFamilyProperties)    \
+    X(GetPhysicalDeviceExternalBufferProperties) \
+    X(CreateDevice)                              \
     X(GetDeviceProcAddr)
 
 #define SMT_VK_OPTIONAL_INSTANCE_FUNCTIONS(X) \
@@ -117,7 +118,8 @@ typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKH
 
 #define SMT_VK_OPTIONAL_DEVICE_FUNCTIONS(X) \
     X(GetPipelineExecutablePropertiesKHR)   \
-    X(GetPipelineExecutableStatisticsKHR)
+    X(GetPipelineExecutableStatisticsKHR)   \
+    X(GetMemoryFdKHR)
 
 #define SMT_VK_MEMBER(name) PFN_vk##name name;
 typedef struct smt_vk_global_table {

@@ -1,11 +1,13 @@
 /* test_split.c: one model on several devices: what is split over equal devices gives the very bits of one device, on unlike ones what the
  * goldens allow and the same tokens.
  *
- * Equal devices are one that is named several times: each name makes a logical device, with memory, queue and kernels of its own, and nothing
- * goes from one to another but through the host. The measure is one step of one device. Unlike devices need two drivers in one process
- * (VK_ICD_FILENAMES with both); elsewhere that case is skipped. */
+ * Equal devices are one that is named several times: each name makes a logical device, with memory, queue and kernels of its own. What goes
+ * from one to another lies in memory of both, where the driver lets it, or passes through the host. The measure is one step of
+ * one device. Unlike devices need two drivers in one process (VK_ICD_FILENAMES with both); elsewhere that case is skipped. */
 #include "engine_support.h"
 #include "golden.h"
+
+#include "api/api_engine.h"
 
 #include <math.h>
 
@@ -16,12 +18,13 @@ typedef struct split {
     double shares[3];
     uint32_t n_shares;
     bool experts; /* of each layer, and not the layers */
+    bool by_host; /* no memory in common */
 } split;
 static const split splits[] = {{.devices = "vk0,vk0"},
-                               {.devices = "vk0,vk0", .shares = {1, 5}, .n_shares = 2},
+                               {.devices = "vk0,vk0", .shares = {1, 5}, .n_shares = 2, .by_host = true},
                                {.devices = "vk0,vk0,vk0"},
                                {.devices = "vk0,vk0", .experts = true},
-                               {.devices = "vk0,vk0", .shares = {0, 1}, .n_shares = 2, .experts = true},
+                               {.devices = "vk0,vk0", .shares = {0, 1}, .n_shares = 2, .experts = true, .by_host = true},
                                {.devices = "vk0,vk0,vk0", .shares = {1, 5, 2}, .n_shares = 3, .experts = true}};
 
 static smt_engine *open_split(const char *model, const split *how) {
@@ -31,6 +34,7 @@ static smt_engine *open_split(const char *model, const split *how) {
     const smt_placement_options where = {.struct_size = sizeof where, .split = how->experts ? SMT_SPLIT_EXPERT : SMT_SPLIT_LAYER};
     options.placement = &where;
     options.device.devices = how->devices;
+    options.device.no_external_memory = how->by_host;
     options.device.shares = how->n_shares ? how->shares : NULL;
     options.device.n_shares = how->n_shares;
     SMT_ASSERT_OK(smt_engine_create(&options, &engine, &err), &err);
@@ -98,21 +102,23 @@ static bool note_token(void *user, const smt_generated *generated) {
     return true;
 }
 
-/* The likeliest tokens after the first few. */
-static void generate(fixture *f, smt_session *session) {
-    const smt_sampler_options greedy = {.struct_size = sizeof greedy};
+/* Tokens after the first few: the likeliest, or drawn from some. */
+static void generate(fixture *f, smt_session *session, bool draw, bool on_host) {
+    const smt_sampler_options greedy = {.struct_size = sizeof greedy},
+                              some = {.struct_size = sizeof some, .temperature = 1, .top_k = 20, .top_p = 0.95f, .seed = 7};
     const smt_generate request = {.struct_size = sizeof request,
                                   .tokens = f->tokens,
                                   .n_tokens = 5,
                                   .max_tokens = ANSWER,
                                   .on_token = note_token,
-                                  .user = f};
+                                  .user = f,
+                                  .draw_on_host = on_host};
     smt_sampler *sampler;
     smt_end end;
     smt_error err;
     f->n_answer = 0;
     SMT_ASSERT_OK(smt_session_rewind(session, 0, &err), &err);
-    SMT_ASSERT_OK(smt_sampler_create(&greedy, &sampler, &err), &err);
+    SMT_ASSERT_OK(smt_sampler_create(draw ? &some : &greedy, &sampler, &err), &err);
     SMT_ASSERT_OK(smt_session_generate(session, sampler, &request, &end, &err), &err);
     assert_int_equal(f->n_answer, ANSWER);
     smt_sampler_free(sampler);
@@ -132,7 +138,7 @@ static void open_fixture(fixture *f, const char *model, smt_cache_type cache_typ
     eval_all(session, f->tokens, N, &f->want);
     SMT_ASSERT_OK(smt_session_rewind(session, N / 2, &err), &err);
     SMT_ASSERT_OK(smt_session_save(session, &f->saved, &f->saved_bytes, &err), &err);
-    generate(f, session);
+    generate(f, session, cache_type == SMT_CACHE_F16, true);
     smt_session_free(session);
     smt_runner_free(runner);
 }
@@ -204,8 +210,35 @@ static void check_sessions(fixture *f, const split *how, smt_runner *runner, smt
     smt_session_free(other);
 }
 
-static void check_split(fixture *f, const split *how) {
+/* The device with the head draws what the host of one device did: in two dispatches a token, of those that the stats count. */
+static void check_answer(fixture *f, smt_runner *runner, smt_session *session) {
     int32_t answer[ANSWER];
+    smt_runner_stats stats[3];
+    memcpy(answer, f->answer, sizeof answer);
+    for (int i = 0; i < 3; i++) {
+        if (i) generate(f, session, true, i == 2);
+        assert_memory_equal(f->answer, answer, sizeof answer);
+        smt_runner_get_stats(runner, &stats[i]);
+    }
+    uint64_t on_device = stats[1].n_dispatches - stats[0].n_dispatches, on_host = stats[2].n_dispatches - stats[1].n_dispatches;
+    assert_int_equal(on_device - on_host, 2 * ANSWER);
+}
+
+/* What devices of one driver send each other lies in memory that both have, unless they were told otherwise. */
+static void check_ways(const split *how, const smt_run *run) {
+    bool able = smt_vk_device_caps(run->parts[0].on->vk)->external_memory_fd;
+    uint32_t n_brought = 0, n_peers = 0;
+    for (uint32_t i = 0; i < run->n_parts; i++) {
+        n_brought += run->parts[i].plan.hop_in.bytes > 0;
+        for (uint32_t j = 0; j < run->n_parts; j++) n_peers += run->parts[i].peers[j] != NULL;
+    }
+    assert_true(able || how->by_host || !getenv("SMT_TEST_DRIVER")); /* the drivers that tests know can do it */
+    assert_false(able && how->by_host);
+    assert_int_equal(n_brought == 0, able);
+    assert_int_equal(n_peers > 0, able);
+}
+
+static void check_split(fixture *f, const split *how) {
     smt_engine *engine = open_split(f->model, how);
     assert_int_equal(smt_engine_device_count(engine), n_named(how));
     for (uint32_t i = 0; i < n_named(how); i++)
@@ -215,9 +248,8 @@ static void check_split(fixture *f, const split *how) {
     check_batches(f, how, session);
     check_sessions(f, how, runner, session);
     check_overlap(f, how, engine);
-    memcpy(answer, f->answer, sizeof answer);
-    generate(f, session);
-    assert_memory_equal(f->answer, answer, sizeof answer);
+    check_answer(f, runner, session);
+    check_ways(how, runner->run);
     smt_session_free(session);
     smt_runner_free(runner);
     smt_engine_free(engine);
@@ -335,7 +367,7 @@ static void test_unlike(void **state) {
         smt_runner *runner = smt_test_runner(engine, CONTEXT, N, 1, SMT_CACHE_F32);
         smt_session *session = smt_test_session(runner);
         check_golden(session, models[i].golden);
-        generate(&f, session);
+        generate(&f, session, false, false);
         assert_memory_equal(f.answer, answer, sizeof answer);
         smt_session_free(session);
         smt_runner_free(runner);

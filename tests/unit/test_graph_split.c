@@ -15,6 +15,7 @@ typedef struct fixture {
     smt_items items[MOST];
     smt_graph_device devices[MOST];
     uint32_t n;
+    bool twins; /* the first two devices can have memory in common */
     smt_graph *graph;
 } fixture;
 
@@ -35,6 +36,8 @@ static void use_devices(fixture *f, const smt_items_range *ranges, uint32_t n) {
     f->n = n;
     for (uint32_t i = 0; i < n; i++) {
         f->caps[i] = smt_invented_device(&kinds[i]);
+        f->caps[i].external_memory_fd = f->twins;
+        strcpy(f->caps[i].uuid_text, i < 2 ? "0123" : "4567");
         SMT_ASSERT_OK(smt_items_create_range(f->model, &f->caps[i], &ranges[i], &f->items[i], &err), &err);
         f->devices[i] = (smt_graph_device){&f->items[i], &f->caps[i]};
     }
@@ -51,14 +54,25 @@ static void close_model(fixture *f) {
 
 /* ---- what holds for every split ---- */
 
-static void check_hop(const smt_graph *g, const smt_node *node, bool *written) {
+/* What two devices can both have lies where it was sent; else it is brought. */
+static void check_arrival(const fixture *f, const smt_value *from, const smt_value *to) {
+    bool twins = f->twins && from->device < 2 && to->device < 2;
+    assert_int_equal(to->kind, twins ? SMT_VALUE_HOP_PEER : SMT_VALUE_HOP_IN);
+    if (!twins) return;
+    assert_int_equal(to->peer, from->device);
+    assert_int_equal(to->offset, from->offset);
+    assert_true(f->graph->parts[from->device].lends);
+}
+
+static void check_hop(const fixture *f, const smt_node *node, bool *written) {
+    const smt_graph *g = f->graph;
     const smt_value *from = &g->values[node->buffers[0]];
     assert_int_equal(from->kind, SMT_VALUE_HOP_OUT);
     assert_int_not_equal(from->device, node->device);
     assert_true(written[node->buffers[0]]);
     if (node->host != SMT_HOST_HOP) return;
     const smt_value *to = &g->values[node->buffers[1]];
-    assert_int_equal(to->kind, SMT_VALUE_HOP_IN);
+    check_arrival(f, from, to);
     assert_int_equal(to->device, node->device);
     assert_true(node->copy_bytes <= from->bytes && node->copy_bytes <= to->bytes);
     written[node->buffers[1]] = true;
@@ -72,7 +86,8 @@ static void check_reads(const smt_graph *g, uint32_t index, bool *written) {
         if (id == SMT_NO_VALUE) continue;
         const smt_value *v = &g->values[id];
         bool write = i < node->n_buffers && (node->writes >> i & 1);
-        bool made = v->kind == SMT_VALUE_SCRATCH || v->kind == SMT_VALUE_HOP_OUT || v->kind == SMT_VALUE_HOP_IN;
+        bool made = v->kind == SMT_VALUE_SCRATCH || v->kind == SMT_VALUE_HOP_OUT || v->kind == SMT_VALUE_HOP_IN ||
+                    v->kind == SMT_VALUE_HOP_PEER;
         if (v->device != node->device) fail_msg("node %u (%s): a value of another device", index, node->label);
         if (!write && made && !written[id]) fail_msg("node %u (%s) reads value %u", index, node->label, id);
     }
@@ -108,7 +123,14 @@ static void check_segments(const smt_graph *g) {
         if (s->to == 0) assert_int_equal(s->first, i ? g->segments[i - 1].last : 0);
         assert_int_equal(s->host, g->nodes[s->first].host != SMT_HOST_NONE);
         if (s->host) assert_int_equal(s->last, s->first + 1);
-        for (uint32_t n = s->first; n < s->last; n++) assert_int_equal(g->nodes[n].device, s->device);
+        bool reads = false;
+        for (uint32_t n = s->first; n < s->last; n++) {
+            const smt_node *node = &g->nodes[n];
+            assert_int_equal(node->device, s->device);
+            assert_false(node->ends_segment && n + 1 < s->last);
+            reads |= node->copy && g->values[node->buffers[0]].kind == SMT_VALUE_HOP_PEER;
+        }
+        assert_int_equal(s->reads_peer, reads);
     }
     assert_int_equal(g->segments[g->n_segments - 1].last, g->n_nodes);
 }
@@ -133,7 +155,7 @@ static void check_graph(fixture *f, uint32_t rows, bool watched) {
     bool *written = smt_alloc(g->n_values, 1);
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         if (g->nodes[i].host)
-            check_hop(g, &g->nodes[i], written);
+            check_hop(f, &g->nodes[i], written);
         else
             check_reads(g, i, written);
     }
@@ -150,13 +172,17 @@ static void test_layers(void **state) {
     open_tiny(&f, &(smt_tiny_options){.n_layers = 5});
     const smt_items_range ranges[] = {
         {.last = 2, .embedding = true}, {.first = 2, .last = 4}, {.first = 4, .last = 5, .head = true}};
-    use_devices(&f, ranges, MOST);
-    for (uint32_t rows = 1; rows <= 8; rows *= 8) {
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t rows = i % 2 ? 8 : 1, ends = 0;
+        f.twins = i >= 2;
+        use_devices(&f, ranges, MOST);
         check_graph(&f, rows, rows > 1);
         for (uint32_t l = 0; l < 5; l++) assert_int_equal(count(f.graph, l, "hop"), l == 2 || l == 4);
+        for (size_t n = 0; n < f.graph->n_nodes; n++) ends += f.graph->nodes[n].ends_segment;
+        assert_int_equal(ends, f.twins && rows > 1); /* where steps overlap, what is sent again soon is read at once */
         smt_graph_free(f.graph);
+        drop_devices(&f);
     }
-    drop_devices(&f);
     close_model(&f);
 }
 
@@ -199,6 +225,7 @@ static void check_shared(fixture *f, const uint32_t *ends, uint32_t n) {
                                       .experts_only = i > 0,
                                       .first_expert = i ? ends[i - 1] : 0,
                                       .end_expert = ends[i]};
+    f->twins = n > 2;
     use_devices(f, ranges, n);
     for (uint32_t rows = 1; rows <= 64; rows *= 8) {
         check_graph(f, rows, rows > 1);

@@ -161,9 +161,10 @@ static const option_row options[] = {
          "use so much of a heap (vk0:0=8G; host:0 is host memory), and host memory for experts beyond it; may be repeated"},
     [OPT_PROFILE] = {NULL, "profile", TEXT, 0, 0, 0, PLACES, "TRACE",
                      "a routing trace of this model: the experts that it uses least leave device memory first"},
-    [OPT_EXPERT_CACHE] = {NULL, "expert-cache", TEXT, 0, 0, 0, PLACES, "BYTES",
-                          "device memory (2G) for experts that have no place in it: those in use are copied there; with it, experts that "
-                          "host memory has no room for stay in the file"},
+    [OPT_EXPERT_CACHE] =
+        {NULL, "expert-cache", TEXT, 0, 0, 0, PLACES, "BYTES",
+         "device memory (2G) for experts that have no place in it: those in use are copied there; with it, experts that "
+         "host memory has no room for stay in the file"},
     [OPT_CACHE_TYPE] = {"-ctk", "cache-type-k", CACHE_TYPE, 0, 0, 0, PLACES, "TYPE",
                         "element of the cache: f16 (default) or f32"},
     [OPT_PRECISION] =
@@ -172,6 +173,9 @@ static const option_row options[] = {
          "the device accelerates it, but for eval and perplexity"},
     [OPT_NO_COOPMAT] = {NULL, "no-coopmat", FLAG, 0, 0, 0, COMPUTES, NULL,
                         "no cooperative matrices in fast precision, where the device has them"},
+    [OPT_NO_EXTERNAL_MEMORY] =
+        {NULL, "no-external-memory", FLAG, 0, 0, 0, PLACES, NULL,
+         "a device that is named twice: activations go from one to the other by the host's hands, not through memory of both"},
     [OPT_CACHE_DIR] = {NULL, "cache-dir", TEXT, 0, 0, 0, VULKAN, "DIR",
                        "compiled kernels are kept here; default: seamount in the user's cache folder; empty: nowhere"},
     [OPT_SHADER_DIR] = {NULL, "shader-dir", TEXT, 0, 0, 0, VULKAN, "DIR", "read shaders from here, not from the program"},

@@ -112,6 +112,7 @@ typedef enum cli_option {
     OPT_CACHE_TYPE,
     OPT_PRECISION,
     OPT_NO_COOPMAT,
+    OPT_NO_EXTERNAL_MEMORY,
     OPT_CACHE_DIR,
     OPT_SHADER_DIR,
     OPT_MINIMUM,

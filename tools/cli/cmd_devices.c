@@ -54,12 +54,12 @@ static json_t *json_limits(const smt_device_info *info) {
 
 static json_t *json_features(const smt_device_info *info) {
     const uint32_t *shape = info->coop_shape;
-    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[i, i, i]}", "fp16", info->fp16, "int8",
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[i, i, i]}", "fp16", info->fp16, "int8",
                      info->int8, "int64", info->int64, "storage16", info->storage16, "storage8", info->storage8, "int_dot",
                      info->int_dot, "coop_matrix", info->coop_matrix, "subgroup_arithmetic", info->subgroup_arithmetic,
                      "timeline", info->timeline, "memory_budget", info->memory_budget, "executable_properties",
-                     info->executable_properties, "subgroup_ballot", info->subgroup_ballot, "coop_shape", (int)shape[0],
-                     (int)shape[1], (int)shape[2]);
+                     info->executable_properties, "subgroup_ballot", info->subgroup_ballot, "external_memory",
+                     info->external_memory, "coop_shape", (int)shape[0], (int)shape[1], (int)shape[2]);
 }
 
 static json_t *json_device(const smt_device_info *info, double bytes_s) {
@@ -93,6 +93,7 @@ static void print_features(const smt_device_info *info) {
         {"timeline semaphore", info->timeline},
         {"memory budget", info->memory_budget},
         {"executable properties", info->executable_properties},
+        {"external memory", info->external_memory},
     };
     cli_print("  has         ");
     for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)

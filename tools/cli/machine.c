@@ -79,6 +79,7 @@ static bool read_device(const json_t *device, smt_machine_device *out) {
     info->subgroup_min = small_of(limits, "subgroup_min");
     info->subgroup_ballot = flag_of(features, "subgroup_ballot");
     info->subgroup_arithmetic = flag_of(features, "subgroup_arithmetic");
+    info->external_memory = flag_of(features, "external_memory");
     return info->id && info->kind && read_heaps(json_object_get(device, "heaps"), info) &&
            read_types(json_object_get(device, "memory_types"), info);
 }
@@ -118,7 +119,8 @@ static int read_here(const cli_args *args, cli_machine *out) {
     for (uint32_t i = 0; i < n; i++) {
         smt_machine_device *device = &out->devices[out->n_devices++];
         smt_device_list_get(out->list, i, &device->info);
-        if (cli_flag(args, OPT_MINIMUM)) device->info.max_texels = device->info.subgroup_ballot = 0;
+        if (cli_flag(args, OPT_MINIMUM))
+            device->info.max_texels = device->info.subgroup_ballot = device->info.external_memory = 0;
         /* processors take seconds to be measured, and are hardly ever chosen */
         if (device->info.unusable || !strcmp(device->info.kind, "cpu")) continue;
         if (smt_device_bandwidth(out->list, i, &device->read_bytes_s, &err) != SMT_OK)
@@ -130,7 +132,10 @@ static int read_here(const cli_args *args, cli_machine *out) {
 int cli_machine_read(const cli_args *args, cli_machine *out) {
     *out = (cli_machine){0};
     const char *path = cli_text(args, OPT_MACHINE);
-    return path && *path ? read_file(path, out) : read_here(args, out);
+    int status = path && *path ? read_file(path, out) : read_here(args, out);
+    for (uint32_t i = 0; i < out->n_devices; i++)
+        if (cli_flag(args, OPT_NO_EXTERNAL_MEMORY)) out->devices[i].info.external_memory = false;
+    return status;
 }
 
 void cli_machine_free(cli_machine *machine) {

@@ -119,6 +119,7 @@ void cli_device_options(const cli_args *args, smt_device_options *options) {
         .shader_dir = cli_text(args, OPT_SHADER_DIR),
         .validation = cli_flag(args, OPT_VALIDATION),
         .minimum = cli_flag(args, OPT_MINIMUM),
+        .no_external_memory = cli_flag(args, OPT_NO_EXTERNAL_MEMORY),
         .kernels = fast && !cli_given(args, OPT_KERNELS) ? "wave" : cli_text(args, OPT_KERNELS),
         .callbacks = {.user = &verbose, .log = log_message, .progress = cli_progress},
         .self_test = cli_flag(args, OPT_SELF_TEST)      ? SMT_SELF_TEST_ALWAYS
