@@ -49,8 +49,10 @@ static void remember_loss(smt_vk_device *device, smt_error *cause) {
     size_t used = strlen(cause->message);
     smt_os_mutex_lock(device->queue_mutex);
     if (device->latest_value)
-        snprintf(cause->message + used, sizeof cause->message - used, "; the last submission was %llu: %s",
+        snprintf(cause->message + used, sizeof cause->message - used, "; the last submission to %s was %llu: %s", device->caps.id,
                  (unsigned long long)device->latest_value, device->latest);
+    else
+        snprintf(cause->message + used, sizeof cause->message - used, "; nothing was submitted to %s", device->caps.id);
     smt_os_mutex_unlock(device->queue_mutex);
     smt_os_mutex_lock(device->loss_mutex);
     if (device->lost) *cause = device->loss;

@@ -1,9 +1,11 @@
 /* test_lost.c: what drivers take away while an engine runs. A device that is lost at any call of Vulkan that may say so: the error names the call and the last submission, later calls
- * fail with the same words, closing neither waits nor touches the queue, and the next engine of the process works. And memory that is
+ * fail with the same words, closing neither waits nor touches the queue, and the next engine of the process works. One of two devices: the
+ * error says which, and the other one's queue is empty when the call returns. And memory that is
  * short for a submission, which is an error and no more: the same session goes on. And a budget that shrinks, which the log is told of.
  *
  * The linker puts __wrap_smt_vk_load_device in the place of the function that fills a device's table (tests/CMakeLists.txt), so that chosen
- * entries count their calls and fail at the nth. A device that is struck finishes what it has begun, as Vulkan asks of a lost one. */
+ * entries count their calls, those of one device, and fail at the nth. A device that is struck finishes what it has begun, as Vulkan asks of
+ * a lost one. */
 #include "engine_support.h"
 #include "tiny_model.h"
 
@@ -44,33 +46,47 @@ static const char *const site_names[] = {
 #undef X
 };
 
+typedef struct watched {
+    smt_vk_device *device;
+    uint64_t submitted; /* latest value */
+} watched;
+
 static struct {
     smt_os_mutex *lock;
-    smt_vk_device_table real;
-    smt_vk_device *device;
+    smt_vk_device_table real; /* of all devices: they are of one driver */
+    watched devices[2];
+    uint32_t n_devices, victim; /* those of the engine at hand; whose calls count */
     uint32_t site, nth, result; /* what fails */
     uint32_t calls[N_SITES];
-    bool struck, closing; /* closing: nobody may touch the queue any more */
+    bool struck, closing; /* closing: nobody may touch the victim's queue any more */
     uint32_t touched;
-    uint64_t submitted; /* latest value */
 } fault;
 
+/* Whose a device or queue is; the victim's where it is neither. */
+static watched *owner(const void *handle) {
+    for (uint32_t i = 0; i < fault.n_devices; i++)
+        if (handle == fault.devices[i].device->handle || handle == fault.devices[i].device->queues[SMT_VK_KERNELS].handle)
+            return &fault.devices[i];
+    return &fault.devices[fault.victim];
+}
+
 /* What has been submitted ends before the engine hears of the loss. */
-static void finish_work(void) {
+static void finish_work(const watched *w) {
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
-                                .pSemaphores = &fault.device->queues[SMT_VK_KERNELS].timeline,
-                                .pValues = &fault.submitted};
-    if (fault.submitted) assert_int_equal(fault.real.WaitSemaphores(fault.device->handle, &info, UINT64_MAX), VK_SUCCESS);
+                                .pSemaphores = &w->device->queues[SMT_VK_KERNELS].timeline,
+                                .pValues = &w->submitted};
+    if (w->submitted) assert_int_equal(fault.real.WaitSemaphores(w->device->handle, &info, UINT64_MAX), VK_SUCCESS);
 }
 
 /* With the lock held: whether this call fails. */
-static VkResult strike(uint32_t site) {
+static VkResult strike(const watched *w, uint32_t site) {
+    if (w != &fault.devices[fault.victim]) return VK_SUCCESS;
     fault.touched += fault.closing;
     bool now = ++fault.calls[site] == fault.nth && site == fault.site;
     bool lost = (int32_t)fault.result == VK_ERROR_DEVICE_LOST;
     if (now) fault.struck = true;
-    if (now && lost) finish_work();
+    if (now && lost) finish_work(w);
     return now || (fault.struck && lost) ? (VkResult)fault.result : VK_SUCCESS;
 }
 
@@ -78,10 +94,11 @@ static VkResult strike(uint32_t site) {
 #define HOOK(name, parameters, arguments)                   \
     static VkResult VKAPI_CALL hook_##name parameters {     \
         smt_os_mutex_lock(fault.lock);                      \
-        VkResult result = strike(SITE_##name);              \
+        watched *w = owner(a);                              \
+        VkResult result = strike(w, SITE_##name);           \
         if (SITE_##name == SITE_QueueSubmit && !result) {   \
             result = fault.real.name arguments;             \
-            if (!result) fault.submitted++;                 \
+            if (!result) w->submitted++;                    \
             smt_os_mutex_unlock(fault.lock);                \
             return result;                                  \
         }                                                   \
@@ -91,7 +108,7 @@ static VkResult strike(uint32_t site) {
 SITES(HOOK)
 
 static VkResult VKAPI_CALL hook_DeviceWaitIdle(VkDevice device) {
-    fault.touched += fault.closing;
+    fault.touched += fault.closing && owner(device) == &fault.devices[fault.victim];
     return fault.real.DeviceWaitIdle(device);
 }
 
@@ -99,9 +116,9 @@ smt_status __real_smt_vk_load_device(smt_vk_device *device, smt_error *err);
 smt_status __wrap_smt_vk_load_device(smt_vk_device *device, smt_error *err);
 smt_status __wrap_smt_vk_load_device(smt_vk_device *device, smt_error *err) {
     SMT_TRY(__real_smt_vk_load_device(device, err));
+    assert_in_range(fault.n_devices, 0, SMT_COUNT(fault.devices) - 1);
     fault.real = device->fn;
-    fault.device = device;
-    fault.submitted = 0;
+    fault.devices[fault.n_devices++] = (watched){.device = device};
 #define X(name, parameters, arguments) device->fn.name = hook_##name;
     SITES(X)
 #undef X
@@ -121,6 +138,7 @@ typedef struct work {
 } work;
 
 static char path[1024];
+static const char *named; /* devices of the engines; NULL: one */
 static int32_t *tokens;
 static work expected;
 static uint32_t all_calls[N_SITES];
@@ -151,12 +169,14 @@ static smt_status eval(work *w, smt_error *err) {
 
 static smt_status open_all(work *w, smt_error *err) {
     smt_engine_options options = smt_test_engine_options(path);
-    const smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = CONTEXT, .n_batch = 32};
+    const smt_runner_options runner = {.struct_size = sizeof runner, .n_ctx = CONTEXT, .n_batch = named ? 8 : 32};
     options.device.self_test = SMT_SELF_TEST_NEVER; /* the same calls each time */
+    if (named) options.device.devices = named;
     SMT_TRY(smt_engine_create(&options, &w->engine, err));
     SMT_TRY(smt_runner_create(w->engine, &runner, &w->runner, err));
     /* Several submissions a step, always the same ones: the least that a pace comes to, under a cap that no submission keeps. */
-    w->runner->run->parts[0].pace = (smt_run_pace){.cap_s = 1e-9, .most = {1e5, 1e5}};
+    for (uint32_t i = 0; i < w->runner->run->n_parts; i++)
+        w->runner->run->parts[i].pace = (smt_run_pace){.cap_s = 1e-9, .most = {1e5, 1e5}};
     return smt_session_create(w->runner, &w->session, err);
 }
 
@@ -176,6 +196,7 @@ static void close_all(work *w) {
     smt_runner_free(w->runner);
     smt_engine_free(w->engine);
     *w = (work){0};
+    fault.n_devices = 0;
 }
 
 static void arm(uint32_t site, uint32_t nth, VkResult result) {
@@ -205,7 +226,7 @@ static void check_loss(uint32_t site, uint32_t nth) {
         return;
     }
     if (status != SMT_DEVICE_LOST || !strstr(err.message, "VK_ERROR_DEVICE_LOST") ||
-        (fault.submitted && !strstr(err.message, "; the last submission was ")))
+        (fault.devices[0].submitted && !strstr(err.message, "; the last submission to vk0 was ")))
         fail_msg("%s %u: %s: %s", site_names[site], nth, smt_status_name(status), err.message);
     fault.closing = true;
     if (w.session) {
@@ -246,9 +267,64 @@ static void test_names(void **state) {
     arm(SITE_QueueSubmit, 3, VK_ERROR_DEVICE_LOST); /* the prompt's step again, recorded already */
     assert_int_equal(eval(&w, &err), SMT_DEVICE_LOST);
     char words[80];
-    snprintf(words, sizeof words, "; the last submission was %u: step of 32 rows, part 2 of ", before + 2);
+    snprintf(words, sizeof words, "; the last submission to vk0 was %u: step of 32 rows, part 2 of ", before + 2);
     if (!strstr(err.message, words) || !strstr(err.message, "layer ")) fail_msg("%s lacks %s", err.message, words);
     close_all(&w);
+}
+
+/* ---- one of two ---- */
+
+/* What is under way on a device that is still there. */
+static void check_idle(const work *w, uint32_t device) {
+    smt_vk_device *vk = w->engine->devices[device];
+    assert_int_equal(w->runner->run->parts[device].queue.n, 0);
+    assert_int_equal(smt_vk_reached(vk), vk->queues[SMT_VK_KERNELS].submitted);
+}
+
+/* A session that was at work before, whose device is lost at the nth of such calls in a prompt or in an answer. */
+static void check_loss_of(uint32_t victim, uint32_t site, uint32_t nth, bool answering) {
+    static const char *const ids[] = {"to vk0 was ", "to vk0#2 was "};
+    work w = {0};
+    smt_error err = {0}, again;
+    arm(N_SITES, 0, VK_SUCCESS);
+    SMT_ASSERT_OK(open_all(&w, &err), &err);
+    SMT_ASSERT_OK(eval(&w, &err), &err); /* recorded */
+    SMT_ASSERT_OK(answer(&w, &err), &err);
+    check_answer(&w);
+    SMT_ASSERT_OK(smt_session_rewind(w.session, answering ? N_PROMPT : 0, &err), &err);
+    fault.victim = victim;
+    arm(site, nth, VK_ERROR_DEVICE_LOST);
+    smt_status status = answering ? answer(&w, &err) : eval(&w, &err);
+    assert_true(fault.struck);
+    if (status != SMT_DEVICE_LOST || !strstr(err.message, "VK_ERROR_DEVICE_LOST") ||
+        !strstr(err.message, "; the last submission ") || !strstr(err.message, ids[victim]))
+        fail_msg("%s %u of device %u: %s: %s", site_names[site], nth, victim, smt_status_name(status), err.message);
+    check_idle(&w, 1 - victim);
+    fault.closing = true;
+    SMT_ASSERT_OK(smt_session_rewind(w.session, 0, &again), &again);
+    assert_int_equal(eval(&w, &again), SMT_DEVICE_LOST);
+    assert_string_equal(again.message, err.message);
+    check_idle(&w, 1 - victim);
+    close_all(&w);
+    if (fault.touched) fail_msg("%s %u: %u calls to a lost device", site_names[site], nth, fault.touched);
+    fault.victim = 0;
+}
+
+/* The first device hands on, the last one has the head; prompts in steps of which two are under way. */
+static void test_one_of_two(void **state) {
+    (void)state;
+    work w = {0};
+    smt_error err;
+    named = "vk0,vk0";
+    for (uint32_t victim = 0; victim < 2; victim++) {
+        check_loss_of(victim, SITE_QueueSubmit, 2, false);
+        check_loss_of(victim, SITE_WaitSemaphores, 2, true);
+    }
+    arm(N_SITES, 0, VK_SUCCESS);
+    SMT_ASSERT_OK(do_all(&w, &err), &err);
+    check_answer(&w);
+    close_all(&w);
+    named = NULL;
 }
 
 /* No memory for one submission: the session stands where it stood, and goes on to the same results. */
@@ -379,7 +455,8 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_loss), cmocka_unit_test(test_names), cmocka_unit_test(test_memory),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_loss), cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_one_of_two), cmocka_unit_test(test_memory),
                                        cmocka_unit_test(test_budget)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
