@@ -472,7 +472,7 @@ typedef struct smt_placement_options {
     /* Memory for such a runner is kept free of weights. NULL: a plan takes the defaults, an engine what its compile_for says. */
     const struct smt_runner_options *runner;
     smt_split_mode split; /* SMT_SPLIT_EXPERT: SMT_INVALID for a model without experts */
-    /* So much of a device's memory becomes slots for experts that have no place in it, the same number in each layer: experts that the
+    /* So much of each device's memory becomes slots for experts of its own that have no place in it, the same number in each layer: experts that the
      * routing wants are copied there from host memory after the step, and those leave that were not wanted for longest. Results stay the
      * same to the bit; the host waits for each step of an answer. With slots, experts that host memory has no room for stay in the file and
      * are read when they are wanted. 0: none. */

@@ -140,7 +140,7 @@ typedef enum smt_node_host {
     /* See whether buffers[0], the ids that the rows of the step have chosen, names experts of the node's device. Where not, the device sits
      * out: nothing is brought to it or submitted, and what it would have sent is 0, until the next such node. */
     SMT_HOST_CHOICE,
-    SMT_HOST_EXPERTS /* the layer's experts whose ids stand in buffers[0] at byte copy_to, a SMT_VALUE_CAPTURE, come out of the file */
+    SMT_HOST_EXPERTS /* those of the device's whose ids stand in buffers[0], which the host sees, at byte copy_to come out of the file */
 } smt_node_host;
 
 typedef struct smt_node {
@@ -173,7 +173,7 @@ typedef struct smt_node {
     uint32_t indirect;  /* value that holds the grid, or SMT_NO_VALUE */
     uint32_t indirect_word;
     bool begins_stage; /* it waits for the nodes before */
-    bool ends_segment;
+    bool ends_segment; /* somebody waits for it alone: see graph_hop.c */
     double work;       /* estimated multiply-adds, for segments */
     const char *label; /* static */
 } smt_node;

@@ -65,6 +65,17 @@ static void build_parts(smt_builder *b, const smt_model_layer *layer, const smt_
                                   .label = "parts"});
 }
 
+/* The host brings those of the current device's experts that are wanted and stay in the file. */
+static void build_fetch(smt_builder *b, const sharing *s) {
+    if (!b->graph->shape.keep_routing || !b->items->layers[b->layer].from_file) return;
+    smt_build_node(b, &(smt_node){.host = SMT_HOST_EXPERTS,
+                                  .buffers = {s->ids},
+                                  .n_buffers = 1,
+                                  .indirect = SMT_NO_VALUE,
+                                  .layer = b->layer,
+                                  .label = "experts from the file"});
+}
+
 /* All that a device other than the first does for the layer. */
 static void build_elsewhere(smt_builder *b, uint32_t device, sharing *s) {
     smt_build_enter(b, device);
@@ -75,6 +86,7 @@ static void build_elsewhere(smt_builder *b, uint32_t device, sharing *s) {
                                   .indirect = SMT_NO_VALUE,
                                   .layer = b->layer,
                                   .label = "choice"});
+    build_fetch(b, s);
     uint32_t rows = smt_build_receive(b, s->rows), ids = smt_build_receive(b, s->ids), weights = smt_build_receive(b, s->weights);
     uint32_t normed = smt_build_scratch(b, b->graph->shape.rows, b->model->n_embd);
     smt_build_copy(b, rows, normed, 0, row_bytes(b), "hop in");
@@ -127,6 +139,7 @@ smt_stream smt_build_shared_moe(smt_builder *b, const smt_model_layer *layer, sm
         shared_y = smt_build_linear(b, &layer->down_shexp, hidden, SMT_NO_VALUE, "shared down");
     }
     s.parts[0] = smt_build_value(b, SMT_VALUE_SCRATCH, b->layer, row_bytes(b) * smt_graph_ranges(b->model));
+    build_fetch(b, &s);
     if (count_ranges(b, 0)) build_parts(b, layer, &w, in.normed, s.parts[0]);
     smt_build_routing(b, &w);
     gather(b, &s);

@@ -20,7 +20,7 @@ smt_status smt_load_fetch_expert(smt_load_fetch *f, uint32_t layer, uint32_t exp
                                  smt_error *err) {
     smt_load_jobs jobs[SMT_LOAD_WAYS];
     smt_load_hand hand = {.upload = &f->upload};
-    const smt_item *item = &f->args.items->items[f->args.items->layers[layer].first_item + expert];
+    const smt_item *item = &f->args.items->items[smt_items_expert(f->args.items, layer, expert)];
     f->upload.after = after;
     smt_status status = smt_load_list_expert(&f->args, f->weights, &f->upload, item, to, jobs, err);
     for (size_t i = 0; status == SMT_OK && i < jobs[SMT_LOAD_STAGED].n; i++)

@@ -46,10 +46,11 @@ static smt_status place_runner(planner *p, smt_placed_device *d) {
     return SMT_OK;
 }
 
-/* Of host memory, for weights of this device: what other devices before it and the ring leave. */
+/* Of host memory, for weights of this device: what other devices before it leave, and the rings of itself and those behind it. */
 static uint64_t host_left(const planner *p, const smt_placed_device *d) {
     uint64_t limit = smt_min_u64(d->limits.host, p->out->host_limit);
-    uint64_t used = p->out->host_used + d->used.host + SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
+    uint64_t n_rings = p->out->n_devices - (uint64_t)(d - p->out->devices);
+    uint64_t used = p->out->host_used + d->used.host + n_rings * SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK;
     return limit > used ? limit - used : 0;
 }
 
@@ -210,9 +211,6 @@ static smt_status check_request(const smt_plan_request *r, smt_error *err) {
     if (r->n_shares && (r->n_shares != r->n_order || !(sum > 0)))
         return SMT_FAIL(err, SMT_INVALID, "%u shares of %s for %u devices named, together %g", r->n_shares,
                         r->by_experts ? "experts" : "layers", r->n_order, sum);
-    if (r->by_experts && r->expert_cache)
-        return SMT_FAIL(err, SMT_INVALID, "an expert cache of %llu bytes: devices that share the experts of a layer have none",
-                        (unsigned long long)r->expert_cache);
     return SMT_OK;
 }
 

@@ -3,7 +3,7 @@
  *   device a: ... copy to HOP_OUT | host: wait for a, copy mapped to mapped | device b: copy from HOP_IN ...
  *   device a: ... copy to HOP_OUT | host: wait for a                        | device b: copy from HOP_OUT, whose memory it has too ...
  *
- * Or it waits for a device and reads what that wants of it: experts that stay in the file.
+ * Or it waits for a device and reads what that, or another one, wants then: experts that stay in the file.
  *
  * The first way works between any two devices. What was brought in the step before, device b has read: smt_run_submit waits before a step's
  * first work for it. On the second way it waits besides, before a step's first work for a, until b has read. */
@@ -82,14 +82,16 @@ static smt_status look_at_choice(smt_run *run, const smt_graph *graph, const smt
 }
 
 static smt_status fetch(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {
-    smt_run_part *part = &run->parts[node->device];
-    const smt_vk_range captures = smt_run_value_range(run, graph, node->buffers[0]);
+    smt_run_part *from = &run->parts[graph->values[node->buffers[0]].device], *to = &run->parts[node->device];
+    const smt_vk_range chosen = smt_run_value_range(run, graph, node->buffers[0]);
     uint32_t n = run->n_rows;
-    uint64_t at = captures.offset + node->copy_to;
-    SMT_TRY(smt_run_wait(run, part, UINT64_MAX, err));
-    SMT_TRY(smt_vk_buffer_invalidate(part->on->vk, captures.buffer, at, 4ull * n * run->model->model->n_used, err));
-    const uint8_t *ids = (const uint8_t *)smt_vk_buffer_map(captures.buffer) + at;
-    return smt_run_resident_fetch(run, part, node->layer, (const uint32_t *)(const void *)ids, n, err);
+    uint64_t at = chosen.offset + node->copy_to;
+    if (to->idle) return SMT_OK;
+    SMT_TRY(smt_run_wait(run, from, UINT64_MAX, err));
+    SMT_TRY(smt_run_wait(run, to, UINT64_MAX, err));
+    SMT_TRY(smt_vk_buffer_invalidate(from->on->vk, chosen.buffer, at, 4ull * n * run->model->model->n_used, err));
+    const uint8_t *ids = (const uint8_t *)smt_vk_buffer_map(chosen.buffer) + at;
+    return smt_run_resident_fetch(run, to, node->layer, (const uint32_t *)(const void *)ids, n, err);
 }
 
 smt_status smt_run_act(smt_run *run, const smt_graph *graph, const smt_node *node, smt_error *err) {

@@ -61,7 +61,15 @@ struct smt_run_resident {
 /* ---- books ---- */
 
 static const smt_plan_place *home(const smt_run_resident *r, uint32_t layer, uint32_t expert) {
-    return &r->on->plan.items[r->on->items.layers[layer].first_item + expert];
+    return &r->on->plan.items[smt_items_expert(&r->on->items, layer, expert)];
+}
+
+/* Where an expert lies that the device has, and that is not used there; NULL: another one. Where scores are NaN, ids may be anything. */
+static const smt_plan_place *home_elsewhere(const smt_run_resident *r, uint32_t layer, uint32_t expert) {
+    const smt_items *items = &r->on->items;
+    if (expert - items->range.first_expert >= items->n_experts) return NULL; /* another device's, also where that is below 0 */
+    const smt_plan_place *place = home(r, layer, expert);
+    return smt_plan_is_resident(&r->on->plan, place) ? NULL : place;
 }
 
 static const smt_plan_place *slot_place(const smt_run_resident *r, uint32_t layer, uint32_t slot) {
@@ -177,8 +185,8 @@ static void count(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, con
     books *b = &r->layers[layer];
     bool seen[SMT_MODEL_MAX_EXPERTS] = {false};
     for (uint32_t i = 0; i < n; i++) {
-        const smt_plan_place *place = ids[i] < r->model->n_experts ? home(r, layer, ids[i]) : NULL;
-        if (!place || smt_plan_is_resident(&r->on->plan, place) || place->buffer == SMT_PLAN_FILE || seen[ids[i]]) continue;
+        const smt_plan_place *place = home_elsewhere(r, layer, ids[i]);
+        if (!place || place->buffer == SMT_PLAN_FILE || seen[ids[i]]) continue;
         bool hit = b->slot_of[ids[i]] != NONE;
         seen[ids[i]] = true;
         stats->expert_hits += hit;
@@ -186,8 +194,7 @@ static void count(smt_run_resident *r, smt_run_stats *stats, uint32_t layer, con
         stats->expert_link_bytes += hit ? 0 : place->bytes;
     }
     for (uint32_t i = 0; i < n; i++)
-        if (ids[i] < r->model->n_experts && b->n_slots && !smt_plan_is_resident(&r->on->plan, home(r, layer, ids[i])))
-            touch(b, (uint16_t)ids[i]);
+        if (b->n_slots && home_elsewhere(r, layer, ids[i])) touch(b, (uint16_t)ids[i]);
 }
 
 /* Copies of the experts on the list that have no slot. */
@@ -256,25 +263,33 @@ static void restore(smt_run_resident *r, const uint32_t *n_recent) {
     for (uint32_t l = 0; l < r->model->n_layers; l++) r->layers[l].n_recent = n_recent[l];
 }
 
+/* What the n rows of a step have chosen: of each layer, as the device has captured it that chose. */
+typedef struct choices {
+    const smt_run *run;
+    uint32_t n;
+    const uint8_t *const *captures;
+} choices;
+
 /* What was wanted, and who leaves for it. */
-static smt_status turn_over(smt_run_resident *r, smt_run_stats *stats, uint32_t n, const uint8_t *captured,
-                            smt_vk_recording **edit, smt_error *err) {
+static smt_status turn_over(smt_run_resident *r, smt_run_stats *stats, const choices *c, smt_vk_recording **edit,
+                            smt_error *err) {
     const smt_model *m = r->model;
     uint32_t moe_layer = 0;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         if (!m->layers[l].moe) continue;
-        const uint8_t *ids = captured + smt_graph_capture_ids(m, smt_plan_bucket(n), moe_layer++);
+        const uint8_t *ids =
+            c->captures[smt_run_part_of(c->run, l)] + smt_graph_capture_ids(m, smt_plan_bucket(c->n), moe_layer++);
         if (!r->on->items.layers[l].n_windows) continue; /* another device's */
-        count(r, stats, l, (const uint32_t *)(const void *)ids, n * m->n_used);
+        count(r, stats, l, (const uint32_t *)(const void *)ids, c->n * m->n_used);
         SMT_TRY(drop(r, l, edit, err));
     }
     return SMT_OK;
 }
 
 /* With a single queue: who leaves, the copies, who came. */
-static smt_status learn_at_once(smt_run_resident *r, smt_run_stats *stats, uint32_t n, const uint8_t *captured, smt_error *err) {
+static smt_status learn_at_once(smt_run_resident *r, smt_run_stats *stats, const choices *c, smt_error *err) {
     smt_vk_recording *edit = NULL;
-    smt_status status = turn_over(r, stats, n, captured, &edit, err);
+    smt_status status = turn_over(r, stats, c, &edit, err);
     for (uint32_t l = 0; l < r->model->n_layers && status == SMT_OK; l++) {
         status = move_in(r, stats, l, &edit, err);
         if (status == SMT_OK) announce(r, l, edit);
@@ -283,9 +298,9 @@ static smt_status learn_at_once(smt_run_resident *r, smt_run_stats *stats, uint3
     return close_edit(r, edit, 0, status, err);
 }
 
-static smt_status leave(smt_run_resident *r, smt_run_stats *stats, uint32_t n, const uint8_t *captured, smt_error *err) {
+static smt_status leave(smt_run_resident *r, smt_run_stats *stats, const choices *c, smt_error *err) {
     smt_vk_recording *edit = NULL;
-    smt_status status = turn_over(r, stats, n, captured, &edit, err);
+    smt_status status = turn_over(r, stats, c, &edit, err);
     return close_edit(r, edit, 0, status, err);
 }
 
@@ -321,22 +336,23 @@ static smt_status copy_apart(smt_run_resident *r, smt_run_stats *stats, smt_erro
     return status;
 }
 
-static smt_status learn(smt_run_resident *r, smt_run_stats *stats, uint32_t n, const uint8_t *captured, smt_error *err) {
+static smt_status learn(smt_run_resident *r, smt_run_stats *stats, const choices *c, smt_error *err) {
     bool apart = smt_vk_copies_apart(r->on->vk);
     uint32_t n_recent[SMT_MODEL_MAX_LAYERS];
     SMT_TRY(arrive(r, r->model->n_layers, err)); /* another runner may have learned since the last step */
     save(r, n_recent);
-    smt_status status = (apart ? leave : learn_at_once)(r, stats, n, captured, err);
+    smt_status status = (apart ? leave : learn_at_once)(r, stats, c, err);
     if (status != SMT_OK) restore(r, n_recent);
     return status == SMT_OK && apart ? copy_apart(r, stats, err) : status;
 }
 
 smt_status smt_run_resident_learn(smt_run *run, uint32_t n, const uint8_t *const *captures, smt_error *err) {
+    const choices c = {run, n, captures};
     for (uint32_t i = 0; i < run->n_parts; i++) {
         smt_run_resident *r = run->parts[i].on->resident;
         if (!r) continue;
         smt_os_mutex_lock(r->lock);
-        smt_status status = learn(r, &run->stats, n, captures[i], err);
+        smt_status status = learn(r, &run->stats, &c, err);
         smt_os_mutex_unlock(r->lock);
         SMT_TRY(status);
     }
@@ -351,8 +367,8 @@ static uint32_t touch_wanted(smt_run_resident *r, smt_run_stats *stats, uint32_t
     bool seen[SMT_MODEL_MAX_EXPERTS] = {false};
     uint32_t missing = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const smt_plan_place *place = ids[i] < r->model->n_experts ? home(r, layer, ids[i]) : NULL;
-        if (!place || smt_plan_is_resident(&r->on->plan, place)) continue;
+        const smt_plan_place *place = home_elsewhere(r, layer, ids[i]);
+        if (!place) continue;
         bool file = place->buffer == SMT_PLAN_FILE, hit = b->slot_of[ids[i]] != NONE;
         if (!file && !hit) continue; /* read where it lies; learned when the step is done */
         touch(b, (uint16_t)ids[i]);

@@ -1,5 +1,6 @@
 /* test_resident.c: experts that come into slots of device memory and leave them: out of host memory after the step that missed them, out of the
- * file before their layer runs. Whatever lies where, the results are the same bits; hits are those that a trace's hit rates foretell.
+ * file before their layer runs. Whatever lies where, and on whichever of several devices, the results are the same bits; hits are those that
+ * a trace's hit rates foretell.
  *
  * Then the same on a device that has a queue for copies alone, and runs nothing before it must (support/copy_queue.h). */
 #include "copy_queue.h"
@@ -109,16 +110,20 @@ static void check_results(const lab *l, smt_run *run, uint32_t rows, int32_t *id
     assert_memory_equal(logits, l->expected, N_TOKENS * l->model->n_vocab * sizeof(float));
 }
 
-/* Hits of caches of every size, as `trace report` counts them, for the tokens of one layer. */
-static uint64_t foretold(const int32_t *ids, uint32_t size) {
+/* Hits of a cache of this size, as `trace report` counts them, for the tokens of one layer: of those experts that a device has. */
+static uint64_t foretold(const int32_t *ids, uint32_t size, const smt_items_range *range) {
     smt_trace_cache cache;
     smt_error err;
     uint64_t hits = 0;
     SMT_ASSERT_OK(smt_trace_cache_create(N_EXPERTS, &cache, &err), &err);
     for (uint32_t t = 0; t < N_TOKENS; t++) {
         uint16_t experts[N_USED];
-        for (uint32_t i = 0; i < N_USED; i++) experts[i] = (uint16_t)ids[t * N_USED + i];
-        smt_trace_cache_access(&cache, experts, N_USED);
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < N_USED; i++) {
+            uint32_t e = (uint32_t)ids[t * N_USED + i];
+            if (e >= range->first_expert && e < range->end_expert) experts[n++] = (uint16_t)e;
+        }
+        smt_trace_cache_access(&cache, experts, n);
     }
     for (uint32_t place = 0; place < size; place++) hits += cache.found_at[place];
     smt_trace_cache_free(&cache);
@@ -165,7 +170,8 @@ static void test_host(void **state) {
     check_results(l, run, 1, ids);
     const smt_run_stats *s = &run->stats;
     uint64_t hits = 0, all = N_MOE * N_TOKENS * N_USED;
-    for (int layer = 0; layer < N_MOE; layer++) hits += foretold(ids + layer * N_TOKENS * N_USED, N_SLOTS);
+    for (int layer = 0; layer < N_MOE; layer++)
+        hits += foretold(ids + layer * N_TOKENS * N_USED, N_SLOTS, &model->devices[0].items.range);
     assert_in_range(hits, 1, all - 1);
     assert_int_equal(s->expert_hits, hits);
     assert_int_equal(s->expert_misses, all - hits);
@@ -219,6 +225,83 @@ static void test_file(void **state) {
         smt_run_free(run);
         smt_run_model_free(model);
     }
+}
+
+/* ---- devices that share the experts of a layer ---- */
+
+enum { N_DEVICES = 2 };
+
+/* Two logical devices, the second of which has three of four experts. */
+static smt_placement *plan_shared(const lab *l, const smt_plan_request *words) {
+    static const uint32_t order[N_DEVICES] = {0, 1};
+    static const double shares[N_DEVICES] = {1, 3};
+    const smt_plan_facts facts[N_DEVICES] = {{.caps = *l->fixture->caps}, {.caps = *l->fixture->caps}};
+    const smt_plan_demand demand = {.n_ctx = wanted.n_ctx, .n_batch = wanted.n_batch, .cache_f16 = wanted.cache_f16};
+    smt_plan_request request = *words;
+    smt_placement *placement;
+    smt_error err;
+    request.facts = facts;
+    request.order = order;
+    request.shares = shares;
+    request.n_facts = request.n_order = request.n_shares = N_DEVICES;
+    request.by_experts = true;
+    request.demand = &demand;
+    SMT_ASSERT_OK(smt_plan_create(l->model, &request, &placement, &err), &err);
+    if (!placement->fits) fail_msg("%s", placement->why);
+    return placement;
+}
+
+/* Each device has slots for its own experts: what they hit and miss. */
+static void check_shared(const lab *l, smt_vk_device *const *devices, const smt_plan_request *words, bool file) {
+    static int32_t ids[N_MOE * N_TOKENS * N_USED];
+    const smt_run_model_options none = {0};
+    smt_placement *placement = plan_shared(l, words);
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    uint64_t hits = 0, all = N_MOE * N_TOKENS * N_USED;
+    SMT_ASSERT_OK(smt_run_model_load(devices, placement, &none, &model, &err), &err);
+    SMT_ASSERT_OK(smt_run_create(model, &wanted, &run, &err), &err);
+    assert_int_equal(model->file, file);
+    check_results(l, run, 1, ids);
+    for (uint32_t i = 0; i < N_DEVICES; i++) {
+        const smt_run_device *on = &model->devices[i];
+        assert_non_null(on->resident);
+        if (file) assert_true(in_file(on) > 0);
+        for (uint32_t layer = 0; layer < N_MOE; layer++)
+            hits += foretold(ids + layer * N_TOKENS * N_USED, smt_plan_slots(&on->plan, layer + 1), &on->items.range);
+    }
+    assert_in_range(hits, 1, all - 1);
+    if (!file) assert_int_equal(run->stats.expert_hits, hits); /* else some are where they are used */
+    if (!file) assert_int_equal(run->stats.expert_misses, all - hits);
+    assert_true(run->stats.expert_hits > 0 && run->stats.expert_misses > 0);
+    check_results(l, run, N_PROMPT, NULL);
+    smt_run_free(run);
+    smt_run_model_free(model);
+    smt_plan_free(placement);
+}
+
+static void test_shared(void **state) {
+    const lab *l = *state;
+    smt_vk_device *devices[N_DEVICES];
+    smt_plan_budget budgets[N_DEVICES + 1] = {
+        [N_DEVICES] = {.device = SMT_PLAN_HOST, .bytes = N_DEVICES * SMT_UPLOAD_HALVES * SMT_UPLOAD_CHUNK}};
+    smt_error err;
+    if (is_slow()) skip();
+    devices[0] = l->fixture->device;
+    SMT_ASSERT_OK(smt_vk_device_create(l->fixture->vk, 0, NULL, &devices[1], &err), &err);
+    uint64_t cache = N_MOE * N_USED * l->stride; /* less than the first one's experts */
+    check_shared(l, devices, &(smt_plan_request){.host_expert_layers = 3, .expert_cache = cache}, false);
+    smt_placement *whole = plan_shared(l, &(smt_plan_request){0});
+    for (uint32_t i = 0; i < N_DEVICES; i++) { /* room for the slots in place of the experts */
+        const smt_placed_device *d = &whole->devices[i];
+        budgets[i] = (smt_plan_budget){.device = i,
+                                       .heap = l->heap,
+                                       .bytes = d->used.heap[l->heap] - (uint64_t)N_MOE * d->items.n_experts * l->stride + cache};
+    }
+    smt_plan_free(whole);
+    check_shared(l, devices, &(smt_plan_request){.budgets = budgets, .n_budgets = N_DEVICES + 1, .expert_cache = cache}, true);
+    smt_vk_device_destroy(devices[1]);
 }
 
 /* Out of memory at any place: the step fails, nothing is lost, and the next one is right. */
@@ -333,8 +416,8 @@ static int set_up_one(void **state) { return set_up(state, false); }
 static int set_up_apart(void **state) { return set_up(state, true); }
 
 int main(void) {
-    const struct CMUnitTest one[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_file), cmocka_unit_test(test_no_memory),
-                                     cmocka_unit_test(test_cut)},
+    const struct CMUnitTest one[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_file), cmocka_unit_test(test_shared),
+                                     cmocka_unit_test(test_no_memory), cmocka_unit_test(test_cut)},
                             apart[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_host), cmocka_unit_test(test_file),
                                        cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests_name("one queue", one, set_up_one, tear_down) +

@@ -444,20 +444,23 @@ static void test_shared_experts(void **state) {
         int model;
         uint32_t n; /* devices that share; 0: as many as there are */
         uint32_t n_shares;
+        uint64_t cache;
     } cases[] = {
-        {"8x24", NULL, V2, 8, 0},
-        {"8x24", "vk0,vk1,vk2", V2_LITE, 3, 0},
-        {"24+8-two-vendors", "vk1,vk0", V2_LITE, 2, 0},
-        {"8x24", "vk0,vk1,vk2", V2, 3, 3},
-        {"24+8-two-vendors", NULL, V2_LITE, 1, 0},
-        {"8x24", "vk0,vk0", V2_LITE, 2, 0},
-        {"8x24", NULL, V3, 0, 0}, /* does not fit: host memory has the rest */
-        {"range-128m", "vk0,vk0,vk0,vk0,vk0,vk0,vk0,vk0", V2, 8, 0},
+        {"8x24", NULL, V2, 8, 0, 0},
+        {"8x24", "vk0,vk1,vk2", V2_LITE, 3, 0, 0},
+        {"24+8-two-vendors", "vk1,vk0", V2_LITE, 2, 0, 0},
+        {"8x24", "vk0,vk1,vk2", V2, 3, 3, 0},
+        {"24+8-two-vendors", NULL, V2_LITE, 1, 0, 0},
+        {"8x24", "vk0,vk0", V2_LITE, 2, 0, 0},
+        {"8x24", NULL, V3, 0, 0, 0},   /* does not fit: host memory has the rest */
+        {"8x24", NULL, V3, 0, 0, GIB}, /* and some of it comes into slots of each device */
+        {"range-128m", "vk0,vk0,vk0,vk0,vk0,vk0,vk0,vk0", V2, 8, 0, 0},
     };
     for (size_t i = 0; i < SMT_COUNT(cases); i++) {
         smt_test_machine machine;
         view v;
-        const smt_placement_options where = {.struct_size = sizeof where, .split = SMT_SPLIT_EXPERT};
+        const smt_placement_options where = {
+            .struct_size = sizeof where, .split = SMT_SPLIT_EXPERT, .expert_cache_bytes = cases[i].cache};
         const smt_plan_options words = {.devices = cases[i].devices,
                                         .placement = &where,
                                         .shares = cases[i].n_shares ? shares : NULL,
@@ -468,6 +471,11 @@ static void test_shared_experts(void **state) {
         uint32_t n = check_shares(&v, files[cases[i].model]);
         if (cases[i].n && n != cases[i].n)
             fail_msg("%s on %s: %u devices share the experts", model_names[cases[i].model], cases[i].machine, n);
+        for (uint32_t d = 0; d < n && cases[i].cache; d++) {
+            uint32_t slots = 0;
+            for (uint32_t k = 0; k < v.info.n_items; k++) slots += v.items[k].kind == SMT_ITEM_SLOT && v.items[k].device == d;
+            assert_true(slots > 0);
+        }
         if (cases[i].n_shares) { /* of 8 groups: none, 6, 2 */
             assert_int_equal(v.devices[0].last_expert, 0);
             assert_int_equal(v.devices[1].last_expert, 120);
@@ -683,8 +691,6 @@ static void test_refused(void **state) {
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_NOT_FOUND, "vk9");
     where = (smt_placement_options){.struct_size = sizeof where, .expert_weights = use, .n_expert_weights = SMT_COUNT(use)};
     expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "3 weights");
-    where = (smt_placement_options){.struct_size = sizeof where, .split = SMT_SPLIT_EXPERT, .expert_cache_bytes = GIB};
-    expect(file, &machine, (smt_plan_options){.placement = &where}, SMT_INVALID, "an expert cache");
     machine.devices[0].info.memory_types[1].heap = 9;
     expect(file, &machine, (smt_plan_options){0}, SMT_INVALID, "heap 9");
     machine.n_devices = 0;
