@@ -78,6 +78,9 @@ const char *smt_kernel_name(uint32_t kernel);
 /* Whether the kernel decodes weights of key.type, and so may need the codebooks. */
 bool smt_kernel_decodes(uint32_t kernel);
 
+/* Milliseconds that a CPU device's driver takes to compile it, roughly: those that take long are begun first. */
+uint32_t smt_kernel_effort(const smt_kernel_key *key);
+
 /* Rows of the weight matrix that one workgroup of MATMUL or MOE_DOWN covers on this device; gated: of each of the two. */
 uint32_t smt_kernel_matmul_rows(const smt_caps *caps, uint32_t columns, bool gated);
 /* The next larger number of columns that MATMUL has a variant for on this device, 1 after 0; 0 after the last. */

@@ -116,6 +116,18 @@ void smt_kernel_attend_shape(const smt_caps *caps, uint32_t heads_per_kv, uint32
     while (key->rows > n_rows) key->rows /= 2;
 }
 
+uint32_t smt_kernel_effort(const smt_kernel_key *key) {
+    static const uint32_t each[SMT_KERNEL_COUNT] = {
+        [SMT_KERNEL_EMBED] = 200,     [SMT_KERNEL_NORM] = 400,    [SMT_KERNEL_MATMUL] = 100,       [SMT_KERNEL_MLA_CACHE] = 500,
+        [SMT_KERNEL_GQA_CACHE] = 500, [SMT_KERNEL_ATTEND] = 2000, [SMT_KERNEL_ATTEND_MERGE] = 300, [SMT_KERNEL_ROUTE] = 650,
+        [SMT_KERNEL_GROUP] = 250,     [SMT_KERNEL_COMBINE] = 170, [SMT_KERNEL_PARTS] = 150,        [SMT_KERNEL_JOIN] = 150,
+        [SMT_KERNEL_MOE_DOWN] = 300,  [SMT_KERNEL_SWIGLU] = 100,  [SMT_KERNEL_SAMPLE_TOP] = 30,    [SMT_KERNEL_SAMPLE_DRAW] = 900,
+        [SMT_KERNEL_REPACK] = 300,
+    };
+    return each[key->kernel] + 40 * key->columns + 400 * key->norm + (key->merge ? 200 : 0) +
+           (key->columns > 1 && key->gated ? 100 : 0);
+}
+
 /* On CPU-like devices: one subgroup, which then needs no barriers. */
 static uint32_t subgroup_group(const smt_caps *caps) {
     uint32_t size = caps->subgroup_ballot ? caps->subgroup_size : 0;

@@ -5,32 +5,69 @@
  *   finish   the caller's thread joins in and reports progress until all is done; what compiled is kept, also when some of it failed
  *
  * Software drivers translate to machine code at the first dispatch only, inside the queue's own thread. There a task ends with a dispatch
- * of no workgroups, so that this time too passes before the first step, and beside the loading. Callbacks are called by the caller's
- * thread alone. */
+ * of no workgroups, so that this time too passes before the first step, and beside the loading. That thread is one for all who compile, and
+ * the translation takes most of the time. So where it is slow, and the device busy with one kernel, other threads let a twin of the device
+ * translate theirs: the driver keeps the result in a cache of its own, where the device finds it. A driver that keeps nothing shows at the
+ * first kernel that comes from a twin; then there are no more of them.
+ *
+ *   fresh --(this thread has the device)------------------------------> done
+ *     \----(the device is busy)--> a twin's --(the device is free)----/
+ *
+ * Kernels that take long come first, so that no thread is left with one at the end; but before them the shortest, which tell what the driver
+ * is like. Callbacks are called by the caller's thread alone. */
 #include "run/run.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#define MOST_THREADS 16
-#define WARM_BYTES   4096
+#define MOST_THREADS   16
+#define WARM_BYTES     4096
+#define TRIALS         3
+#define SETTLE_SECONDS 0.1  /* a driver writes its cache on a thread of low priority */
+#define SLOW_SECONDS   0.03 /* to warm a kernel: much more than finding one that is kept */
 
 typedef struct task {
     uint32_t device; /* of the model's */
+    uint32_t effort;
     smt_run_kernel made;
+    bool twins;                      /* a twin has translated it, the device has not yet */
+    double twins_seconds, twins_end; /* it took; 0: it failed */
 } task;
+
+/* One logical device that kernels are warmed on. */
+typedef struct place {
+    smt_vk_device *vk; /* a model's device: borrowed; a twin: owned */
+    smt_vk_buffer
+        *bindings; /* owned: stands behind every binding of a dispatch that reads nothing; NULL: kernels need no warming */
+} place;
+
+/* A device of the model, and what was learnt of its driver. */
+typedef struct host {
+    place place;
+    uint32_t users; /* threads that compile on it */
+    bool slow;      /* it translates kernels at their first dispatch */
+    bool tried;     /* a twin was given a kernel, to see whether the device finds the result */
+    bool forgets;   /* it does not */
+} host;
+
+typedef struct hand { /* what a thread works with */
+    smt_run_compile *job;
+    place twins[SMT_GRAPH_DEVICES]; /* made when first needed */
+    smt_os_thread *thread;          /* owned; NULL: the caller's */
+} hand;
 
 struct smt_run_compile {
     smt_run_model *model; /* borrowed */
     task *tasks;          /* owned; each is its taker's until the threads are joined */
     size_t n, capacity;
-    /* Owned, of each device: stands behind every binding of a dispatch that reads nothing; NULL: kernels need no warming there. */
-    smt_vk_buffer *bindings[SMT_GRAPH_DEVICES];
+    hand hands[MOST_THREADS + 1]; /* the first is the caller's */
+    uint32_t n_hands;
     smt_os_mutex *lock; /* owned: guards what follows */
+    host hosts[SMT_GRAPH_DEVICES];
     size_t next, done;
     smt_status status; /* the first failure ends the rest */
     smt_error err;
-    smt_os_thread *threads[MOST_THREADS]; /* owned */
-    uint32_t n_threads;
 };
 
 smt_vk_kernel_desc smt_run_kernel_desc(const smt_kernel_spec *spec, smt_vk_define defines[SMT_KERNEL_MAX_DEFINES]) {
@@ -73,32 +110,110 @@ static void fail(smt_run_compile *job, smt_status status, const smt_error *err) 
     smt_os_mutex_unlock(job->lock);
 }
 
-static task *take(smt_run_compile *job) {
-    smt_os_mutex_lock(job->lock);
-    task *next = job->status == SMT_OK && job->next < job->n ? &job->tasks[job->next++] : NULL;
-    smt_os_mutex_unlock(job->lock);
-    return next;
+/* A kernel whose device is free, and where the driver has had the time to put what a twin made into its cache. */
+static task *find_settled(smt_run_compile *job) {
+    bool last = job->next == job->n;
+    double now = smt_os_seconds();
+    for (size_t i = 0; i < job->next; i++) {
+        task *one = &job->tasks[i];
+        if (one->twins && !job->hosts[one->device].users && (last || now - one->twins_end > SETTLE_SECONDS)) return one;
+    }
+    return NULL;
 }
 
-static smt_status compile(const smt_run_compile *job, task *one, smt_error *err) {
-    smt_vk_device *device = job->model->devices[one->device].vk;
-    smt_vk_buffer *any = job->bindings[one->device];
+/* Takes the device too where the task needs it; *on_twin: a twin's has to do. NULL: nothing is left for this thread. */
+static task *take(smt_run_compile *job, bool *on_twin) {
+    task *taken = NULL;
+    *on_twin = false;
+    smt_os_mutex_lock(job->lock);
+    if (job->status == SMT_OK) taken = find_settled(job);
+    bool fresh = !taken && job->status == SMT_OK && job->next < job->n;
+    if (fresh) taken = &job->tasks[job->next++];
+    if (taken) {
+        host *on = &job->hosts[taken->device];
+        taken->twins = false;
+        *on_twin = fresh && on->slow && !on->forgets && (on->users || !on->tried);
+        on->tried |= *on_twin;
+        on->users += !*on_twin;
+    }
+    smt_os_mutex_unlock(job->lock);
+    return taken;
+}
+
+static smt_status compile_on(const place *on, const smt_kernel_key *key, smt_vk_kernel **out, double *out_seconds,
+                             smt_error *err) {
     smt_kernel_spec spec;
-    smt_kernel_describe(smt_vk_device_caps(device), &one->made.key, &spec);
-    SMT_TRY(smt_run_kernel_compile(device, &spec, false, &one->made.kernel, err));
-    smt_status status = any ? smt_vk_kernel_warm(device, one->made.kernel, any, SMT_RUN_WAIT_NS, err) : SMT_OK;
-    if (status == SMT_OK) status = smt_run_self_test(job->model, &job->model->devices[one->device], &one->made, err);
+    smt_kernel_describe(smt_vk_device_caps(on->vk), key, &spec);
+    SMT_TRY(smt_run_kernel_compile(on->vk, &spec, false, out, err));
+    double start = smt_os_seconds();
+    smt_status status = on->bindings ? smt_vk_kernel_warm(on->vk, *out, on->bindings, SMT_RUN_WAIT_NS, err) : SMT_OK;
+    *out_seconds = smt_os_seconds() - start;
     if (status == SMT_OK) return SMT_OK;
-    smt_vk_kernel_destroy(device, one->made.kernel); /* nobody shall find it the next time */
+    smt_vk_kernel_destroy(on->vk, *out); /* nobody shall find it the next time */
+    *out = NULL;
+    return status;
+}
+
+/* What the time to warm a kernel says of the driver. */
+static void learn(smt_run_compile *job, const task *one, double seconds) {
+    host *on = &job->hosts[one->device];
+    smt_os_mutex_lock(job->lock);
+    on->slow |= seconds > SLOW_SECONDS;
+    on->forgets |= one->twins_seconds > 0 && seconds > SLOW_SECONDS && seconds > one->twins_seconds / 2;
+    on->users--;
+    smt_os_mutex_unlock(job->lock);
+}
+
+static smt_status compile(smt_run_compile *job, task *one, smt_error *err) {
+    double seconds = 0;
+    smt_status status = compile_on(&job->hosts[one->device].place, &one->made.key, &one->made.kernel, &seconds, err);
+    learn(job, one, seconds);
+    SMT_TRY(status);
+    smt_run_device *device = &job->model->devices[one->device];
+    status = smt_run_self_test(job->model, device, &one->made, err);
+    if (status == SMT_OK) return SMT_OK;
+    smt_vk_kernel_destroy(device->vk, one->made.kernel);
     one->made.kernel = NULL;
     return status;
 }
 
+static smt_status make_bindings(place *on, smt_error *err) {
+    const smt_caps *caps = smt_vk_device_caps(on->vk);
+    uint32_t type = smt_caps_find_memory(caps, SMT_MEM_DEVICE, 0);
+    if (type == UINT32_MAX) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no device-local memory", caps->name);
+    return smt_vk_buffer_create(on->vk, type, WARM_BYTES, "warm-up", &on->bindings, err);
+}
+
+/* Fails in silence: the device itself will say why. */
+static void compile_on_twin(hand *by, task *one) {
+    smt_run_compile *job = by->job;
+    place *twin = &by->twins[one->device];
+    smt_vk_kernel *kernel = NULL;
+    double seconds = 0;
+    smt_status status = SMT_OK;
+    if (!twin->vk) status = smt_vk_device_twin(job->hosts[one->device].place.vk, &twin->vk, NULL);
+    if (status == SMT_OK && !twin->bindings) status = make_bindings(twin, NULL);
+    if (status == SMT_OK) status = compile_on(twin, &one->made.key, &kernel, &seconds, NULL);
+    if (status == SMT_OK) smt_vk_kernel_destroy(twin->vk, kernel);
+    smt_os_mutex_lock(job->lock);
+    one->twins = true;
+    one->twins_seconds = seconds;
+    one->twins_end = smt_os_seconds();
+    job->hosts[one->device].forgets |= status != SMT_OK;
+    smt_os_mutex_unlock(job->lock);
+}
+
 /* False where no task is left. */
-static bool work_once(smt_run_compile *job) {
+static bool work_once(hand *by) {
+    smt_run_compile *job = by->job;
     smt_error err = {0};
-    task *next = take(job);
+    bool on_twin;
+    task *next = take(job, &on_twin);
     if (!next) return false;
+    if (on_twin) {
+        compile_on_twin(by, next);
+        return true;
+    }
     smt_status status = compile(job, next, &err);
     if (status != SMT_OK) fail(job, status, &err);
     smt_os_mutex_lock(job->lock);
@@ -107,8 +222,8 @@ static bool work_once(smt_run_compile *job) {
     return true;
 }
 
-static void work(void *job) {
-    while (work_once(job)) {
+static void work(void *by) {
+    while (work_once(by)) {
     }
 }
 
@@ -131,30 +246,49 @@ static smt_status add_graph(smt_run_compile *job, const smt_graph *graph, smt_er
     return SMT_OK;
 }
 
-static smt_status make_bindings(smt_run_compile *job, smt_error *err) {
+static int by_effort(const void *a, const void *b) {
+    const task *x = a, *y = b;
+    if (x->effort != y->effort) return x->effort < y->effort ? 1 : -1;
+    return memcmp(&x->made.key, &y->made.key, sizeof x->made.key);
+}
+
+/* All tasks are known: their order, and what they need of their devices. */
+static smt_status make_ready(smt_run_compile *job, smt_error *err) {
     for (size_t i = 0; i < job->n; i++) {
-        uint32_t device = job->tasks[i].device;
-        smt_vk_device *vk = job->model->devices[device].vk;
-        const smt_caps *caps = smt_vk_device_caps(vk);
-        if (caps->kind != SMT_KIND_CPU || job->bindings[device]) continue;
-        uint32_t type = smt_caps_find_memory(caps, SMT_MEM_DEVICE, 0);
-        if (type == UINT32_MAX) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s has no device-local memory", caps->name);
-        SMT_TRY(smt_vk_buffer_create(vk, type, WARM_BYTES, "warm-up", &job->bindings[device], err));
+        host *on = &job->hosts[job->tasks[i].device];
+        bool warms = smt_vk_device_caps(on->place.vk)->kind == SMT_KIND_CPU;
+        if (warms && !on->place.bindings) SMT_TRY(make_bindings(&on->place, err));
+        job->tasks[i].effort = smt_kernel_effort(&job->tasks[i].made.key);
+    }
+    if (job->n) qsort(job->tasks, job->n, sizeof *job->tasks, by_effort);
+    for (size_t i = 0; i < TRIALS && i < job->n; i++) {
+        task shortest = job->tasks[job->n - 1];
+        memmove(job->tasks + 1, job->tasks, (job->n - 1) * sizeof *job->tasks);
+        job->tasks[0] = shortest;
     }
     return SMT_OK;
 }
 
 static smt_status create(smt_run_model *model, smt_run_compile **out, smt_error *err) {
-    *out = smt_alloc(1, sizeof **out);
-    if (!*out) return SMT_FAIL(err, SMT_MEMORY, "out of memory for compiling kernels");
-    (*out)->model = model;
-    (*out)->lock = smt_os_mutex_create();
-    return (*out)->lock ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
+    smt_run_compile *job = *out = smt_alloc(1, sizeof *job);
+    if (!job) return SMT_FAIL(err, SMT_MEMORY, "out of memory for compiling kernels");
+    job->model = model;
+    for (uint32_t i = 0; i < model->n_devices; i++) job->hosts[i].place.vk = model->devices[i].vk;
+    job->hands[job->n_hands++].job = job;
+    job->lock = smt_os_mutex_create();
+    return job->lock ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for a lock");
 }
 
 static void destroy(smt_run_compile *job) {
     if (!job) return;
-    for (uint32_t i = 0; i < job->model->n_devices; i++) smt_vk_buffer_destroy(job->model->devices[i].vk, job->bindings[i]);
+    for (uint32_t i = 0; i < job->model->n_devices; i++) {
+        smt_vk_buffer_destroy(job->hosts[i].place.vk, job->hosts[i].place.bindings);
+        for (uint32_t h = 0; h < job->n_hands; h++) {
+            place *twin = &job->hands[h].twins[i];
+            if (twin->bindings) smt_vk_buffer_destroy(twin->vk, twin->bindings);
+            smt_vk_device_destroy(twin->vk);
+        }
+    }
     smt_os_mutex_free(job->lock);
     smt_free(job->tasks);
     smt_free(job);
@@ -162,8 +296,11 @@ static void destroy(smt_run_compile *job) {
 
 /* `most` threads beside the caller's; one that cannot be started leaves its work to the others. */
 static void start(smt_run_compile *job, size_t most) {
-    for (size_t i = 0; i < most && i < job->n && i < MOST_THREADS; i++)
-        if (smt_os_thread_start(work, job, &job->threads[job->n_threads], NULL) == SMT_OK) job->n_threads++;
+    for (size_t i = 0; i < most && i < job->n && i < MOST_THREADS; i++) {
+        hand *next = &job->hands[job->n_hands];
+        next->job = job;
+        if (smt_os_thread_start(work, next, &next->thread, NULL) == SMT_OK) job->n_hands++;
+    }
 }
 
 smt_graph_shape smt_run_expected_shape(const smt_model *model, const smt_run_options *options, uint32_t rows) {
@@ -196,7 +333,7 @@ smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options 
         status = add_graph(*out, graph, err);
         smt_graph_free(graph);
     }
-    if (status == SMT_OK) status = make_bindings(*out, err);
+    if (status == SMT_OK) status = make_ready(*out, err);
     if (status == SMT_OK) {
         start(*out, smt_max_u32(smt_os_cores() - 1, 1));
         return SMT_OK;
@@ -212,7 +349,7 @@ smt_status smt_run_compile_expected(smt_run_model *model, const smt_run_options 
 static void work_and_report(smt_run_compile *job) {
     const smt_callbacks *c = &job->model->callbacks;
     for (bool more = true; more;) {
-        more = work_once(job);
+        more = work_once(&job->hands[0]);
         smt_os_mutex_lock(job->lock);
         size_t done = job->done;
         smt_os_mutex_unlock(job->lock);
@@ -252,7 +389,7 @@ smt_status smt_run_compile_finish(smt_run_compile *job, bool wanted, smt_error *
         work_and_report(job);
     else
         fail(job, SMT_CANCELLED, &unwanted);
-    for (uint32_t i = 0; i < job->n_threads; i++) smt_os_thread_join(job->threads[i]);
+    for (uint32_t i = 1; i < job->n_hands; i++) smt_os_thread_join(job->hands[i].thread);
     smt_status status = job->status;
     if (status != SMT_OK && err) *err = job->err;
     if (status == SMT_OK && job->n && c->progress && !c->progress(c->user, SMT_STAGE_COMPILE, job->n, job->n))
@@ -273,7 +410,7 @@ smt_status smt_run_kernels_prepare(smt_run_model *model, const smt_graph *graph,
     smt_os_mutex_lock(model->lock);
     smt_status status = create(model, &job, err);
     if (status == SMT_OK) status = add_graph(job, graph, err);
-    if (status == SMT_OK) status = make_bindings(job, err);
+    if (status == SMT_OK) status = make_ready(job, err);
     if (status == SMT_OK) {
         size_t others = smt_min_u64(smt_os_cores(), job->n ? job->n : 1) - 1;
         start(job, others);

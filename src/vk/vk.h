@@ -53,6 +53,9 @@ typedef struct smt_vk_device_options {
 } smt_vk_device_options;
 smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_options *options, smt_vk_device **out,
                                 smt_error *err);
+/* Another logical device with the same choice and folders, which a driver that compiles inside its queue can compile for beside the first.
+ * SMT_UNSUPPORTED where the device is the host program's. Thread-safe. */
+smt_status smt_vk_device_twin(const smt_vk_device *device, smt_vk_device **out, smt_error *err);
 void smt_vk_device_destroy(smt_vk_device *device); /* waits for its work; buffers, kernels, recordings must be gone. NULL ok */
 const smt_caps *smt_vk_device_caps(const smt_vk_device *device); /* as reduced, when so asked */
 void smt_vk_device_forgo_coop(smt_vk_device *device);            /* before it is used: caps->coop becomes zeros */

@@ -72,6 +72,25 @@ static smt_status copy_option(char **out, const char *text, smt_error *err) {
     return *out ? SMT_OK : SMT_FAIL(err, SMT_MEMORY, "out of memory for the path %s", text);
 }
 
+/* All that follows from the choice. */
+static smt_status open_device(smt_vk_device *device, const char *cache_dir, const char *shader_dir, smt_error *err) {
+    device->loss_mutex = smt_os_mutex_create();
+    device->queue_mutex = smt_os_mutex_create();
+    if (!device->loss_mutex || !device->queue_mutex) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
+    SMT_TRY(copy_option(&device->cache_dir, cache_dir, err));
+    SMT_TRY(copy_option(&device->shader_dir, shader_dir, err));
+    SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
+    if (device->vk->host.device)
+        device->handle = device->vk->host.device;
+    else
+        SMT_TRY(create_device(device, device->physical, err));
+    SMT_TRY(smt_vk_load_device(device, err));
+    device->loaded = true;
+    SMT_TRY(smt_vk_queues_create(device, err));
+    SMT_TRY(smt_vk_layouts_create(device, err));
+    return smt_vk_pipeline_cache_open(device, err);
+}
+
 static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, const smt_vk_device_options *options,
                         smt_error *err) {
     smt_vk_facts facts = physical->facts;
@@ -85,21 +104,7 @@ static smt_status build(smt_vk_device *device, const smt_vk_physical *physical, 
     if ((options && options->minimum) || !facts.caps.n_heaps) device->choice.transfer_family = device->choice.queue_family;
     device->caps.transfer_family = device->choice.transfer_family;
     device->physical = physical->handle;
-    device->loss_mutex = smt_os_mutex_create();
-    device->queue_mutex = smt_os_mutex_create();
-    if (!device->loss_mutex || !device->queue_mutex) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
-    SMT_TRY(copy_option(&device->cache_dir, options ? options->cache_dir : NULL, err));
-    SMT_TRY(copy_option(&device->shader_dir, options ? options->shader_dir : NULL, err));
-    SMT_TRY(smt_vk_glsl_create(&device->glsl, err));
-    if (device->vk->host.device)
-        device->handle = device->vk->host.device;
-    else
-        SMT_TRY(create_device(device, physical->handle, err));
-    SMT_TRY(smt_vk_load_device(device, err));
-    device->loaded = true;
-    SMT_TRY(smt_vk_queues_create(device, err));
-    SMT_TRY(smt_vk_layouts_create(device, err));
-    SMT_TRY(smt_vk_pipeline_cache_open(device, err));
+    SMT_TRY(open_device(device, options ? options->cache_dir : NULL, options ? options->shader_dir : NULL, err));
     smt_vk_trust_open(device);
     return SMT_OK;
 }
@@ -119,6 +124,22 @@ smt_status smt_vk_device_create(smt_vk *vk, uint32_t index, const smt_vk_device_
     return status;
 }
 
+smt_status smt_vk_device_twin(const smt_vk_device *device, smt_vk_device **out, smt_error *err) {
+    *out = NULL;
+    if (device->vk->host.device) return SMT_FAIL(err, SMT_UNSUPPORTED, "%s is the host program's device", device->caps.name);
+    smt_vk_device *twin = smt_alloc(1, sizeof *twin);
+    if (!twin) return SMT_FAIL(err, SMT_MEMORY, "out of memory for a device");
+    *twin = (smt_vk_device){
+        .vk = device->vk, .caps = device->caps, .choice = device->choice, .physical = device->physical, .twin = true};
+    twin->choice.transfer_family = twin->caps.transfer_family = twin->choice.queue_family; /* it copies nothing */
+    smt_status status = open_device(twin, device->cache_dir, device->shader_dir, err);
+    if (status == SMT_OK)
+        *out = twin;
+    else
+        smt_vk_device_destroy(twin);
+    return status;
+}
+
 /* A lost device has nothing left to wait for, and its queue is not touched again. On a host program's device, others' work is none of our
  * business. */
 static void wait_for_work(smt_vk_device *device) {
@@ -134,7 +155,7 @@ void smt_vk_device_destroy(smt_vk_device *device) {
     const smt_vk_device_table *fn = &device->fn;
     if (device->loaded) {
         if (device->latest_value) wait_for_work(device);
-        if (device->pipeline_cache) smt_vk_cache_save(device, NULL);
+        if (device->pipeline_cache && !device->twin) smt_vk_cache_save(device, NULL);
         fn->DestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
         smt_vk_queues_destroy(device);
         smt_vk_layouts_destroy(device);

@@ -55,6 +55,7 @@ struct smt_vk_device {
     VkDevice handle;
     _Atomic uint64_t held[SMT_CAPS_MAX_HEAPS]; /* bytes of its slabs */
     smt_vk_device_table fn;
+    bool twin;   /* of another device, whose caches are kept in its stead */
     bool loaded; /* fn is complete */
     smt_vk_queue queues[SMT_VK_QUEUES];
     smt_os_mutex *queue_mutex;  /* held while submitting; guards what follows, and what the queues have joined */

@@ -1,7 +1,9 @@
 /* test_compile.c: kernels that compile while the weights load: the right ones, with progress on the caller's thread alone, to the same
- * results; and what happens when that is cancelled or the compiled kernels cannot be kept. */
+ * results; what happens when that is cancelled or the compiled kernels cannot be kept; and who compiles on which kind of driver, for which
+ * the linker puts __wrap_smt_vk_kernel_warm in the place of a kernel's first dispatch (tests/CMakeLists.txt). */
 #include "engine_support.h"
 #include "tiny_model.h"
+#include "vk/vk_objects.h"
 #include "vk_support.h"
 
 #include <pthread.h>
@@ -229,6 +231,73 @@ static void test_self_test(void **state) {
     smt_vk_test_remove(folder);
 }
 
+/* ---- drivers that translate kernels at their first dispatch ---- */
+
+enum { TRANSLATE_US = 45000, MOST_KERNELS = 64 };
+
+/* A habit: TRUE is the driver's own; QUICK takes no time; KEEPS takes some, once for all logical devices; FORGETS once for each. */
+static struct {
+    enum habit { TRUE, QUICK, KEEPS, FORGETS } habit;
+    pthread_mutex_t lock;
+    char known[MOST_KERNELS][96];                /* labels, translated by anyone */
+    uint32_t n_known, on_device, on_twins, late; /* first dispatches; late: known ones on the device */
+} driver = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+smt_status __real_smt_vk_kernel_warm(smt_vk_device *device, const smt_vk_kernel *kernel, smt_vk_buffer *any, uint64_t timeout_ns,
+                                     smt_error *err);
+smt_status __wrap_smt_vk_kernel_warm(smt_vk_device *device, const smt_vk_kernel *kernel, smt_vk_buffer *any, uint64_t timeout_ns,
+                                     smt_error *err);
+smt_status __wrap_smt_vk_kernel_warm(smt_vk_device *device, const smt_vk_kernel *kernel, smt_vk_buffer *any, uint64_t timeout_ns,
+                                     smt_error *err) {
+    if (driver.habit == TRUE) return __real_smt_vk_kernel_warm(device, kernel, any, timeout_ns, err);
+    pthread_mutex_lock(&driver.lock);
+    bool known = false;
+    for (uint32_t i = 0; i < driver.n_known; i++) known |= strcmp(driver.known[i], kernel->label) == 0;
+    *(device->twin ? &driver.on_twins : &driver.on_device) += 1;
+    driver.late += known && !device->twin;
+    if (!known) snprintf(driver.known[driver.n_known++], sizeof driver.known[0], "%s", kernel->label);
+    bool early = driver.habit == FORGETS && device->twin && driver.on_twins > 1;
+    for (int i = 0; early && !driver.late && i < 200; i++) { /* the device gets to know what the first twin's is worth */
+        pthread_mutex_unlock(&driver.lock);
+        usleep(10000);
+        pthread_mutex_lock(&driver.lock);
+    }
+    pthread_mutex_unlock(&driver.lock);
+    if (early) usleep(TRANSLATE_US);
+    if (driver.habit == FORGETS || (driver.habit == KEEPS && !known)) usleep(TRANSLATE_US);
+    return SMT_OK;
+}
+
+/* 0: the device is none that kernels are warmed on. */
+static uint64_t compile_with(enum habit habit, float *logits) {
+    watch w = {0};
+    smt_engine_options options = watched(&w, &expected);
+    driver.habit = habit;
+    driver.n_known = driver.on_device = driver.on_twins = driver.late = 0;
+    run_engine(&options, logits);
+    driver.habit = TRUE;
+    if (!driver.on_device) return 0;
+    assert_int_equal(w.compiled, w.total);
+    assert_int_equal(driver.on_device, w.total); /* each kernel once, whoever translated it */
+    assert_int_equal(driver.n_known, w.total);
+    assert_int_equal(driver.late, driver.on_twins);
+    return w.total;
+}
+
+/* Twins of a device take a share where that shortens the wait, and nowhere else. */
+static void test_twins(void **state) {
+    (void)state;
+    float want[N_VOCAB] = {0}, got[N_VOCAB] = {0};
+    if (smt_test_slow_driver() || !compile_with(QUICK, want)) skip();
+    assert_int_equal(driver.on_twins, 0);
+    uint64_t n = compile_with(KEEPS, got);
+    assert_in_range(driver.on_twins, n / 4, n);
+    assert_memory_equal(got, want, sizeof got);
+    compile_with(FORGETS, got);
+    assert_in_range(driver.on_twins, 1, smt_os_cores() + 2);
+    assert_memory_equal(got, want, sizeof got);
+}
+
 static int setup(void **state) {
     smt_error err;
     smt_engine_test_setup(state);
@@ -245,9 +314,9 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected),         cmocka_unit_test(test_cancelled),
-                                       cmocka_unit_test(test_loading_fails),    cmocka_unit_test(test_wrong_options),
-                                       cmocka_unit_test(test_not_kept),         cmocka_unit_test(test_self_test),
-                                       cmocka_unit_test(test_refused_each_time)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_expected),          cmocka_unit_test(test_cancelled),
+                                       cmocka_unit_test(test_loading_fails),     cmocka_unit_test(test_wrong_options),
+                                       cmocka_unit_test(test_not_kept),          cmocka_unit_test(test_self_test),
+                                       cmocka_unit_test(test_refused_each_time), cmocka_unit_test(test_twins)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
