@@ -2,8 +2,8 @@
 # Runs the tests. Installs what is missing first.
 #
 #   tools/test.sh [quick]   gcc build, warnings are errors; the quick tests on every Vulkan driver found
-#   tools/test.sh full      all tests; then the same sources through clang, the unit tests under the address and undefined
-#                           behaviour sanitizers, sessions of several threads and the server under the one for data races, and a short fuzz run
+#   tools/test.sh full      all tests; then the same sources through clang with the address and undefined behaviour sanitizers, the unit
+#                           tests in that build, and a short fuzz run; sessions of several threads and the server under the one for data races
 #
 # Tests that use more than the tree holds take it from the folder that SEAMOUNT_SHARED names, and report "skipped" without.
 set -euo pipefail
@@ -42,23 +42,22 @@ summary() {
     sed -n '/tests passed/,$p' "$root/$1/ctest.log"
 }
 
-fuzz() {
-    local probe
+# Does clang link fuzz targets? Its sanitizers and libFuzzer are a package of their own.
+clang_fuzzes() {
+    local probe status=0
     probe=$(mktemp)
-    if ! echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n > 9; }' |
-        clang -x c -fsanitize=fuzzer -o "$probe" - 2>/dev/null; then
-        rm -f "$probe"
-        echo "== fuzzing: skipped, this clang has no libFuzzer"
-        return
-    fi
+    echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n > 9; }' |
+        clang -x c -fsanitize=fuzzer,address -o "$probe" - 2>/dev/null || status=1
     rm -f "$probe"
-    configure_and_build build-fuzz clang clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON -DSEAMOUNT_FUZZ=ON ||
-        return 1
-    local programs=()
-    mapfile -t programs < <(find "$root/build-fuzz" -maxdepth 3 -type f -executable -name 'fuzz_*')
+    return "$status"
+}
+
+fuzz() {
+    local program programs=()
+    mapfile -t programs < <(find "$root/$1/tests" -maxdepth 1 -type f -executable -name 'fuzz_*')
     for program in "${programs[@]}"; do
         echo "== fuzzing: $(basename "$program")"
-        (cd "$root/build-fuzz" && "$program" -max_total_time=$((fuzz_seconds / ${#programs[@]}))) || return 1
+        (cd "$root/$1" && "$program" -max_total_time=$((fuzz_seconds / ${#programs[@]}))) || return 1
     done
 }
 
@@ -80,12 +79,21 @@ if [[ "$mode" == quick ]]; then
 fi
 
 run_tests build-test -LE covered || status=1
-configure_and_build build-clang clang clang++ -DCMAKE_BUILD_TYPE=Release
-configure_and_build build-asan gcc g++ -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON
-run_tests build-asan -L unit || status=1
+# One build by clang for three ends: its warnings, the sanitizers, and the fuzz targets; two where it lacks their run time.
+sanitized=build-clang
+sanitize=(-DCMAKE_BUILD_TYPE=RelWithDebInfo -DSEAMOUNT_SANITIZE=ON)
+if clang_fuzzes; then
+    configure_and_build build-clang clang clang++ "${sanitize[@]}" -DSEAMOUNT_FUZZ=ON
+    fuzz build-clang || status=1
+else
+    echo "== fuzzing: skipped, this clang has no libFuzzer"
+    sanitized=build-asan
+    configure_and_build build-clang clang clang++ -DCMAKE_BUILD_TYPE=Release
+    configure_and_build build-asan gcc g++ "${sanitize[@]}"
+fi
+run_tests "$sanitized" -L unit || status=1
 races || status=1
-fuzz || status=1
-summary build-asan
+summary "$sanitized"
 summary build-tsan
 summary build-test
 exit "$status"
