@@ -32,9 +32,19 @@ class Picture(view.Case):
         path, _ = self.trace("tiny", 12)
         small, large = (self.shot("--replay", path, "--frames", 1, "--window", size).where for size in ("960x600", "2560x1440"))
         self.assertGreater(large["panes"][0]["pitch"][0], 34)
+        self.assertGreater(large["panes"][0]["pitch"][1], 60)
         for where in (small, large):
             (x, y, w, h), text = where["regions"]["grid"], where["regions"]["text"]
             self.assertLessEqual(w * h, 2 * text[2] * text[3])  # but the text keeps its room
+
+    def test_words_go_before_hints(self):
+        path, _ = self.trace("tiny", 12)
+        lines = []
+        for size in ("360x360", "960x360"):
+            shot = self.shot("--replay", path, "--frames", 1, "--window", size)
+            x, y, w, h = shot.where["regions"]["status"]
+            lines.append([row[3 * x:3 * (x + 120)] for row in shot.rows[y:y + h]])
+        self.assertEqual(lines[0], lines[1])
 
     def test_scale_doubles_everything(self):
         path, _ = self.trace("tiny", 12)

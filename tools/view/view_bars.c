@@ -105,6 +105,16 @@ static void paint_typed(view_app *app, view_rect row) {
     view_fill(&app->canvas, (view_rect){row.x + 1, row.y + 4, view_px(&app->layout, 2), row.h - 8}, app->palette.mark);
 }
 
+/* As many keys as there is room for beside the words. */
+static const char *hints_beside(view_app *app, int room, const char *words) {
+    static const char *const hints[] = {"space: pause   \u2190 \u2192: step   wheel: zoom   M: load   H: all keys",
+                                        "H: all keys"};
+    room -= view_text_width(&app->font, FACE_SMALL, words) + view_px(&app->layout, 20);
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (view_text_width(&app->font, FACE_SMALL, hints[i]) <= room) return hints[i];
+    return "";
+}
+
 void view_paint_status(view_app *app) {
     view_rect r = app->layout.regions[REGION_STATUS];
     char words[700], dropped[64];
@@ -114,15 +124,15 @@ void view_paint_status(view_app *app) {
         paint_typed(app, row);
         return;
     }
-    int right = view_text_in(&app->canvas, &app->font, FACE_SMALL, row, ALIGN_RIGHT, app->palette.faint,
-                             "space: pause   \u2190 \u2192: step   wheel: zoom   M: load   H: all keys");
-    row.w -= right + view_px(&app->layout, 20);
     if (app->model.dropped) {
         snprintf(dropped, sizeof dropped, "%llu tokens not shown", (unsigned long long)app->model.dropped);
         row.w -= view_text_in(&app->canvas, &app->font, FACE_SMALL, row, ALIGN_RIGHT, app->palette.more, dropped) +
                  view_px(&app->layout, 20);
     }
     status_words(app, words, sizeof words);
+    const char *hints = hints_beside(app, row.w, words);
+    int right = view_text_in(&app->canvas, &app->font, FACE_SMALL, row, ALIGN_RIGHT, app->palette.faint, hints);
+    row.w -= right ? right + view_px(&app->layout, 20) : 0;
     view_text_in(&app->canvas, &app->font, FACE_SMALL, row, ALIGN_LEFT, app->source.failed ? app->palette.more : app->palette.dim,
                  words);
 }

@@ -42,12 +42,12 @@ static int breadth(const smt_trace_model *shape, int pitch) {
 static int gap_of(int pitch) { return pitch >= 24 ? 3 : pitch >= 10 ? 2 : pitch >= 3 ? 1 : 0; }
 
 /* The largest pitches that show everything in w x h. */
-static void fit(const smt_trace_model *shape, double scale, int w, int h, int *pitch_x, int *pitch_y) {
-    int x = (int)(CELL_MOST_W * scale);
+static void fit(const smt_trace_model *shape, const view_layout *layout, int w, int h, int *pitch_x, int *pitch_y) {
+    int x = view_px(layout, CELL_MOST_W), n = most(1, (int)shape->n_layers);
     while (x > 1 && breadth(shape, x) > w) x--;
-    int y = most(1, least((int)(CELL_MOST_H * scale), h / most(1, (int)shape->n_layers)));
+    int y = most(1, least(most(view_px(layout, CELL_MOST_H), least(2 * x, layout->cell_high)), h / n));
     *pitch_x = x;
-    *pitch_y = most(1, least(y, most(x * 3, (int)(6 * scale))));
+    *pitch_y = most(1, least(y, most(x * 3, view_px(layout, 6))));
 }
 
 static void clamp_camera(view_camera *camera, int total, int seen, double *at) {
@@ -60,7 +60,7 @@ static void clamp_camera(view_camera *camera, int total, int seen, double *at) {
 static int gauges_breadth(const view_layout *layout, const smt_trace_model *shape, int w, int h) {
     int x, y, wide = view_px(layout, GAUGES);
     if (w < view_px(layout, GAUGES_MOST)) return 0;
-    fit(shape, layout->scale, w - wide, h, &x, &y);
+    fit(shape, layout, w - wide, h, &x, &y);
     return x >= view_px(layout, CELL_SMALL) ? wide : view_px(layout, GAUGES_LEAST);
 }
 
@@ -95,7 +95,7 @@ static void divide(view_pane *pane, const view_layout *layout, const smt_trace_m
     if (alone) find_bands(pane, layout, shape, h);
     int hops = (int)pane->n_bands * pane->band_gap;
     int gauge_w = alone ? gauges_breadth(layout, shape, r.x + r.w - left, h - hops) : 0, w = r.x + r.w - gauge_w - left;
-    fit(shape, layout->scale, w, h - hops, &x, &y);
+    fit(shape, layout, w, h - hops, &x, &y);
     x = (int)fmin(round(x * camera->zoom), fmax(x, ZOOM_MOST * layout->scale));
     y = (int)fmin(round(y * camera->zoom), fmax(y, ZOOM_MOST * layout->scale));
     pane->n_experts = shape->n_experts;
@@ -133,8 +133,8 @@ static int needed_height(const view_layout *layout, const smt_trace_model *shape
 static void place_panes(view_layout *layout, view_rect area, const smt_trace_model *shape, uint32_t n, view_camera *camera) {
     int gap = view_px(layout, 16), x1, y1, x2, y2, head = view_px(layout, TITLE + AXIS), side = view_px(layout, GUTTER + 20);
     int third_w = (area.w - 2 * gap) / 3, third_h = (area.h - 2 * gap) / 3;
-    fit(shape, layout->scale, third_w - side, area.h - head, &x1, &y1);
-    fit(shape, layout->scale, area.w - side, third_h - head, &x2, &y2);
+    fit(shape, layout, third_w - side, area.h - head, &x1, &y1);
+    fit(shape, layout, area.w - side, third_h - head, &x2, &y2);
     bool across = least(x1, y1) >= least(x2, y2) && breadth(shape, x1) <= third_w - side;
     for (uint32_t i = 0; i < n; i++) {
         view_rect r = area;
@@ -159,6 +159,8 @@ void view_layout_make(view_layout *layout, int w, int h, double scale, const smt
     r[REGION_STATUS] = (view_rect){0, h - status, w, status};
     layout->track = view_inset(r[REGION_TIMELINE], margin, view_px(layout, 11));
     int room = most(1, bottom - header - (n_panes > 1 ? 0 : view_px(layout, TEXT_LEAST)));
+    layout->cell_high =
+        view_px(layout, floor(0.4 * room / scale / most(1, (int)shape->n_layers))); /* whole points: scales alike */
     int grid = needed_height(layout, shape, main_w - 2 * margin, room, n_panes) + (n_panes > 1 ? 0 : view_px(layout, 10));
     grid = least(grid, bottom - header);
     r[REGION_GRID] = (view_rect){0, header, main_w, grid};

@@ -59,6 +59,7 @@ typedef struct view_pane {
 
 typedef struct view_layout {
     double scale;
+    int cell_high; /* what a layer may take of a high window */
     view_rect regions[REGION_COUNT];
     view_rect track; /* the part of the timeline that stands for the tokens */
     view_pane panes[VIEW_MAX_PANES];
