@@ -85,6 +85,9 @@ class Live(view.Case):
         shot = self.shot("--chat", "-p", "hello", "-n", 4, "--temp", 0, "-v")
         self.assertGreater(shot.where["tokens"], 4)
         self.assertRegex(shot.err, r"(?m)^answer: [1-4] tokens, \d+\.\d tokens/s$")
+        x, y, w, h = shot.where["regions"]["text"]
+        current = next(line for line in range(y, y + h) if any(shot.at(i, line) == shot.accent() for i in range(x, x + w)))
+        self.assertGreater(current - y, 26 + 14)  # below the title and the words that were answered
 
     def test_failures(self):
         self.bad(1, "missing.gguf", "-m", self.path("missing.gguf"), "-p", "x", "--screenshot", self.path("no.png"))

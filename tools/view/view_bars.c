@@ -20,7 +20,7 @@ static void shape_words(const smt_trace_model *shape, char *words, size_t capaci
 static void state_words(const view_app *app, char *words, size_t capacity) {
     const view_playing *play = &app->playing;
     if (app->source.live && app->model.n_tokens == 0)
-        snprintf(words, capacity, "%s", app->source.status);
+        snprintf(words, capacity, "live");
     else if (play->paused)
         snprintf(words, capacity, "paused");
     else if (app->source.live && view_current(app) + 1 == app->model.n_tokens)

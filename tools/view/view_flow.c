@@ -35,10 +35,17 @@ static uint32_t breadth(const view_model *model, uint32_t token) {
     return n;
 }
 
-static void append(view_flow *flow, const view_model *model, uint32_t token) {
+/* Between what one side of a conversation wrote and the other: prompts come in steps of many tokens, answers one by one. */
+static bool begins_turn(const view_model *model, uint32_t token) {
+    const view_token *t = &model->tokens[token];
+    return token > 0 && (t[0].step_tokens > 1) != (t[-1].step_tokens > 1);
+}
+
+static void append(view_flow *flow, const view_model *model, uint32_t token, bool turns) {
     uint32_t n = breadth(model, token), c;
     view_spot spot;
-    if (flow->end.column + n > flow->columns && n <= flow->columns) flow->end = (view_spot){flow->end.line + 1, 0};
+    bool full = flow->end.column + n > flow->columns && n <= flow->columns;
+    if (full || (turns && flow->end.column > 0 && begins_turn(model, token))) flow->end = (view_spot){flow->end.line + 1, 0};
     flow->spots[token] = flow->end;
     view_walk walk;
     view_walk_begin(&walk, flow, model, token);
@@ -47,7 +54,7 @@ static void append(view_flow *flow, const view_model *model, uint32_t token) {
     flow->end = walk.spot;
 }
 
-bool view_flow_update(view_flow *flow, const view_model *model, uint32_t columns) {
+bool view_flow_update(view_flow *flow, const view_model *model, uint32_t columns, bool turns) {
     if (columns < TAB) columns = TAB;
     if (flow->columns != columns) {
         flow->columns = columns;
@@ -60,7 +67,7 @@ bool view_flow_update(view_flow *flow, const view_model *model, uint32_t columns
         flow->spots = grown;
         flow->capacity = model->capacity;
     }
-    for (; flow->n_tokens < model->n_tokens; flow->n_tokens++) append(flow, model, flow->n_tokens);
+    for (; flow->n_tokens < model->n_tokens; flow->n_tokens++) append(flow, model, flow->n_tokens, turns);
     return true;
 }
 

@@ -17,8 +17,9 @@ typedef struct view_flow {
     view_spot end;    /* where the next one would */
 } view_flow;
 
-/* Takes up the tokens that are new; all of them when the breadth is another. False without memory. */
-bool view_flow_update(view_flow *flow, const view_model *model, uint32_t columns);
+/* Takes up the tokens that are new; all of them when the breadth is another. turns: those of a conversation begin lines. False without memory.
+ */
+bool view_flow_update(view_flow *flow, const view_model *model, uint32_t columns, bool turns);
 void view_flow_free(view_flow *flow);
 /* The first token that has a part on this line or begins behind it; n_tokens if there is none. */
 uint32_t view_flow_first(const view_flow *flow, uint32_t line);

@@ -64,12 +64,16 @@ static void paint_title(view_app *app) {
                      "the grid shows the selected token; Escape goes back to the current one");
     else if (app->model.n_tokens)
         view_text_in(&app->canvas, &app->font, FACE_SMALL, box, ALIGN_LEFT, app->palette.faint, "click a token to see its path");
+    else if (app->source.ended && !app->source.failed)
+        view_text_in(&app->canvas, &app->font, FACE_SMALL, box, ALIGN_LEFT, app->palette.dim,
+                     "press Enter and write to the model");
 }
 
 void view_paint_text(view_app *app) {
     view_rect region = app->layout.regions[REGION_TEXT], before = app->canvas.clip, lines = lines_rect(app);
     view_fill(&app->canvas, region, app->palette.back);
-    if (lines.w <= 0 || !view_flow_update(&app->flow, &app->model, (uint32_t)(lines.w / cell_width(app)))) return;
+    if (lines.w <= 0 || !view_flow_update(&app->flow, &app->model, (uint32_t)(lines.w / cell_width(app)), app->options.chat))
+        return;
     paint_title(app);
     app->canvas.clip = view_common(before, lines);
     uint32_t first = first_line(app, lines), n = (uint32_t)(lines.h / line_height(app)), current = view_current(app);
