@@ -13,24 +13,26 @@
  *   fresh --(this thread has the device)------------------------------> done
  *     \----(the device is busy)--> a twin's --(the device is free)----/
  *
- * Kernels that take long come first, so that no thread is left with one at the end; but before them the shortest, which tells whether the
- * driver is slow. Callbacks are called by the caller's thread alone. */
+ * Kernels that take long come first, so that no thread is left with one at the end; but before them the shortest, which tell what the driver
+ * is like. Callbacks are called by the caller's thread alone. */
 #include "run/run.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_THREADS 16
-#define WARM_BYTES   4096
-#define SLOW_SECONDS 0.03 /* to warm a kernel: much more than finding one that is kept */
+#define MOST_THREADS   16
+#define WARM_BYTES     4096
+#define TRIALS         3
+#define SETTLE_SECONDS 0.1  /* a driver writes its cache on a thread of low priority */
+#define SLOW_SECONDS   0.03 /* to warm a kernel: much more than finding one that is kept */
 
 typedef struct task {
     uint32_t device; /* of the model's */
     uint32_t effort;
     smt_run_kernel made;
-    bool twins;           /* a twin has translated it, the device has not yet */
-    double twins_seconds; /* it took; 0: it failed */
+    bool twins;                      /* a twin has translated it, the device has not yet */
+    double twins_seconds, twins_end; /* it took; 0: it failed */
 } task;
 
 /* One logical device that kernels are warmed on. */
@@ -45,7 +47,8 @@ typedef struct host {
     place place;
     uint32_t users; /* threads that compile on it */
     bool slow;      /* it translates kernels at their first dispatch */
-    bool forgets;   /* and does not keep what a twin translated */
+    bool tried;     /* a twin was given a kernel, to see whether the device finds the result */
+    bool forgets;   /* it does not */
 } host;
 
 typedef struct hand { /* what a thread works with */
@@ -107,20 +110,30 @@ static void fail(smt_run_compile *job, smt_status status, const smt_error *err) 
     smt_os_mutex_unlock(job->lock);
 }
 
+/* A kernel whose device is free, and where the driver has had the time to put what a twin made into its cache. */
+static task *find_settled(smt_run_compile *job) {
+    bool last = job->next == job->n;
+    double now = smt_os_seconds();
+    for (size_t i = 0; i < job->next; i++) {
+        task *one = &job->tasks[i];
+        if (one->twins && !job->hosts[one->device].users && (last || now - one->twins_end > SETTLE_SECONDS)) return one;
+    }
+    return NULL;
+}
+
 /* Takes the device too where the task needs it; *on_twin: a twin's has to do. NULL: nothing is left for this thread. */
 static task *take(smt_run_compile *job, bool *on_twin) {
     task *taken = NULL;
     *on_twin = false;
     smt_os_mutex_lock(job->lock);
-    if (job->status == SMT_OK) {
-        for (size_t i = 0; i < job->next && !taken; i++)
-            if (job->tasks[i].twins && !job->hosts[job->tasks[i].device].users) taken = &job->tasks[i];
-        if (taken) taken->twins = false;
-        if (!taken && job->next < job->n) taken = &job->tasks[job->next++];
-    }
+    if (job->status == SMT_OK) taken = find_settled(job);
+    bool fresh = !taken && job->status == SMT_OK && job->next < job->n;
+    if (fresh) taken = &job->tasks[job->next++];
     if (taken) {
         host *on = &job->hosts[taken->device];
-        *on_twin = on->users && on->slow && !on->forgets;
+        taken->twins = false;
+        *on_twin = fresh && on->slow && !on->forgets && (on->users || !on->tried);
+        on->tried |= *on_twin;
         on->users += !*on_twin;
     }
     smt_os_mutex_unlock(job->lock);
@@ -185,6 +198,7 @@ static void compile_on_twin(hand *by, task *one) {
     smt_os_mutex_lock(job->lock);
     one->twins = true;
     one->twins_seconds = seconds;
+    one->twins_end = smt_os_seconds();
     job->hosts[one->device].forgets |= status != SMT_OK;
     smt_os_mutex_unlock(job->lock);
 }
@@ -246,11 +260,12 @@ static smt_status make_ready(smt_run_compile *job, smt_error *err) {
         if (warms && !on->place.bindings) SMT_TRY(make_bindings(&on->place, err));
         job->tasks[i].effort = smt_kernel_effort(&job->tasks[i].made.key);
     }
-    if (!job->n) return SMT_OK;
-    qsort(job->tasks, job->n, sizeof *job->tasks, by_effort);
-    task shortest = job->tasks[job->n - 1];
-    memmove(job->tasks + 1, job->tasks, (job->n - 1) * sizeof *job->tasks);
-    job->tasks[0] = shortest;
+    if (job->n) qsort(job->tasks, job->n, sizeof *job->tasks, by_effort);
+    for (size_t i = 0; i < TRIALS && i < job->n; i++) {
+        task shortest = job->tasks[job->n - 1];
+        memmove(job->tasks + 1, job->tasks, (job->n - 1) * sizeof *job->tasks);
+        job->tasks[0] = shortest;
+    }
     return SMT_OK;
 }
 

@@ -256,7 +256,14 @@ smt_status __wrap_smt_vk_kernel_warm(smt_vk_device *device, const smt_vk_kernel 
     *(device->twin ? &driver.on_twins : &driver.on_device) += 1;
     driver.late += known && !device->twin;
     if (!known) snprintf(driver.known[driver.n_known++], sizeof driver.known[0], "%s", kernel->label);
+    bool early = driver.habit == FORGETS && device->twin && driver.on_twins > 1;
+    for (int i = 0; early && !driver.late && i < 200; i++) { /* the device gets to know what the first twin's is worth */
+        pthread_mutex_unlock(&driver.lock);
+        usleep(10000);
+        pthread_mutex_lock(&driver.lock);
+    }
     pthread_mutex_unlock(&driver.lock);
+    if (early) usleep(TRANSLATE_US);
     if (driver.habit == FORGETS || (driver.habit == KEEPS && !known)) usleep(TRANSLATE_US);
     return SMT_OK;
 }
@@ -281,14 +288,13 @@ static uint64_t compile_with(enum habit habit, float *logits) {
 static void test_twins(void **state) {
     (void)state;
     float want[N_VOCAB] = {0}, got[N_VOCAB] = {0};
-    if (!compile_with(QUICK, want)) skip();
+    if (smt_test_slow_driver() || !compile_with(QUICK, want)) skip();
     assert_int_equal(driver.on_twins, 0);
     uint64_t n = compile_with(KEEPS, got);
-    uint32_t kept = driver.on_twins;
-    assert_in_range(kept, n / 4, n);
+    assert_in_range(driver.on_twins, n / 4, n);
     assert_memory_equal(got, want, sizeof got);
     compile_with(FORGETS, got);
-    assert_in_range(driver.on_twins, 1, kept - 1);
+    assert_in_range(driver.on_twins, 1, smt_os_cores() + 2);
     assert_memory_equal(got, want, sizeof got);
 }
 
