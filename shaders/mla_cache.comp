@@ -2,7 +2,6 @@
 //   cache row of this token <- { norm(c), rotated k_rope }      (kv = [c | k_rope], the norm covers c alone)
 //   rope part of every query, on its own <- rotated q_rope      (q heads are [nope | rope])
 #include "lib/prelude.glsl"
-#include "lib/reduce.glsl"
 
 layout(push_constant) uniform Push { cache_params p; };
 layout(std430, set = 0, binding = 0) buffer Cache { uint w[]; } W[SMT_WINDOWS];
@@ -17,6 +16,21 @@ layout(std430, binding = 4) readonly buffer Norm { float norm_weight[]; };
 #include "lib/rope_funcs.glsl"
 #include "lib/cache_funcs.glsl"
 
+uint from; // of the row in kv
+
+#ifdef SMT_ROLL
+float latent(uint at) { return kv[from + at]; }
+#else
+vec4 latent(uint at) {
+    vec4 v = vec4(0);
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        if (at * 4u + i < p.kv_rank) v[i] = kv[from + at * 4u + i];
+    return v;
+}
+#endif
+#define NORM_X(at) latent(at)
+#include "lib/norm_funcs.glsl"
+
 void store_pair(uint win, uint word, uint pair, vec2 v) {
 #if SMT_CACHE == 1
     W[win].w[word + pair] = packHalf2x16(v);
@@ -30,7 +44,7 @@ void store_pair(uint win, uint word, uint pair, vec2 v) {
 void turn_queries(uint row, uint position, uint first) {
     uint pairs = p.rope / 2u, last = min(first + SMT_TURN_PAIRS, p.n_heads * pairs);
     for (uint i = first + gl_LocalInvocationID.x; i < last; i += SMT_GROUP_X) {
-        uint head = i / pairs, pair = i % pairs;
+        uint head = i / pairs, pair = i - head * pairs; // one division: CPU drivers spell it out for each lane
         uint at = row * p.q_stride + head * (p.nope + p.rope) + p.nope + 2u * pair;
         vec2 v = rope_turn(vec2(q[at], q[at + 1u]), rope_angle(position, pair, pairs, p.coarse_words), p.magnitude);
         turned[row * p.turned_stride + 2u * i] = v.x;
@@ -38,8 +52,23 @@ void turn_queries(uint row, uint position, uint first) {
     }
 }
 
+// The cache row: pairs of the latent, then those of the key's rope part.
+void write_row(uint win, uint word, uint position) {
+    uint latent_pairs = p.kv_rank / 2u, pairs = p.rope / 2u;
+    float factor = norm_factor(p.kv_rank, p.eps);
+    for (uint i = gl_LocalInvocationID.x; i < latent_pairs + pairs; i += SMT_GROUP_X) {
+        uint at = from + 2u * i;
+        precise vec2 v = vec2(kv[at], kv[at + 1u]);
+        if (i < latent_pairs)
+            v = (v * factor) * vec2(norm_weight[2u * i], norm_weight[2u * i + 1u]);
+        else
+            v = rope_turn(v, rope_angle(position, i - latent_pairs, pairs, p.coarse_words), p.magnitude);
+        store_pair(win, word, i, v);
+    }
+}
+
 void main() {
-    uint row = gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
+    uint row = gl_WorkGroupID.x;
     if (row >= step_rows()) return;
     uint position = step_get(STEP_ARRAY_POSITION, row), index = step_get(STEP_ARRAY_INDEX, row);
     if (gl_WorkGroupID.y > 0u) {
@@ -47,20 +76,6 @@ void main() {
         return;
     }
     uint block = cache_block(step_get(STEP_ARRAY_SLOT, row), index, p.table_stride);
-    uint win = block / p.blocks_per_window, word = cache_word(block, index, p.blocks_per_window, p.row_words);
-    uint from = row * p.kv_stride, pairs = p.rope / 2u;
-
-    precise float sum = 0.0;
-    for (uint i = lane; i < p.kv_rank; i += SMT_GROUP_X) sum = fma(kv[from + i], kv[from + i], sum);
-    precise float scale = 1.0 / sqrt(reduce_sum(sum) / float(p.kv_rank) + p.eps);
-    for (uint i = lane; i < p.kv_rank / 2u; i += SMT_GROUP_X) {
-        vec2 weight = vec2(norm_weight[2u * i], norm_weight[2u * i + 1u]);
-        precise vec2 v = (vec2(kv[from + 2u * i], kv[from + 2u * i + 1u]) * scale) * weight;
-        store_pair(win, word, i, v);
-    }
-    for (uint i = lane; i < pairs; i += SMT_GROUP_X) {
-        uint at = from + p.kv_rank + 2u * i;
-        store_pair(win, word, p.kv_rank / 2u + i,
-                   rope_turn(vec2(kv[at], kv[at + 1u]), rope_angle(position, i, pairs, p.coarse_words), p.magnitude));
-    }
+    from = row * p.kv_stride;
+    write_row(block / p.blocks_per_window, cache_word(block, index, p.blocks_per_window, p.row_words), position);
 }

@@ -3,6 +3,7 @@
 // An entry is row * n_used + slot; entries of experts outside of [first_expert, end_expert), which other devices have, are left out.
 // The layout of the work list is in shared/params.h. Defines: SMT_EXPERTS.
 #include "lib/prelude.glsl"
+#include "lib/turns.glsl"
 
 layout(push_constant) uniform Push { group_params p; };
 layout(std430, binding = 1) readonly buffer Ids { uint ids[]; };
@@ -32,13 +33,10 @@ void scan() {
         entries += count[e];
         tiles += (count[e] + p.columns - 1u) / p.columns;
     }
-    work[WORK_GRID_UP] = p.up_blocks;
-    work[WORK_GRID_UP + 1u] = tiles;
-    work[WORK_GRID_UP + 2u] = 1u;
-    work[WORK_TILES] = tiles;
-    work[WORK_GRID_DOWN] = p.down_blocks;
-    work[WORK_GRID_DOWN + 1u] = tiles;
-    work[WORK_GRID_DOWN + 2u] = 1u;
+    const uint at[] = uint[](WORK_GRID_UP, WORK_GRID_UP + 1u, WORK_GRID_UP + 2u, WORK_TILES, WORK_GRID_DOWN, WORK_GRID_DOWN + 1u,
+                             WORK_GRID_DOWN + 2u);
+    uint word[] = uint[](p.up_blocks, tiles, 1u, tiles, p.down_blocks, tiles, 1u);
+    FIXED_TURNS for (uint i = 0; i < at.length(); i++) work[at[i]] = word[i];
 }
 
 void main() {
@@ -58,9 +56,8 @@ void main() {
     for (uint e = p.first_expert + lane; e < p.end_expert; e += SMT_GROUP_X)
         for (uint t = 0; t * p.columns < count[e]; t++) {
             uint tile = WORK_HEAD + (tile_at[e] + t) * WORK_TILE_WORDS;
-            work[tile] = e;
-            work[tile + 1u] = entry_at[e] + t * p.columns;
-            work[tile + 2u] = min(p.columns, count[e] - t * p.columns);
+            uint word[] = uint[](e, entry_at[e] + t * p.columns, min(p.columns, count[e] - t * p.columns));
+            FIXED_TURNS for (uint i = 0; i < 3u; i++) work[tile + i] = word[i];
         }
     for (uint from = 0u; from < n; from += STAGED) {
         uint taken = stage(from, n);

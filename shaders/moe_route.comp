@@ -53,7 +53,7 @@ void mask_groups() {
     for (uint g = lane; g < p.n_groups; g += SMT_GROUP_X) {
         float first = NEVER, second = NEVER;
         for (uint e = g * size; e < (g + 1u) * size; e++) {
-            float c = score[e] + (p.has_bias != 0u ? load_f32(0u, p.bias_off16, e) : 0.0);
+            float c = choice[e];
             second = max(second, min(first, c));
             first = max(first, c);
         }

@@ -127,21 +127,15 @@ void rank(uint n, float greatest, float inverse) {
     GROUP_SYNC;
 }
 
-// The step buffer of the next step, and the ring.
+// The step buffer of the next step, and the ring. One place writes the words: each is as much to compile as a whole loop.
 void advance(uint token, uint slot, uint index, uint position) {
     uint drawn = step_words[STEP_DRAWN];
     ring[drawn % SAMPLE_RING] = token;
-    step_words[STEP_DRAWN] = drawn + 1u;
-    step_words[STEP_N_ROWS] = 1u;
-    step_words[STEP_N_OUT] = 1u;
-    step_words[STEP_MAX_ROWS] = 1u;
-    step_words[STEP_ATTEND + 1] = 1u;
-    step_words[STEP_ATTEND + 2] = index / SMT_BLOCK + 1u;
-    step_words[STEP_HEAD + STEP_ARRAY_TOKEN] = token;
-    step_words[STEP_HEAD + STEP_ARRAY_POSITION] = position;
-    step_words[STEP_HEAD + STEP_ARRAY_INDEX] = index;
-    step_words[STEP_HEAD + STEP_ARRAY_SLOT] = slot;
-    step_words[STEP_HEAD + STEP_ARRAY_OUT] = 0u;
+    const uint at[] = uint[](STEP_DRAWN, STEP_N_ROWS, STEP_N_OUT, STEP_MAX_ROWS, STEP_ATTEND + 1, STEP_ATTEND + 2,
+                             STEP_HEAD + STEP_ARRAY_TOKEN, STEP_HEAD + STEP_ARRAY_POSITION, STEP_HEAD + STEP_ARRAY_INDEX,
+                             STEP_HEAD + STEP_ARRAY_SLOT, STEP_HEAD + STEP_ARRAY_OUT);
+    uint word[] = uint[](drawn + 1u, 1u, 1u, 1u, 1u, index / SMT_BLOCK + 1u, token, position, index, slot, 0u);
+    FIXED_TURNS for (uint i = 0; i < at.length(); i++) step_words[at[i]] = word[i];
 }
 
 void main() {

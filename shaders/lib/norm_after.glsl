@@ -12,6 +12,9 @@ layout(std430, binding = 9) readonly buffer NormWeight { float norm_weight[]; };
 layout(std430, binding = 10) writeonly buffer Normed { float normed[]; };
 layout(std430, binding = 11) coherent buffer Counter { uint finished; };
 
+#ifdef SMT_ROLL
+#define NORM_X(at) y[at]
+#else
 vec4 written_x(uint at) {
     vec4 v = vec4(0);
     [[unroll]] for (uint i = 0; i < 4; i++)
@@ -19,6 +22,7 @@ vec4 written_x(uint at) {
     return v;
 }
 #define NORM_X(at) written_x(at)
+#endif
 #include "lib/norm_funcs.glsl"
 
 shared uint finished_before;

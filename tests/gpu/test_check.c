@@ -21,7 +21,7 @@ typedef struct fault {
 #define SUM "y[y_at + row] = sum;", "y[y_at + row] = row == 3u ? sum * 1.01 : sum;"
 static const fault faults[] = {
     {{.kernel = SMT_KERNEL_EMBED, .windows = 1, .type = SMT_DTYPE_Q6_K}, "= raw_w(r, j)", "= raw_w(r, j).yxzw", NULL},
-    {{.kernel = SMT_KERNEL_NORM, .windows = 1}, "(v[i] * factor)", "(v[i] * factor * 1.001)", NULL},
+    {{.kernel = SMT_KERNEL_NORM, .windows = 1}, "(v * factor)", "(v * factor * 1.001)", NULL},
     {{.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_Q8_0, .columns = 1}, SUM, "(row 0, element 3 of buffer 2"},
     {{.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_Q4_K, .columns = 2, .gated = 1, .expert = 1},
      SUM,
@@ -29,7 +29,7 @@ static const fault faults[] = {
     {{.kernel = SMT_KERNEL_MATMUL, .windows = 4, .type = SMT_DTYPE_F16, .columns = 4}, "p.bias != 0u", "false", NULL},
     {{.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_IQ3_S, .columns = 1, .norm = 1}, "norm_after();", "", NULL},
     {{.kernel = SMT_KERNEL_MATMUL, .windows = 1, .type = SMT_DTYPE_F16, .columns = 1, .merge = 32}, SUM, NULL},
-    {{.kernel = SMT_KERNEL_MLA_CACHE, .windows = 4, .cache_f16 = 1}, "* scale) * weight", "* scale) * weight.yx", NULL},
+    {{.kernel = SMT_KERNEL_MLA_CACHE, .windows = 4, .cache_f16 = 1}, "(v * factor) *", "(v.yx * factor) *", NULL},
     {{.kernel = SMT_KERNEL_GQA_CACHE, .windows = 1}, "2u * i] = x.x", "2u * i] = x.y", "of buffer 3"},
     {{.kernel = SMT_KERNEL_ATTEND, .windows = 1, .cache_f16 = 1, .heads = 2, .rows = 1, .key4 = 10, .query4 = 8, .value4 = 8},
      "positions - i * SMT_BLOCK)",
@@ -41,7 +41,7 @@ static const fault faults[] = {
      "w",
      "of buffer 3"},
     {{.kernel = SMT_KERNEL_ROUTE, .windows = 1, .experts = 64, .list = 1}, "= chosen_id[lane]", "= chosen_id[lane] ^ 1u", NULL},
-    {{.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 64}, "+ t * p.columns;", "+ t * 4u;", NULL},
+    {{.kernel = SMT_KERNEL_GROUP, .windows = 1, .experts = 64}, "+ t * p.columns, ", "+ t * 4u, ", NULL},
     {{.kernel = SMT_KERNEL_COMBINE, .windows = 1}, "total += residual", "total -= residual", NULL},
     {{.kernel = SMT_KERNEL_PARTS, .windows = 1}, "== range)", "!= range)", NULL},
     {{.kernel = SMT_KERNEL_JOIN, .windows = 1}, "total += residual", "total -= residual", NULL},

@@ -4,7 +4,7 @@ same again, when all is cached.
 
     tools/bench/cold.py NAME=SEAMOUNT [NAME=SEAMOUNT ...] [--widths 256,512] [--rounds 3] [--prompt TEXT] [--out FILE] [-- options: -m MODEL]
 
-Several programs take turns, so that what else the machine does hits all of them; widths are those of lavapipe's vectors
+Several programs take turns, so that what else the machine does hits all of them; a NAME is best the commit. Widths are those of lavapipe's vectors
 (LP_NATIVE_VECTOR_WIDTH). The model should be in the system's cache: it is read once before. Each round gives two lines of CSV for each
 program and width, `cold` and `again`:
 
@@ -24,9 +24,9 @@ import sys
 import tempfile
 import time
 
-from record import ROOT, append, commit, machine
+from record import ROOT, append, machine
 
-FIELDS = ["date", "machine", "driver", "commit", "program", "model", "width", "start", "prompt_tokens", "tokens", "load_average", "load_s",
+FIELDS = ["date", "machine", "driver", "program", "model", "width", "start", "prompt_tokens", "tokens", "load_average", "load_s",
           "first_s", "rest_s", "total_s", "cpu_s"]
 N_TOKENS = 8
 PATIENCE = 600  # seconds
@@ -59,7 +59,7 @@ def row(name, model, width, start, measured):
     times, n = document["timings"], len(document["tokens"])
     rest = (n - 1) / times["decode_tok_s"] if n > 1 and times["decode_tok_s"] > 0 else 0
     figures = ["%.2f" % s for s in (os.getloadavg()[0], times["load_s"], times["first_token_s"], rest, seconds, cpu)]
-    return dict(zip(FIELDS, [datetime.date.today().isoformat(), machine(), " ".join(document["device"]), commit(), name, model, width, start,
+    return dict(zip(FIELDS, [datetime.date.today().isoformat(), machine(), " ".join(document["device"]), name, model, width, start,
                              document["prompt_tokens"], n, *figures]))
 
 
