@@ -14,7 +14,6 @@
 #elif SMT_WAVE
 #include "lib/matmul_wave.glsl"
 #else
-#include "lib/matmul_columns.glsl"
 #include "lib/matmul_rows.glsl"
 #endif
 

@@ -2,14 +2,22 @@
 //
 // The order of summation is the contract of src/ref/ref.h: four interleaved chains of fma over ascending elements, folded at the end.
 // Activations are the same for all rows of a workgroup: each lane of a group of eight loads one vec4 of a 32-element chunk and the others
-// receive it by broadcast; without subgroup operations they go through shared memory. With few columns a second row shares both.
+// receive it by broadcast, of two columns at once where a subgroup has 16 lanes; without subgroup operations they go through shared memory. With
+// few columns a second row shares both.
 //
 // Where the time goes: lavapipe 25.0, 8 lanes, Q8_0, cycles for 8 rows of a chunk. A texel fetch is a call of 75 instructions, 40 cycles for 8
 // vectors; fma is a product and a sum, with the broadcast three instructions. One column: 230, half of them 2.6 fetches a row. Eight: 900, of
 // which 10 fetches take 430, and the loop outgrows what a processor keeps decoded. Measured and refused: codes to floats by way of the
-// exponent (0.95 to 1.01 of the speed), another order of rows and columns (the same code), vectors that chunks of Q4_K and Q6_K share fetched
-// once, in an inner loop (0.86 to 1.13) or unrolled (1.07), a second row at four or eight columns (1.05 to 1.12); the last two compile twice
+// exponent (0.95 to 1.01 of the speed), another order of rows and columns (the same code), vectors that chunks of Q4_K share fetched
+// once, in an inner loop (0.86 to 1.13) or unrolled (1.07; Q6_K does it: lib/quant_k.glsl), a second row at four or eight columns (1.05 to 1.12); the last two compile twice
 // the code. Activations by loads that the compiler sees to be uniform (addresses made of push constants) take a branch each, 5 cycles a number.
+//
+// 16 lanes (512 bits), eight columns of Q8_0, instructions for 16 rows of a chunk: a fetch 94, and ten of them; 512 for products and sums; a
+// broadcast from a lane known here is a permutation, which waits for the unit that half of the sums need: 256, and as many loads of what
+// permutes. From a lane that the compiler does not know it becomes part of the product, which reads it from memory. This and two
+// columns a fetch: 1.30 of the speed (Q4_K 1.28, four columns 1.26, gated 1.13 to 1.17). Measured and refused: 64 elements of a column a fetch
+// (0.97, an inner loop), unknown lanes where two rows or matrices share a broadcast (0.90 to 0.98), rows woven by 16 (0.97),
+// one column with rows side by side (1.02), four rows of it (1.05 to 1.09; twice the code).
 //
 // Interface of a product family (matmul.comp uses nothing else of it):
 //   MATMUL_ROWS             rows that one invocation ends up with
@@ -26,6 +34,12 @@
 #define MATMUL_ROWS SMT_ROWS
 #define SIDES (SMT_GATED == 1 ? 2 : SMT_ROWS)
 
+#if SMT_SUBGROUP >= 16
+#define MATMUL_LOADS ((SMT_COLUMNS + 1) / 2)
+uint load_column(uint i) { return min(2u * i + ((gl_SubgroupInvocationID >> 3) & 1u), SMT_COLUMNS - 1u); }
+#endif
+#include "lib/matmul_columns.glsl"
+
 #if SMT_SUBGROUP == 0
 shared vec4 x_shared[SMT_COLUMNS][8];
 #endif
@@ -33,7 +47,11 @@ shared vec4 x_shared[SMT_COLUMNS][8];
 vec4 acc[SIDES][SMT_COLUMNS];
 
 // Element 32 chunk + 4 j of every column, to all lanes: prepared once a chunk, then taken by broadcast.
-#if SMT_SUBGROUP >= 8
+#if SMT_SUBGROUP >= 16
+vec4 mine[MATMUL_LOADS];
+uint unknown_zero;
+#define X_TAKE(c, j) subgroupBroadcast(mine[(c) >> 1], (SIDES == 1 ? unknown_zero : 0u) + ((c) & 1u) * 8u + j)
+#elif SMT_SUBGROUP >= 8
 vec4 mine[SMT_COLUMNS];
 #define X_TAKE(c, j) subgroupBroadcast(mine[c], j)
 #elif SMT_SUBGROUP > 0
@@ -50,7 +68,7 @@ void x_prepare(uint chunk) {
         [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) x_shared[c][i] = x_load(c, chunk * 8u + i);
     barrier();
 #else
-    [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++) {
+    [[unroll]] for (uint c = 0; c < MATMUL_LOADS; c++) {
 #if SMT_SUBGROUP >= 8
         mine[c] = x_load(c, chunk * 8u + (gl_SubgroupInvocationID & 7u));
 #else
@@ -64,9 +82,21 @@ void x_prepare(uint chunk) {
 uint product_row(uint r) { return (gl_WorkGroupID.x * SMT_ROWS + r) * SMT_GROUP_X + gl_LocalInvocationID.x; }
 bool product_owner() { return true; }
 
+// Adds the products of a chunk of one side with all columns.
+// Decoded first, columns outermost: 32 weights wait as memory operands while one column's chains stay in registers.
+void product_add(uint s, Raw raw) {
+    vec4 w[8];
+    [[unroll]] for (uint j = 0; j < 8; j++) w[j] = raw_w(raw, j);
+    [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++)
+        [[unroll]] for (uint j = 0; j < 8; j++) acc[s][c] = fma(w[j], X_TAKE(c, j), acc[s][c]);
+}
+
 // win, off: window and 16-byte offset of the first row; win2, off2: of the second matrix of a gated pair.
 void product(uint win, uint off, uint win2, uint off2, uint chunks) {
     uint side_win[2] = uint[2](win, SMT_GATED == 1 ? win2 : win);
+#if SMT_SUBGROUP >= 16
+    unknown_zero = p.x_stride & 3u; // whole vec4s
+#endif
     Row rows[SIDES];
     [[unroll]] for (uint s = 0; s < SIDES; s++) {
         // lanes beyond the end repeat the last row: broadcasts need them all
@@ -78,17 +108,21 @@ void product(uint win, uint off, uint win2, uint off2, uint chunks) {
         Head head[SIDES];
         [[unroll]] for (uint s = 0; s < SIDES; s++) head[s] = head_load(side_win[s], rows[s], first >> 3);
         uint end = min(chunks, first + 8u);
-        for (uint i = first; i < end; i++) {
-            x_prepare(i);
-            [[unroll]] for (uint s = 0; s < SIDES; s++) {
-                // Decoded first, columns outermost: 32 weights wait as memory operands while one column's chains stay in registers.
-                Raw raw = raw_load(side_win[s], rows[s], i, head[s]);
-                vec4 w[8];
-                [[unroll]] for (uint j = 0; j < 8; j++) w[j] = raw_w(raw, j);
-                [[unroll]] for (uint c = 0; c < SMT_COLUMNS; c++)
-                    [[unroll]] for (uint j = 0; j < 8; j++) acc[s][c] = fma(w[j], X_TAKE(c, j), acc[s][c]);
+#if defined(SHARED_CHUNKS) && SMT_SUBGROUP > 0
+        for (uint part = first; part < end; part += SHARED_CHUNKS) {
+            Shared held[SIDES];
+            [[unroll]] for (uint s = 0; s < SIDES; s++) held[s] = shared_load(side_win[s], rows[s], part);
+            [[dont_unroll]] for (uint i = part; i < part + SHARED_CHUNKS; i++) {
+                x_prepare(i);
+                [[unroll]] for (uint s = 0; s < SIDES; s++) product_add(s, raw_of(held[s], i, head[s]));
             }
         }
+#else
+        for (uint i = first; i < end; i++) {
+            x_prepare(i);
+            [[unroll]] for (uint s = 0; s < SIDES; s++) product_add(s, raw_load(side_win[s], rows[s], i, head[s]));
+        }
+#endif
     }
 }
 

@@ -11,9 +11,9 @@
 
 /* Larger than the caches of any device of today, small enough for every heap that a model fits in. */
 #define BANDWIDTH_BYTES  (256ull << 20)
-#define BANDWIDTH_RUNS   4 /* the first only warms up */
-#define BANDWIDTH_PASSES 8 /* of one submission, so that its own cost does not count; one on a processor */
-#define BANDWIDTH_GROUP  128
+#define BANDWIDTH_RUNS   4   /* the first only warms up */
+#define BANDWIDTH_PASSES 8   /* of one submission, so that its own cost does not count; one on a processor */
+#define BANDWIDTH_GROUP  128 /* a subgroup on a processor, which so reads one run of memory after another, as products do */
 #define BANDWIDTH_GROUPS 1024
 /* Four loads of at most 32 bytes by each invocation. */
 #define BANDWIDTH_UNIT       (4ull * BANDWIDTH_GROUP * BANDWIDTH_GROUPS * 32)
@@ -181,7 +181,8 @@ typedef struct probe {
     smt_vk_buffer *data, *sums;
     smt_vk_recording *recording;
     uint64_t bytes, bytes_read; /* of the slab; by one submission */
-    bool wide;                  /* 32 bytes a load */
+    uint32_t group;             /* invocations of a workgroup */
+    bool texels, wide;          /* read as weights are; 32 bytes a load */
 } probe;
 
 static void destroy(probe *p) {
@@ -195,14 +196,18 @@ static void destroy(probe *p) {
 
 static smt_status make_kernel(probe *p, smt_error *err) {
     const smt_caps *caps = smt_vk_device_caps(p->device);
-    smt_vk_define wide = {"WIDE", "1"};
-    p->wide = caps->kind == SMT_KIND_CPU && caps->int64;
+    bool cpu = caps->kind == SMT_KIND_CPU;
+    p->group = cpu ? smt_min_u32(smt_caps_subgroup(caps), 16) : BANDWIDTH_GROUP;
+    p->texels = smt_caps_texels(caps);
+    p->wide = !p->texels && cpu && caps->int64;
+    smt_vk_define defines[] = {{"RUNS", cpu ? "1" : "0"}, {"WIDE", p->wide ? "1" : "0"}};
     smt_vk_kernel_desc desc = {.source = "read_bandwidth.comp",
                                .label = "read_bandwidth",
-                               .defines = &wide,
-                               .n_defines = p->wide,
+                               .defines = defines,
+                               .n_defines = SMT_COUNT(defines),
                                .n_windows = 1,
-                               .group_size = {BANDWIDTH_GROUP, 1, 1},
+                               .window_texels = p->texels ? SMT_TEXEL_U32X4 : SMT_TEXEL_NONE,
+                               .group_size = {p->group, 1, 1},
                                .push_bytes = sizeof(uint32_t)};
     return smt_vk_kernel_create(p->device, &desc, false, &p->kernel, err);
 }
@@ -225,15 +230,19 @@ static smt_status make_buffers(probe *p, const char *name, smt_error *err) {
 /* One dispatch per window that a descriptor can span. The barrier between two of them is for the sums, which they share. */
 static smt_status record(probe *p, smt_error *err) {
     const smt_caps *caps = smt_vk_device_caps(p->device);
-    uint64_t window = smt_min_u64(p->bytes, caps->max_storage_range / BANDWIDTH_UNIT * BANDWIDTH_UNIT);
+    uint64_t reach = p->texels ? 16ull * caps->max_texels : caps->max_storage_range;
+    uint64_t window = smt_min_u64(p->bytes, reach / BANDWIDTH_UNIT * BANDWIDTH_UNIT);
     uint32_t passes = caps->kind == SMT_KIND_CPU ? 1 : BANDWIDTH_PASSES;
     SMT_TRY(smt_vk_recording_begin(p->device, "bandwidth", &p->recording, err));
     for (uint64_t at = 0; at < passes * p->bytes;) {
         uint64_t offset = at % p->bytes, bytes = smt_min_u64(window, p->bytes - offset);
         if (at) smt_vk_record_barrier(p->recording);
         uint32_t n_vectors = (uint32_t)(bytes / (p->wide ? 32 : 16));
-        smt_vk_range ranges[] = {{p->data, offset, bytes}, {p->sums, 0, smt_vk_buffer_bytes(p->sums)}};
+        smt_vk_range data = {p->data, offset, bytes};
+        smt_vk_range ranges[] = {{p->texels ? NULL : p->data, offset, bytes}, {p->sums, 0, smt_vk_buffer_bytes(p->sums)}};
         smt_vk_dispatch dispatch = {.kernel = p->kernel,
+                                    .windows = &data,
+                                    .n_windows = p->texels,
                                     .buffers = ranges,
                                     .n_buffers = SMT_COUNT(ranges),
                                     .push = &n_vectors,
