@@ -524,8 +524,15 @@ typedef struct smt_placement_info {
     uint32_t n_devices, n_items; /* see smt_placement_device, smt_placement_item */
     uint32_t n_ctx, n_batch, n_sessions; /* defaults resolved */
     uint32_t cache_bits;                 /* of an element of the cache */
+    /* Of the tokens that smt_placement_replay was given: experts that lie elsewhere and were found in slots, or were not, counted once for each
+     * step; bytes of the latter. */
+    uint64_t n_replayed, slot_hits, slot_misses, slot_miss_bytes;
 } smt_placement_info;
 SMT_API void smt_placement_get(const smt_placement *placement, smt_placement_info *out_info);
+/* The next step of a recorded routing: experts [n_tokens, n_moe, n_used], n in all, as smt_trace_token has them of each token. A run with this
+ * placement and routing, of one session, counts the same (smt_runner_stats); without slots nothing is counted. SMT_INVALID: the numbers
+ * are those of another model. One thread at a time, and nobody looks at the placement meanwhile. */
+SMT_API smt_status smt_placement_replay(smt_placement *placement, const uint16_t *experts, size_t n, smt_error *err);
 
 typedef struct smt_placement_heap {
     uint64_t bytes, budget, planned;      /* budget: what the plan may use */

@@ -281,7 +281,15 @@ void smt_placement_get(const smt_placement *p, smt_placement_info *out_info) {
                                      .n_ctx = p->demand.n_ctx,
                                      .n_batch = p->n_devices ? p->devices[0].sizes.n_batch : p->demand.n_batch,
                                      .n_sessions = p->demand.n_sessions,
-                                     .cache_bits = p->demand.cache_f16 ? 16 : 32};
+                                     .cache_bits = p->demand.cache_f16 ? 16 : 32,
+                                     .n_replayed = p->replay.n_tokens,
+                                     .slot_hits = p->replay.hits,
+                                     .slot_misses = p->replay.misses,
+                                     .slot_miss_bytes = p->replay.miss_bytes};
+}
+
+smt_status smt_placement_replay(smt_placement *p, const uint16_t *experts, size_t n, smt_error *err) {
+    return smt_plan_replay_step(p, experts, n, err);
 }
 
 /* Adds what lies in each heap of a row. */

@@ -10,6 +10,7 @@
  *           plan_create.c  smt_plan_create: the whole, as one smt_placement
  *           plan_predict.c how fast that will be, and what holds it back        plan_advice.c  what would make it fit
  *           plan_report.c  the placement as one list, for those who print it
+ *           plan_replay.c  what its slots would have held of a recorded routing
  *
  * The engine takes items and weights of its device out of a placement and executes them: what is printed is what is loaded.
  *
@@ -25,6 +26,7 @@
 #define SMT_PLAN_H
 
 #include "graph/graph.h"
+#include "trace/trace.h"
 
 #define SMT_MAX_WINDOWS 16
 #define SMT_PLAN_HOST   UINT32_MAX /* in place of a device: host memory */
@@ -228,6 +230,12 @@ typedef struct smt_plan_forecast {
     char bottleneck[160];               /* what a decoded token waits for longest */
 } smt_plan_forecast;
 
+/* Over all tokens replayed so far. */
+typedef struct smt_plan_replay {
+    smt_trace_cache *caches; /* owned, [n_devices, n_layers]; NULL: nothing was replayed */
+    uint64_t n_tokens, hits, misses, miss_bytes;
+} smt_plan_replay;
+
 struct smt_placement {
     const smt_model *model; /* borrowed */
     smt_plan_demand demand; /* resolved; n_ctx 0: there was none */
@@ -241,6 +249,7 @@ struct smt_placement {
     bool fits;
     char why[512]; /* what does not fit, with numbers, and what would make it fit; "" when all fits */
     smt_plan_forecast forecast;
+    smt_plan_replay replay;
     struct smt_plan_entry *entries; /* owned, [n_entries]: plan_report.c */
     size_t n_entries, entries_capacity;
 };
@@ -248,6 +257,9 @@ struct smt_placement {
 /* SMT_OK also for a model that does not fit. A placement borrows from the model. */
 smt_status smt_plan_create(const smt_model *model, const smt_plan_request *request, smt_placement **out, smt_error *err);
 void smt_plan_free(smt_placement *placement);
+/* A step of a recorded routing, behind those before: experts [n_tokens, n_moe, n_used], n in all, as traces have them of each token. Counts what
+ * a run would count, on devices that have slots. SMT_INVALID: they are of another model. */
+smt_status smt_plan_replay_step(smt_placement *placement, const uint16_t *experts, size_t n, smt_error *err);
 
 /* ---- the placement as one list (plan_report.c) ---- */
 

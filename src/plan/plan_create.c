@@ -271,6 +271,7 @@ void smt_plan_free(smt_placement *placement) {
         smt_plan_weights_free(&placement->devices[i].weights);
         smt_items_free(&placement->devices[i].items);
     }
+    smt_plan_replay_free(placement);
     smt_free(placement->devices);
     smt_free(placement->facts);
     smt_free(placement->limits);

@@ -64,6 +64,7 @@ double smt_plan_slot_hits(const smt_model *model, const smt_plan_request *reques
 smt_status smt_plan_attempt(const smt_model *model, const smt_plan_request *request, smt_placement **out, smt_error *err);
 /* Fills in the forecast (plan_predict.c). */
 void smt_plan_predict(const smt_plan_request *request, smt_placement *placement);
+void smt_plan_replay_free(smt_placement *placement);
 /* "5.2 GiB", "18.0 MiB": never less than there are (plan_advice.c). */
 #define SMT_PLAN_SIZE_WORDS 32
 void smt_plan_size_words(double bytes, char text[SMT_PLAN_SIZE_WORDS]);

@@ -130,6 +130,52 @@ static uint64_t foretold(const int32_t *ids, uint32_t size, const smt_items_rang
     return hits;
 }
 
+/* What the planner counts for these tokens, one after another, and again with the first `rows` of them in one step; 0: not again. */
+static smt_plan_replay replay(smt_placement *placement, const int32_t *ids, uint32_t rows) {
+    enum { EACH = N_MOE * N_USED };
+    uint16_t experts[N_TOKENS * EACH];
+    smt_error err;
+    for (uint32_t i = 0; i < SMT_COUNT(experts); i++)
+        experts[i] = (uint16_t)ids[(i / N_USED % N_MOE * N_TOKENS + i / EACH) * N_USED + i % N_USED];
+    for (uint32_t t = 0; t < N_TOKENS; t++) SMT_ASSERT_OK(smt_plan_replay_step(placement, experts + t * EACH, EACH, &err), &err);
+    for (uint32_t t = 0, n; t < N_TOKENS && rows; t += n) {
+        n = t ? 1 : rows;
+        SMT_ASSERT_OK(smt_plan_replay_step(placement, experts + t * EACH, (size_t)n * EACH, &err), &err);
+    }
+    assert_int_equal(smt_plan_replay_step(placement, experts, EACH - 1, &err), SMT_INVALID);
+    experts[0] = N_EXPERTS;
+    assert_int_equal(smt_plan_replay_step(placement, experts, EACH, &err), SMT_INVALID);
+    const smt_plan_replay counted = placement->replay;
+    smt_plan_free(placement);
+    return counted;
+}
+
+static smt_placement *plan_one(const lab *l, const smt_plan_request *words) {
+    static const uint32_t order[] = {0};
+    const smt_plan_demand demand = {.n_ctx = wanted.n_ctx, .n_batch = wanted.n_batch, .cache_f16 = wanted.cache_f16};
+    const smt_plan_facts facts = {.caps = *l->fixture->caps};
+    smt_plan_request request = *words;
+    smt_placement *placement;
+    smt_error err;
+    request.facts = &facts;
+    request.n_facts = request.n_order = 1;
+    request.order = order;
+    request.demand = &demand;
+    SMT_ASSERT_OK(smt_plan_create(l->model, &request, &placement, &err), &err);
+    return placement;
+}
+
+/* The run has counted what the planner foretells, of steps with one row and with several. */
+static void check_foretold(const lab *l, const smt_plan_request *words, smt_run *run, int32_t *ids) {
+    check_results(l, run, 1, ids);
+    check_results(l, run, N_PROMPT, NULL);
+    const smt_plan_replay counted = replay(plan_one(l, words), ids, N_PROMPT);
+    assert_true(counted.hits > 0 && counted.misses > 0);
+    assert_int_equal(run->stats.expert_hits, counted.hits);
+    assert_int_equal(run->stats.expert_misses, counted.misses);
+    assert_int_equal(run->stats.expert_link_bytes, counted.miss_bytes);
+}
+
 /* All of what was copied went through the queue for copies, but the last ones, which nothing has waited for yet; and wherever they had to,
  * submissions of the one queue waited for those of the other. */
 static void check_queue(const lab *l, const smt_run *run) {
@@ -327,6 +373,9 @@ static void check_shared(const lab *l, smt_vk_device *const *devices, const smt_
     if (!file) assert_int_equal(run->stats.expert_hits, hits); /* else some are where they are used */
     if (!file) assert_int_equal(run->stats.expert_misses, all - hits);
     assert_true(run->stats.expert_hits > 0 && run->stats.expert_misses > 0);
+    const smt_plan_replay counted = replay(plan_shared(l, words), ids, 0);
+    assert_int_equal(run->stats.expert_hits, counted.hits);
+    assert_int_equal(run->stats.expert_misses, counted.misses);
     check_results(l, run, N_PROMPT, NULL);
     smt_run_free(run);
     smt_run_model_free(model);
@@ -354,6 +403,36 @@ static void test_shared(void **state) {
     smt_plan_free(whole);
     check_shared(l, devices, &(smt_plan_request){.budgets = budgets, .n_budgets = N_DEVICES + 1, .expert_cache = cache}, true);
     smt_vk_device_destroy(devices[1]);
+}
+
+/* With all experts in host memory; and with a profile, and a layer of which some are: those that it uses least. */
+static void test_foretold(void **state) {
+    static int32_t ids[N_MOE * N_TOKENS * N_USED];
+    const lab *l = *state;
+    smt_run_model *model;
+    smt_run *run;
+    smt_error err;
+    float uses[N_MOE * N_EXPERTS] = {0};
+    smt_plan_request words = {.host_expert_layers = 3, .expert_cache = N_MOE * N_SLOTS * l->stride};
+    for (int profile = 0; profile < 2; profile++) {
+        const smt_plan_budget budget = {.heap = l->heap, .bytes = l->planned - 24 * l->stride};
+        if (profile)
+            words = (smt_plan_request){.budgets = &budget,
+                                       .n_budgets = 1,
+                                       .expert_weights = uses,
+                                       .host_layers = 2,
+                                       .expert_cache = N_MOE * N_SLOTS * l->stride};
+        SMT_ASSERT_OK(load(l, &words, &model, &run, &err), &err);
+        uint32_t first = model->devices[0].items.layers[2].first_item, n_resident = 0;
+        for (uint32_t e = 0; e < N_EXPERTS; e++)
+            n_resident += smt_plan_is_resident(&model->devices[0].plan, &model->devices[0].plan.items[first + e]);
+        assert_in_range(n_resident, profile ? 1 : 0, profile ? N_EXPERTS - 1 : 0);
+        check_foretold(l, &words, run, ids);
+        for (uint32_t i = 0; i < SMT_COUNT(ids); i++) uses[i / (N_TOKENS * N_USED) * N_EXPERTS + (uint32_t)ids[i]]++;
+        smt_run_free(run);
+        smt_run_model_free(model);
+        if (is_slow()) break;
+    }
 }
 
 /* Out of memory at any place: the step fails, nothing is lost, and the next one is right. */
@@ -468,7 +547,8 @@ static int set_up_one(void **state) { return set_up(state, false); }
 static int set_up_apart(void **state) { return set_up(state, true); }
 
 int main(void) {
-    const struct CMUnitTest one[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_file), cmocka_unit_test(test_shared),
+    const struct CMUnitTest one[] = {cmocka_unit_test(test_host),      cmocka_unit_test(test_file),
+                                     cmocka_unit_test(test_shared),    cmocka_unit_test(test_foretold),
                                      cmocka_unit_test(test_no_memory), cmocka_unit_test(test_cut)},
                             apart[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_host), cmocka_unit_test(test_file),
                                        cmocka_unit_test(test_no_memory)};

@@ -118,6 +118,12 @@ class Record(cli.Case):
                 used[item["device"]].append(counts[item["layer"]][item["expert"]])
         self.assertTrue(used["host"] and used["vk0"])
         self.assertLessEqual(max(used["host"]), min(used["vk0"]))
+        self.assertIsNone(plan["predicted"]["slots"])
+        slots = self.good("plan", *machine, "-ncmoe", 99, "--expert-cache", "1M", "--profile", self.path("trace")).json()["predicted"]["slots"]
+        used = self.report()["n_experts_used"] * len(counts)
+        self.assertLessEqual(slots["hits_per_token"] + slots["misses_per_token"], used)  # of a step's tokens each expert counts once
+        self.assertGreater(slots["hits_per_token"] + slots["misses_per_token"], used / 2)
+        self.assertGreater(min(slots.values()), 0)
         blind = self.good("plan", *machine, *tight).json()
         self.assertGreater(plan["predicted"]["decode_tok_s"], 0)
         self.assertNotEqual(plan["items"], blind["items"])

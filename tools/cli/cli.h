@@ -158,6 +158,8 @@ struct cli_placement {
 };
 /* What -ts, --budget, --profile, -ngl, -ncmoe, -c and -ctk say. CLI_DONE or the exit status, with a message; free it in either case. */
 int cli_placement_read(const cli_args *args, cli_placement *out);
+/* Has the slots of a placement serve the trace of --profile, where there is one. */
+int cli_placement_replay(const cli_args *args, smt_placement *placement);
 void cli_placement_free(cli_placement *placement);
 
 /* ---- sampling.c ---- */

@@ -67,6 +67,13 @@ static json_t *json_item(const smt_placement_item *item, const json_t *ids) {
     return object;
 }
 
+static json_t *json_slots(const smt_placement_info *info) {
+    double n = (double)info->n_replayed;
+    if (info->slot_hits + info->slot_misses == 0) return json_null();
+    return json_pack("{s:f, s:f, s:f}", "hits_per_token", (double)info->slot_hits / n, "misses_per_token",
+                     (double)info->slot_misses / n, "miss_bytes_per_token", (double)info->slot_miss_bytes / n);
+}
+
 static int print_json(const smt_placement *placement, const smt_placement_info *info) {
     json_t *devices = json_array(), *ids = json_array(), *lists[3] = {json_array(), json_array(), json_array()};
     uint64_t bytes[3] = {0};
@@ -90,6 +97,7 @@ static int print_json(const smt_placement *placement, const smt_placement_info *
         json_pack("{s:o, s:I, s:o}", "bytes", cli_json_count(bytes[2]), "n_batch", (json_int_t)info->n_batch, "items", lists[2]);
     json_t *predicted = json_pack("{s:o, s:o, s:s}", "decode_tok_s", json_speed(info->decode_tok_s), "prefill_tok_s",
                                   json_speed(info->prefill_tok_s), "bottleneck", info->bottleneck);
+    json_object_set_new(predicted, "slots", json_slots(info));
     json_decref(ids);
     json_t *document = json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "devices", devices, "items", lists[0], "kv", kv,
                                  "scratch", scratch, "fits", info->fits, "why", cli_json_text(info->why), "predicted", predicted);
@@ -177,6 +185,12 @@ static void print_slots(const smt_placement *placement, const smt_placement_info
     cli_print("slots for %" PRIu64 " experts from elsewhere, ", n);
     print_size(bytes, 0);
     cli_print(" of the working memory\n");
+    if (info->slot_hits + info->slot_misses == 0) return;
+    double tokens = (double)info->n_replayed, all = (double)(info->slot_hits + info->slot_misses);
+    cli_print("by the profile, a token finds %.1f of its %.1f experts from elsewhere there, and reads ",
+              (double)info->slot_hits / tokens, all / tokens);
+    print_size((uint64_t)((double)info->slot_miss_bytes / tokens), 0);
+    cli_print(" for the others\n");
 }
 
 static void print_text(const smt_placement *placement, const smt_placement_info *info) {
@@ -218,12 +232,13 @@ static int make(const cli_args *args, const smt_file *file, const cli_machine *m
         cli_fail_library(status, &err);
         return status == SMT_INVALID || status == SMT_NOT_FOUND ? CLI_WRONG : CLI_FAILED;
     }
+    result = cli_placement_replay(args, placement);
     smt_placement_get(placement, &info);
-    if (cli_flag(args, OPT_JSON))
+    if (result == CLI_DONE && cli_flag(args, OPT_JSON))
         result = print_json(placement, &info);
-    else
+    else if (result == CLI_DONE)
         print_text(placement, &info);
-    if (!info.fits) result = cli_fail(CLI_FAILED, "does not fit: %s", info.why);
+    if (result == CLI_DONE && !info.fits) result = cli_fail(CLI_FAILED, "does not fit: %s", info.why);
     smt_placement_free(placement);
     return result;
 }

@@ -105,6 +105,62 @@ static int read_profile(const cli_args *args, cli_placement *out) {
     return result;
 }
 
+/* Experts of the tokens of one step, which follow each other in a trace. */
+typedef struct step {
+    uint16_t *experts; /* owned, [n] */
+    size_t n, capacity;
+    uint32_t number;
+} step;
+
+static smt_status replay_step(step *s, smt_placement *placement, smt_error *err) {
+    smt_status status = s->n ? smt_placement_replay(placement, s->experts, s->n, err) : SMT_OK;
+    s->n = 0;
+    return status;
+}
+
+static bool add_token(step *s, const smt_trace_token *token, size_t n) {
+    if (s->n + n > s->capacity) {
+        uint16_t *experts = realloc(s->experts, 2 * (s->n + n) * sizeof *experts);
+        if (!experts) return false;
+        s->experts = experts;
+        s->capacity = 2 * (s->n + n);
+    }
+    memcpy(s->experts + s->n, token->experts, n * sizeof *s->experts);
+    s->n += n;
+    s->number = token->step;
+    return true;
+}
+
+static int replay(smt_trace *trace, smt_placement *placement) {
+    const smt_trace_model *model = smt_trace_get_model(trace);
+    size_t n = (size_t)model->n_moe * model->n_used;
+    step s = {0};
+    smt_error err = {0};
+    smt_status status = SMT_OK;
+    bool memory = true;
+    for (uint64_t i = 0; n && memory && status == SMT_OK && i < smt_trace_count(trace); i++) {
+        const smt_trace_token *token;
+        status = smt_trace_get(trace, i, &token, &err);
+        if (status == SMT_OK && token->step != s.number) status = replay_step(&s, placement, &err);
+        if (status == SMT_OK) memory = add_token(&s, token, n);
+        if (status == SMT_FORMAT) status = SMT_OK; /* damaged parts say nothing of the others */
+    }
+    if (status == SMT_OK) status = replay_step(&s, placement, &err);
+    free(s.experts);
+    return !memory ? cli_no_memory() : status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
+}
+
+int cli_placement_replay(const cli_args *args, smt_placement *placement) {
+    const char *path = cli_text(args, OPT_PROFILE);
+    smt_trace *trace = NULL;
+    smt_error err = {0};
+    if (!path || !*path) return CLI_DONE;
+    smt_status status = smt_trace_open(path, &trace, &err);
+    int result = status == SMT_OK ? replay(trace, placement) : cli_fail_library(status, &err);
+    smt_trace_free(trace);
+    return result;
+}
+
 /* -ts: numbers separated by commas or slashes. How many there have to be, the library knows. */
 static int read_shares(const cli_args *args, cli_placement *out) {
     const char *text = cli_text(args, OPT_TENSOR_SPLIT);
