@@ -232,7 +232,7 @@ typedef struct smt_plan_forecast {
 
 /* Over all tokens replayed so far. */
 typedef struct smt_plan_replay {
-    smt_trace_cache *caches; /* owned, [n_layers]; NULL: nothing was replayed */
+    smt_trace_cache *caches; /* owned, [n_devices, n_layers]; NULL: nothing was replayed */
     uint64_t n_tokens, hits, misses, miss_bytes;
 } smt_plan_replay;
 

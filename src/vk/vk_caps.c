@@ -241,7 +241,9 @@ static void fill_memory(const smt_vk *vk, VkPhysicalDevice physical, smt_caps *c
 
 static void fill_families(const smt_vk *vk, VkPhysicalDevice physical, smt_vk_facts *facts) {
     VkQueueFamilyProperties families[SMT_VK_MAX_FAMILIES];
-    uint32_t count = SMT_VK_MAX_FAMILIES;
+    uint32_t count = 0;
+    vk->fn.GetPhysicalDeviceQueueFamilyProperties(physical, &count, NULL); /* SwiftShader fills what room there is, else */
+    count = smt_min_u32(count, SMT_VK_MAX_FAMILIES);
     vk->fn.GetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
     facts->n_families = count;
     for (uint32_t i = 0; i < count; i++) {

@@ -130,21 +130,11 @@ static uint64_t foretold(const int32_t *ids, uint32_t size, const smt_items_rang
     return hits;
 }
 
-/* What the planner counts for these tokens, one after another, and again with the first `rows` of them in one step. */
-static smt_plan_replay foretell(const lab *l, const smt_plan_request *words, const int32_t *ids, uint32_t rows) {
-    static const uint32_t order[] = {0};
-    const smt_plan_demand demand = {.n_ctx = wanted.n_ctx, .n_batch = wanted.n_batch, .cache_f16 = wanted.cache_f16};
-    const smt_plan_facts facts = {.caps = *l->fixture->caps};
-    smt_plan_request request = *words;
-    smt_placement *placement;
-    smt_error err;
-    uint16_t experts[N_TOKENS * N_MOE * N_USED];
+/* What the planner counts for these tokens, one after another, and again with the first `rows` of them in one step; 0: not again. */
+static smt_plan_replay replay(smt_placement *placement, const int32_t *ids, uint32_t rows) {
     enum { EACH = N_MOE * N_USED };
-    request.facts = &facts;
-    request.n_facts = request.n_order = 1;
-    request.order = order;
-    request.demand = &demand;
-    SMT_ASSERT_OK(smt_plan_create(l->model, &request, &placement, &err), &err);
+    uint16_t experts[N_TOKENS * EACH];
+    smt_error err;
     for (uint32_t i = 0; i < SMT_COUNT(experts); i++)
         experts[i] = (uint16_t)ids[(i / N_USED % N_MOE * N_TOKENS + i / EACH) * N_USED + i % N_USED];
     for (uint32_t t = 0; t < N_TOKENS; t++) SMT_ASSERT_OK(smt_plan_replay_step(placement, experts + t * EACH, EACH, &err), &err);
@@ -155,20 +145,35 @@ static smt_plan_replay foretell(const lab *l, const smt_plan_request *words, con
     assert_int_equal(smt_plan_replay_step(placement, experts, EACH - 1, &err), SMT_INVALID);
     experts[0] = N_EXPERTS;
     assert_int_equal(smt_plan_replay_step(placement, experts, EACH, &err), SMT_INVALID);
-    const smt_plan_replay replay = placement->replay;
+    const smt_plan_replay counted = placement->replay;
     smt_plan_free(placement);
-    return replay;
+    return counted;
+}
+
+static smt_placement *plan_one(const lab *l, const smt_plan_request *words) {
+    static const uint32_t order[] = {0};
+    const smt_plan_demand demand = {.n_ctx = wanted.n_ctx, .n_batch = wanted.n_batch, .cache_f16 = wanted.cache_f16};
+    const smt_plan_facts facts = {.caps = *l->fixture->caps};
+    smt_plan_request request = *words;
+    smt_placement *placement;
+    smt_error err;
+    request.facts = &facts;
+    request.n_facts = request.n_order = 1;
+    request.order = order;
+    request.demand = &demand;
+    SMT_ASSERT_OK(smt_plan_create(l->model, &request, &placement, &err), &err);
+    return placement;
 }
 
 /* The run has counted what the planner foretells, of steps with one row and with several. */
 static void check_foretold(const lab *l, const smt_plan_request *words, smt_run *run, int32_t *ids) {
     check_results(l, run, 1, ids);
     check_results(l, run, N_PROMPT, NULL);
-    const smt_plan_replay replay = foretell(l, words, ids, N_PROMPT);
-    assert_true(replay.hits > 0 && replay.misses > 0);
-    assert_int_equal(run->stats.expert_hits, replay.hits);
-    assert_int_equal(run->stats.expert_misses, replay.misses);
-    assert_int_equal(run->stats.expert_link_bytes, replay.miss_bytes);
+    const smt_plan_replay counted = replay(plan_one(l, words), ids, N_PROMPT);
+    assert_true(counted.hits > 0 && counted.misses > 0);
+    assert_int_equal(run->stats.expert_hits, counted.hits);
+    assert_int_equal(run->stats.expert_misses, counted.misses);
+    assert_int_equal(run->stats.expert_link_bytes, counted.miss_bytes);
 }
 
 /* All of what was copied went through the queue for copies, but the last ones, which nothing has waited for yet; and wherever they had to,
@@ -368,6 +373,9 @@ static void check_shared(const lab *l, smt_vk_device *const *devices, const smt_
     if (!file) assert_int_equal(run->stats.expert_hits, hits); /* else some are where they are used */
     if (!file) assert_int_equal(run->stats.expert_misses, all - hits);
     assert_true(run->stats.expert_hits > 0 && run->stats.expert_misses > 0);
+    const smt_plan_replay counted = replay(plan_shared(l, words), ids, 0);
+    assert_int_equal(run->stats.expert_hits, counted.hits);
+    assert_int_equal(run->stats.expert_misses, counted.misses);
     check_results(l, run, N_PROMPT, NULL);
     smt_run_free(run);
     smt_run_model_free(model);
