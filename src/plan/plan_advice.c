@@ -95,7 +95,7 @@ static void advise_slots(const smt_plan_request *request, smt_placement *p) {
     }
     smt_plan_request other = *request;
     other.expert_cache = smt_align_up(most, 256ull << 20);
-    if (most == 0 || request->expert_cache || p->by_experts || !would_fit(p->model, &other, &tok_s)) return;
+    if (most == 0 || request->expert_cache || !would_fit(p->model, &other, &tok_s)) return;
     if (tok_s > 0) snprintf(speed, sizeof speed, ": %.1f tokens/s", tok_s);
     smt_plan_size_words((double)other.expert_cache, size);
     snprintf(text, sizeof text, "an expert cache of %s (experts that no memory has room for stay in the file%s)", size, speed);

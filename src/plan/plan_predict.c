@@ -157,8 +157,8 @@ static void name_bottleneck(const predictor *p, double total, char *text, size_t
         for (uint32_t i = n; i-- > 0;) {
             if (times[i].s[w] <= 0) continue;
             sum += times[i].s[w];
+            count += !count || devices[i] != first; /* one that shares experts has two entries */
             first = devices[i];
-            count++;
         }
         if (sum <= most) continue;
         most = sum;

@@ -33,10 +33,11 @@ static smt_status reserve(smt_run *run, uint32_t slot, uint32_t index, smt_error
 static smt_status submit(smt_run_decode *d, smt_run_plan_entry *entry, const smt_run_row *rows, uint32_t n, smt_error *err) {
     const smt_run_follow follow = {&d->rule, d->entries[0]->graph, d->submitted};
     const smt_run_inputs inputs = {rows, n, &follow};
-    uint32_t most = d->ahead * (uint32_t)entry->n_segments;
+    /* A long step can be cancelled within two submissions. */
+    uint32_t most = n > 1 ? 2 : smt_max_u32(d->ahead * (uint32_t)entry->n_segments, 2);
     smt_run_flown *step = &d->steps[d->submitted % SMT_RUN_AHEAD_MOST];
     step->submitted = smt_os_seconds();
-    SMT_TRY(smt_run_submit(d->run, entry, rows ? &inputs : NULL, smt_max_u32(most, 2), &step->value, err));
+    SMT_TRY(smt_run_submit(d->run, entry, rows ? &inputs : NULL, most, &step->value, err));
     d->submitted++;
     return SMT_OK;
 }
@@ -64,7 +65,8 @@ static smt_status tell_first(smt_run_decode *d, const smt_run_row *rows, uint32_
     SMT_TRY(smt_run_drain(d->run, err));
     times->done = smt_os_seconds();
     times->submit = d->steps[0].submitted;
-    d->step_s = times->spent[0].busy_s = times->done - times->submit;
+    times->spent[0].busy_s = times->done - times->submit;
+    d->step_s = times->spent[0].busy_s / n; /* until the end of one is seen */
     return tell(d, rows, n, 0, times, err);
 }
 
@@ -97,7 +99,7 @@ smt_status smt_run_decode_begin(smt_run *run, const smt_run_row *rows, uint32_t 
     *out = (smt_run_decode){
         .run = run, .rule = *answer->rule, .index = rows[n - 1].index + 1, .most = answer->most, .row = rows[n - 1]};
     out->ahead = run->n_parts > 1 || run->model->slots ? 1
-                 : smt_run_is_watched(run)             ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS)
+                 : tells(run)                          ? smt_min_u32(answer->ahead, SMT_GRAPH_TURNS)
                                                        : answer->ahead;
     const smt_graph_shape first = smt_run_draw_shape(run, smt_plan_bucket(n), 0);
     smt_run_plan_entry *entry;

@@ -248,7 +248,7 @@ typedef struct sight {
     uint64_t dropped, steps_dropped;
 } sight;
 
-enum { ANSWERED_FROM = N_PROMPT - 68, SLEEPS_AT = 7, SLEEP_MS = 100 }; /* more tokens than a step takes */
+enum { ANSWERED_FROM = N_PROMPT - 68, SLEEPS_AT = 7, SLEEP_MS = 300 }; /* more tokens than a step takes */
 
 static bool listen_slowly(void *user, const smt_generated *generated) {
     bool on = listen(user, generated);

@@ -34,7 +34,9 @@ PATIENCE = 600  # seconds
 
 def call(program, width, folder, prompt, options):
     """The document of --json, seconds on the clock and of the processor."""
-    env = dict(os.environ, LP_NATIVE_VECTOR_WIDTH=width, MESA_SHADER_CACHE_DIR=os.path.join(folder, "mesa"))
+    env = dict(os.environ, MESA_SHADER_CACHE_DIR=os.path.join(folder, "mesa"))
+    if width != "own":
+        env["LP_NATIVE_VECTOR_WIDTH"] = width
     command = [program, "run", "--json", "--temp", "0", "-n", str(N_TOKENS), "--cache-dir", os.path.join(folder, "kernels"), *prompt, *options]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, timeout=PATIENCE, check=False)
@@ -45,9 +47,10 @@ def call(program, width, folder, prompt, options):
 
 
 def read_model(options):
-    if "-m" not in options:
+    named = [path for option, path in zip(options, options[1:]) if option in ("-m", "--model")]
+    if not named:
         return "built in"
-    path = options[options.index("-m") + 1]
+    path = named[-1]
     with open(path, "rb") as f:
         while f.read(1 << 24):
             pass
@@ -66,7 +69,7 @@ def row(name, model, width, start, measured):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", nargs="+", metavar="NAME=SEAMOUNT")
-    parser.add_argument("--widths", default="256,512")
+    parser.add_argument("--widths", default="own,256", help="bits of Mesa's vectors; own: as the program chooses")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt", default="the " * 42 + "a")
     parser.add_argument("--out", default=os.path.join(ROOT, "tools", "bench", "cold.csv"))

@@ -1,7 +1,7 @@
 /* vector_width.c: LP_NATIVE_VECTOR_WIDTH, which Mesa reads when a Vulkan instance is made.
  *
  * At 512 bits an instruction of lavapipe serves 16 invocations and has 32 registers instead of 16; by itself Mesa stays at 256 even where
- * the processor has AVX-512. A value that the user has set stays. The library reads and writes no environment: this is the
+ * the processor has AVX-512. A width that the user has set stays. The library reads and writes no environment: this is the
  * programs' own business.
  *
  * Mesa keeps machine code on disk, and forgets the width when it looks for it: its function that fetches texels, made for 8 lanes, would be
@@ -10,6 +10,7 @@
 #include "vector_width.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Asks the processor, and with it whether the operating system keeps the registers. */
@@ -24,6 +25,9 @@ static bool has_avx512(void) {
 
 /* The second variable first: without memory for the first the driver stays as it was. */
 void vector_width_ask(void) {
-    if (!has_avx512() || getenv("LP_NATIVE_VECTOR_WIDTH") || setenv("GALLIVM_PERF", "no_quad_lod", 1) != 0) return;
-    setenv("LP_NATIVE_VECTOR_WIDTH", "512", 0);
+    const char *said = getenv("GALLIVM_PERF");
+    char options[256];
+    int n = snprintf(options, sizeof options, "%s%sno_quad_lod", said ? said : "", said && *said ? "," : "");
+    if (!has_avx512() || getenv("LP_NATIVE_VECTOR_WIDTH") || n < 0 || (size_t)n >= sizeof options) return;
+    if (setenv("GALLIVM_PERF", options, 1) == 0) setenv("LP_NATIVE_VECTOR_WIDTH", "512", 0);
 }

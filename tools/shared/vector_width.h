@@ -1,4 +1,4 @@
-/* vector_width.h: software drivers asked for the widest vectors of this processor: for every program here that opens Vulkan. */
+/* vector_width.h: software drivers asked for the widest vectors of this processor: for the programs. */
 #ifndef VECTOR_WIDTH_H
 #define VECTOR_WIDTH_H
 

@@ -127,9 +127,10 @@ static void show_memory(view_screen *s, const view_canvas *canvas) {
         changed[n] = copy_rows(canvas, canvas->dirty[i], surface);
         n += changed[n].h > 0;
     }
-    if (s->whole)
+    if (s->whole) { /* the surface may be a new one */
+        copy_rows(canvas, (view_rect){0, 0, canvas->w, canvas->h}, surface);
         SDL_UpdateWindowSurface(s->window);
-    else if (n > 0)
+    } else if (n > 0)
         SDL_UpdateWindowSurfaceRects(s->window, changed, n);
 }
 

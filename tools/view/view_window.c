@@ -37,7 +37,8 @@ static void set_title(const view_screen *screen, const view_app *app) {
 }
 
 static void take_event(view_screen *screen, view_app *app, const SDL_Event *event) {
-    screen->whole |= event->type == SDL_WINDOWEVENT && event->window.event == SDL_WINDOWEVENT_EXPOSED;
+    screen->whole |= event->type == SDL_WINDOWEVENT &&
+                     (event->window.event == SDL_WINDOWEVENT_EXPOSED || event->window.event == SDL_WINDOWEVENT_SIZE_CHANGED);
     view_input(app, event, screen->density);
 }
 
