@@ -18,17 +18,8 @@ layout(std430, binding = 4) readonly buffer Norm { float norm_weight[]; };
 
 uint from; // of the row in kv
 
-#ifdef SMT_ROLL
-float latent(uint at) { return kv[from + at]; }
-#else
-vec4 latent(uint at) {
-    vec4 v = vec4(0);
-    [[unroll]] for (uint i = 0; i < 4; i++)
-        if (at * 4u + i < p.kv_rank) v[i] = kv[from + at * 4u + i];
-    return v;
-}
-#endif
-#define NORM_X(at) latent(at)
+#define NORM_X(at) kv[from + at]
+#define NORM_FLOATS
 #include "lib/norm_funcs.glsl"
 
 void store_pair(uint win, uint word, uint pair, vec2 v) {

@@ -1,14 +1,18 @@
 // norm_funcs.glsl: the factor of the root-mean-square norm, for a kernel of its own and for those that normalise what they wrote or cache. The sum of
 // squares runs in one order whatever the size of the workgroup: 64 chains of vec4s, chain i over vec4s i, i + 64, .., then eight chains at a time,
 // then the eighths, then the components. Every invocation of the workgroup takes part, once.
-// On CPU drivers an invocation takes a component of a chain, elsewhere a vec4: the same sums, but each place that touches memory is four of them
-// where it takes a vec4, and they are most of what there is to compile (lavapipe 25.0, 16 lanes: rmsnorm.comp 0.81 -> 0.27 s).
+// On CPU drivers, and with NORM_FLOATS, an invocation takes a component of a chain, elsewhere a vec4: the same sums, but each place that touches
+// memory is four of them where it takes a vec4, and they are most of what there is to compile (lavapipe 25.0, 16 lanes: rmsnorm.comp
+// 0.81 -> 0.27 s).
 // The includer defines NORM_X(at): part `at` of the row, zero beyond it.
 #ifndef NORM_FUNCS_GLSL
 #define NORM_FUNCS_GLSL
 
 #include "lib/turns.glsl"
 #ifdef SMT_ROLL
+#define NORM_FLOATS
+#endif
+#ifdef NORM_FLOATS
 #define NORM_PART float
 #define NORM_PARTS 4u // of a vec4
 #else
@@ -21,7 +25,7 @@
 shared NORM_PART norm_chains[NORM_CHAINS], norm_eighths[8u * NORM_PARTS];
 
 vec4 norm_eighth(uint i) {
-#ifdef SMT_ROLL
+#ifdef NORM_FLOATS
     return vec4(norm_eighths[4u * i], norm_eighths[4u * i + 1u], norm_eighths[4u * i + 2u], norm_eighths[4u * i + 3u]);
 #else
     return norm_eighths[i];
