@@ -24,7 +24,7 @@
 #define NONE UINT16_MAX
 #define COPY_BYTES \
     ((uint64_t)16 << 20) /* of one submission of copies: about a millisecond of a link, and some layers of most models */
-#define SUBMISSIONS SMT_MODEL_MAX_LAYERS /* kept until they are done: a step has at most one for each layer */
+#define SUBMISSIONS 64   /* kept until they are done; a step has at most one for each layer with experts */
 
 /* Of one layer; the arrays lie in the block of all layers. */
 typedef struct books {
