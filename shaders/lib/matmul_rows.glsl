@@ -110,7 +110,7 @@ void product(uint win, uint off, uint win2, uint off2, uint chunks) {
         uint end = min(chunks, first + 8u);
 #if defined(SHARED_CHUNKS) && SMT_SUBGROUP > 0
         for (uint part = first; part < end; part += SHARED_CHUNKS) {
-            Shared held[SIDES];
+            SharedVectors held[SIDES];
             [[unroll]] for (uint s = 0; s < SIDES; s++) held[s] = shared_load(side_win[s], rows[s], part);
             [[dont_unroll]] for (uint i = part; i < part + SHARED_CHUNKS; i++) {
                 x_prepare(i);

@@ -3,7 +3,7 @@
 //   Raw raw_load(window, row, i, head)    the words and scales of chunk i: elements 32 i ... 32 i + 31
 //   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
 // Row: lib/windows.glsl. A type whose chunks lie in the same vectors may offer these several at a time (lib/matmul_rows.glsl):
-//   SHARED_CHUNKS, Shared shared_load(window, row, i), Raw raw_of(shared, i, head)    i in shared_load: a multiple of SHARED_CHUNKS
+//   SHARED_CHUNKS, SharedVectors shared_load(window, row, i), Raw raw_of(shared, i, head)    i in shared_load: a multiple of SHARED_CHUNKS
 // Types whose chunks are small integers (src/quant/quant.h: smt_quant_codes) have besides, for products of integers:
 //   uint raw_q(raw, j)                   codes of elements 4j .. 4j + 3 in four signed bytes, each CODE_OFFSET too large
 //   vec2 raw_scales(raw)                 their scale, and with CODE_MIN the min to add; with CODE_HALVES the scales of elements 0..15 and 16..31

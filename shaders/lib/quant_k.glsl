@@ -114,17 +114,17 @@ Raw raw_load(uint win, Row row, uint chunk, Head head) {
 // The four chunks of a half together: 6 vectors instead of 16. On lavapipe 25.0 a product of one column takes 0.83 to 0.87 of the time, of eight
 // 0.94 (16 lanes) to 1.04 (8); Q4_K, whose chunks share in pairs, loses (1.06 and 1.20 at 16 lanes).
 #define SHARED_CHUNKS 4u
-struct Shared {
+struct SharedVectors {
     uvec4 low[4], high[2];
 };
-Shared shared_load(uint win, Row row, uint chunk) {
+SharedVectors shared_load(uint win, Row row, uint chunk) {
     uint block = (chunk >> 3) * 13u, n = (chunk >> 2) & 1u, low = block + 4u * n, high = block + 8u + 2u * n;
-    Shared v;
+    SharedVectors v;
     [[unroll]] for (uint i = 0; i < 4; i++) v.low[i] = row_vec(win, row, low + i);
     [[unroll]] for (uint i = 0; i < 2; i++) v.high[i] = row_vec(win, row, high + i);
     return v;
 }
-Raw raw_of(Shared v, uint chunk, Head head) {
+Raw raw_of(SharedVectors v, uint chunk, Head head) {
     bvec4 odd = bvec4((chunk & 1u) != 0u);
     return raw_make(mix(v.low[0], v.low[2], odd), mix(v.low[1], v.low[3], odd), v.high[0], v.high[1], chunk, head);
 }
