@@ -65,7 +65,7 @@ static void test_loss_is_sticky(void **state) {
     assert_int_equal(SMT_VK_FAIL(f.device, &err, lost, "step %d", 8), SMT_DEVICE_LOST);
     uint64_t value;
     assert_int_equal(smt_vk_submit(f.device, recording, &value, &err), SMT_DEVICE_LOST);
-    assert_string_equal(err.message, "step 7: VK_ERROR_DEVICE_LOST (-4)"); /* the first cause */
+    assert_string_equal(err.message, "step 7: VK_ERROR_DEVICE_LOST (-4); nothing was submitted to vk0"); /* the first cause */
     assert_int_equal(smt_vk_wait(f.device, 0, 0, &err), SMT_DEVICE_LOST);
     assert_int_equal(smt_vk_recording_begin(f.device, "after", &other, &err), SMT_DEVICE_LOST);
     smt_vk_kernel_desc desc = {.source = "subgroup.comp", .label = "late", .n_windows = 1, .group_size = {64, 1, 1}};
