@@ -44,8 +44,8 @@ static void take_event(view_screen *screen, view_app *app, const SDL_Event *even
 
 /* ---- pace ---- */
 
-/* What drawing may take of all processors beside a model at work, which may compute on them. */
-#define SHARE 0.01
+/* What drawing may take of all processors beside a model at work, which may compute on them; the screen takes about as much again. */
+#define SHARE 0.0025
 
 typedef struct pace {
     double now;  /* when this frame began, seconds */
