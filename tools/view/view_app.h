@@ -41,10 +41,12 @@ typedef struct view_source {
 bool view_replay_open(view_source *source, const char *path, view_model *model, char *message, size_t capacity);
 void view_replay_close(view_source *source);
 
-/* view_live.c. Loads the model (which takes its time), then generates on a thread of its own. */
+/* view_live.c. Loads the model (which takes its time); generates on a thread of its own. */
 bool view_live_open(view_source *source, const view_options *options, view_model *model, char *message, size_t capacity);
 /* Takes over what was observed since. False without memory. */
 bool view_live_poll(view_source *source, view_model *model);
+/* Begins to write, when somebody can see it. False without a thread. */
+bool view_live_begin(view_source *source);
 /* The next words of the text or conversation. False while the model still writes. */
 bool view_live_say(view_source *source, const char *words);
 /* Ends the generation at its next token and waits for that. */

@@ -58,6 +58,8 @@ int view_run_headless(view_app *app) {
         status = view_fail(VIEW_FAILED, "SDL without a screen: %s", SDL_GetError());
     else if (!view_app_resize(app, w, h, scale, message, sizeof message))
         status = view_fail(VIEW_FAILED, "%s", message);
+    else if (app->source.live && !view_live_begin(&app->source))
+        status = view_fail(VIEW_FAILED, "no thread for the model");
     else {
         double start = view_processor_seconds();
         bool drawn = draw_frames(app, &screen, &n_frames);

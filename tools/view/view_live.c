@@ -157,6 +157,8 @@ bool view_live_poll(view_source *source, view_model *model) {
     return true;
 }
 
+bool view_live_begin(view_source *source) { return view_talk_begin(((live *)source->own)->talk); }
+
 bool view_live_say(view_source *source, const char *words) {
     live *l = source->own;
     return view_talk_say(l->talk, words);

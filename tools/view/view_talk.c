@@ -166,9 +166,7 @@ static bool prepare(view_talk *t) {
     t->mutex = SDL_CreateMutex();
     t->changed = SDL_CreateCond();
     if (!t->tokens || !t->mutex || !t->changed) return false;
-    if (t->options->prompt && !view_talk_say(t, t->options->prompt)) return false;
-    t->thread = SDL_CreateThread(run, "talk", t);
-    return t->thread != NULL;
+    return !t->options->prompt || view_talk_say(t, t->options->prompt);
 }
 
 view_talk *view_talk_start(const view_options *options, smt_runner *runner, const smt_tokenizer *tokenizer,
@@ -181,6 +179,11 @@ view_talk *view_talk_start(const view_options *options, smt_runner *runner, cons
     if (prepare(t)) return t;
     view_talk_end(t);
     return NULL;
+}
+
+bool view_talk_begin(view_talk *t) {
+    if (!t->thread) t->thread = SDL_CreateThread(run, "talk", t);
+    return t->thread != NULL;
 }
 
 void view_talk_end(view_talk *t) {

@@ -16,9 +16,11 @@ typedef enum view_talk_state { TALK_READING, TALK_GENERATING, TALK_WAITING, TALK
 typedef struct view_talk view_talk;
 
 /* The engine's parts are borrowed and outlive the talk; chat NULL: a plain text is continued. It begins with options->prompt, or waits
- * where there is none. NULL without memory or thread. */
+ * where there is none. NULL without memory. */
 view_talk *view_talk_start(const view_options *options, smt_runner *runner, const smt_tokenizer *tokenizer,
                            const smt_chat_template *chat, smt_sampler *sampler, smt_session *session);
+/* Nothing is evaluated before. False without a thread. */
+bool view_talk_begin(view_talk *talk);
 /* Cancels the step under way, waits for the thread. NULL is legal. */
 void view_talk_end(view_talk *talk);
 

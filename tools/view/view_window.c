@@ -85,6 +85,8 @@ static bool loop(view_screen *screen, view_app *app, char *message, size_t capac
         if (!view_app_frame(app, fmin(p.now - before, 0.25))) return false;
         set_title(screen, app);
         view_screen_show(screen, &app->canvas);
+        SDL_snprintf(message, capacity, "no thread for the model");
+        if (app->source.live && !view_live_begin(&app->source)) return false; /* opening a window takes processors too */
         p.cost += (view_processor_seconds() - start - p.cost) / 4;
     }
     return true;
