@@ -42,10 +42,11 @@
 #define Q_LANES (LANES < STEP4 ? LANES : STEP4)
 #define Q_LOADS (STEP4 / Q_LANES)
 #define T_STEP 8 // positions of a value taken at a time
+#define CHAINS 8u // of the sum of weights: as many whatever the size of the workgroup, so that no bit depends on it
 #define T_LOADS (T_STEP / LANES)
 
 shared float weight[COLUMNS][SMT_BLOCK];
-shared float lane_best[COLUMNS][SMT_GROUP_X], lane_sum[COLUMNS][SMT_GROUP_X];
+shared float lane_best[COLUMNS][SMT_GROUP_X];
 
 void scores(chunk_place at, uint t0) {
     uint lane = gl_LocalInvocationID.x, row[POSITIONS];
@@ -100,24 +101,20 @@ void chunk_weights(chunk_place at) {
     }
     GROUP_SYNC;
     [[dont_unroll]] for (uint c = 0; c < COLUMNS; c++) {
-        float best = ATTEND_NONE, sum = 0.0;
+        float best = ATTEND_NONE;
         [[dont_unroll]] for (uint i = 0; i < SMT_GROUP_X; i++) best = max(best, lane_best[c][i]);
         uint seen = column_seen(c), padded = (at.positions + T_STEP - 1u) / T_STEP * T_STEP;
-        for (uint t = lane; t < padded; t += SMT_GROUP_X) {
-            float e = t < seen ? smt_exp(weight[c][t] - best) : 0.0;
-            weight[c][t] = e;
-            precise float more = sum + e;
-            sum = more;
-        }
-        lane_sum[c][lane] = sum;
+        for (uint t = lane; t < padded; t += SMT_GROUP_X) weight[c][t] = t < seen ? smt_exp(weight[c][t] - best) : 0.0;
     }
     GROUP_SYNC;
     for (uint c = lane; c < COLUMNS; c += SMT_GROUP_X) {
-        float best = lane_best[c][0];
-        precise float sum = lane_sum[c][0];
-        [[dont_unroll]] for (uint i = 1; i < SMT_GROUP_X; i++) {
-            best = max(best, lane_best[c][i]);
-            sum += lane_sum[c][i];
+        float best = ATTEND_NONE;
+        [[dont_unroll]] for (uint i = 0; i < SMT_GROUP_X; i++) best = max(best, lane_best[c][i]);
+        precise float sum = 0.0;
+        [[dont_unroll]] for (uint chain = 0; chain < CHAINS; chain++) {
+            precise float more = 0.0;
+            for (uint t = chain; t < at.positions; t += CHAINS) more += weight[c][t];
+            sum += more;
         }
         chunk_stat[c] = vec2(best, sum);
     }
