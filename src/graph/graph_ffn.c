@@ -237,12 +237,10 @@ void smt_build_routing(smt_builder *b, const smt_expert_work *w) {
     smt_build_capture(b, w->weights, smt_graph_capture_weights(m, rows, moe_layer), bytes, b->capture);
 }
 
-/* The routing goes to the host first, which brings the experts that it wants. */
-static void build_fetch(smt_builder *b, const smt_expert_work *w) {
-    smt_build_routing(b, w);
+void smt_build_fetch(smt_builder *b, uint32_t ids, uint64_t at) {
     smt_build_node(b, &(smt_node){.host = SMT_HOST_EXPERTS,
-                                  .copy_to = smt_graph_capture_ids(b->model, b->graph->shape.rows, moe_index(b)),
-                                  .buffers = {b->capture},
+                                  .copy_to = at,
+                                  .buffers = {ids},
                                   .n_buffers = 1,
                                   .indirect = SMT_NO_VALUE,
                                   .layer = b->layer,
@@ -261,7 +259,10 @@ smt_stream smt_build_moe(smt_builder *b, const smt_model_layer *layer, smt_strea
     if (layer->gate_shexp.tensor) shared_y = smt_build_linear(b, &layer->down_shexp, shared_hidden, SMT_NO_VALUE, "shared down");
     if (!w.single) smt_build_lists(b, &w);
     bool fetch = b->graph->shape.keep_routing && b->items->layers[b->layer].from_file;
-    if (fetch) build_fetch(b, &w);
+    if (fetch) { /* the routing goes to the host first */
+        smt_build_routing(b, &w);
+        smt_build_fetch(b, b->capture, smt_graph_capture_ids(b->model, b->graph->shape.rows, moe_index(b)));
+    }
     uint32_t hidden = smt_build_expert_hidden(b, layer, &w, in.normed);
     /* In one kernel a row's experts come one after another; a GPU has the lanes to take them side by side. */
     bool summed = w.single && b->caps->family == SMT_FAMILY_ROWS;

@@ -118,6 +118,8 @@ smt_node smt_expert_node(const smt_builder *b, const smt_expert_work *w, const s
 uint32_t smt_build_expert_hidden(smt_builder *b, const smt_model_layer *layer, const smt_expert_work *w, uint32_t normed);
 /* Keeps ids and weights, where the graph does. */
 void smt_build_routing(smt_builder *b, const smt_expert_work *w);
+/* The host brings those of the current device's experts that stay in the file and whose ids stand in value `ids`, which it sees, at a byte. */
+void smt_build_fetch(smt_builder *b, uint32_t ids, uint64_t at);
 
 /* Draws the next token from one row of logits. */
 void smt_build_sample(smt_builder *b, uint32_t logits);

@@ -67,13 +67,7 @@ static void build_parts(smt_builder *b, const smt_model_layer *layer, const smt_
 
 /* The host brings those of the current device's experts that are wanted and stay in the file. */
 static void build_fetch(smt_builder *b, const sharing *s) {
-    if (!b->graph->shape.keep_routing || !b->items->layers[b->layer].from_file) return;
-    smt_build_node(b, &(smt_node){.host = SMT_HOST_EXPERTS,
-                                  .buffers = {s->ids},
-                                  .n_buffers = 1,
-                                  .indirect = SMT_NO_VALUE,
-                                  .layer = b->layer,
-                                  .label = "experts from the file"});
+    if (b->graph->shape.keep_routing && b->items->layers[b->layer].from_file) smt_build_fetch(b, s->ids, 0);
 }
 
 /* All that a device other than the first does for the layer. */
