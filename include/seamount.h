@@ -601,10 +601,11 @@ typedef enum smt_cache_type { SMT_CACHE_F16, SMT_CACHE_F32 } smt_cache_type;
 /* Arithmetic of the matrix products. EXACT: float32 weights and activations; the bits of a token's result do not depend on how it was
  * computed together with others. FAST: that holds too, but activations are rounded to eight bits, 32 with one scale, where the matrix is
  * Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; other products are as in EXACT. The perplexity of the model in assets/ changes by less
- * than 0.5 %. Where the device has cooperative matrices of float16, products of 64 and more rows at once use those instead, for F16, BF16, Q4_0,
- * Q5_0, Q8_0, Q4_K, Q5_K and Q6_K: activations are rounded to float16 then, and the bits of a token's result do depend on whether it was
- * computed so (smt_runner_options.no_coop_matrix keeps the promise above). FAST exists in the kernels for GPUs (smt_device_options.kernels "wave"); others refuse it with SMT_UNSUPPORTED. AUTO: FAST on
- * devices that have these kernels and say that they accelerate products of integers, else EXACT. */
+ * than 0.5 %. Where the device has cooperative matrices of float16, products of 64 and more rows at once use those instead, for F16, BF16,
+ * Q4_0, Q5_0, Q8_0, Q4_K, Q5_K and Q6_K: activations are rounded to float16 then, and the bits of a token's result do depend on whether it
+ * was computed so (smt_runner_options.no_coop_matrix keeps the promise above). FAST exists in the kernels for GPUs
+ * (smt_device_options.kernels "wave"); others refuse it with SMT_UNSUPPORTED. AUTO: FAST on devices that have these kernels and say that
+ * they accelerate products of integers, else EXACT. */
 typedef enum smt_precision { SMT_PRECISION_AUTO, SMT_PRECISION_EXACT, SMT_PRECISION_FAST } smt_precision;
 
 typedef struct smt_runner_options {

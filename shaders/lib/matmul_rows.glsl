@@ -9,8 +9,8 @@
 // vectors; fma is a product and a sum, with the broadcast three instructions. One column: 230, half of them 2.6 fetches a row. Eight: 900, of
 // which 10 fetches take 430, and the loop outgrows what a processor keeps decoded. Measured and refused: codes to floats by way of the
 // exponent (0.95 to 1.01 of the speed), another order of rows and columns (the same code), vectors that chunks of Q4_K share fetched
-// once, in an inner loop (0.86 to 1.13) or unrolled (1.07; Q6_K does it: lib/quant_k.glsl), a second row at four or eight columns (1.05 to 1.12); the last two compile twice
-// the code. Activations by loads that the compiler sees to be uniform (addresses made of push constants) take a branch each, 5 cycles a number.
+// once, in an inner loop (0.86 to 1.13) or unrolled (1.07; Q6_K does it: lib/quant_k.glsl), a second row at four or eight columns (1.05 to
+// 1.12); the last two compile twice the code. Activations by loads that the compiler sees to be uniform (addresses made of push constants) take a branch each, 5 cycles a number.
 //
 // 16 lanes (512 bits), eight columns of Q8_0, instructions for 16 rows of a chunk: a fetch 94, and ten of them; 512 for products and sums; a
 // broadcast from a lane known here is a permutation, which waits for the unit that half of the sums need: 256, and as many loads of what

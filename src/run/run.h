@@ -271,8 +271,8 @@ smt_status smt_run_facts(const smt_run *run, smt_arena *arena, smt_trace_model *
 #define SMT_RUN_AHEAD_MOST 8
 typedef struct smt_run_answer {
     const smt_sample_rule *rule;
-    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS where the run is watched, and one on several devices; tokens
-     * wanted at most. */
+    /* Steps under way, 1 to SMT_RUN_AHEAD_MOST, but no more than SMT_GRAPH_TURNS with an observer, and one on several devices or with slots;
+     * tokens wanted at most. */
     uint32_t ahead, most;
 } smt_run_answer;
 typedef struct smt_run_flown { /* a step under way */
