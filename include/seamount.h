@@ -253,8 +253,8 @@ enum {
 /* Any bytes are accepted; each undecodable one counts as U+FFFD. *out_tokens is malloc-owned by the caller: smt_free it. */
 SMT_API smt_status smt_tokenize(const smt_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags,
                                 int32_t **out_tokens, size_t *out_count, smt_error *err);
-/* The whole list as bytes (NUL-terminated besides); control tokens give nothing, but the marks of DeepSeek's calls of functions do
- * (<｜tool▁...｜>). An id out of range is SMT_INVALID. */
+/* The whole list as bytes (NUL-terminated besides); control tokens give nothing, but the marks of DeepSeek's calls of functions
+ * (<｜tool▁...｜>) and of thoughts (<think>, </think>) do. An id out of range is SMT_INVALID. */
 SMT_API smt_status smt_detokenize(const smt_tokenizer *tokenizer, const int32_t *tokens, size_t count, char **out_text,
                                   size_t *out_bytes, smt_error *err);
 /* The bytes of one token as it stands inside a text (SPM: with the blank in front); NUL-terminated besides. */
@@ -334,6 +334,10 @@ SMT_API void smt_text_stream_free(smt_text_stream *stream);
 /* *out_text is owned by the stream and valid until its next call. */
 SMT_API smt_status smt_text_stream_push(smt_text_stream *stream, int32_t token, const char **out_text, size_t *out_bytes,
                                         smt_error *err);
+/* The same for a text that brings no token: for stop strings in a part of what another stream gives. It is UTF-8, and comes behind
+ * whole characters. */
+SMT_API smt_status smt_text_stream_push_text(smt_text_stream *stream, const char *text, size_t text_bytes, const char **out_text,
+                                             size_t *out_bytes, smt_error *err);
 /* What is still held back, as U+FFFD where it cannot be completed. */
 SMT_API void smt_text_stream_flush(smt_text_stream *stream, const char **out_text, size_t *out_bytes);
 /* From here on the text ends in front of the first stop string to be complete, wherever tokens begin and end in it. What may be

@@ -93,17 +93,16 @@ smt_status smt_text_stream_set_stops(smt_text_stream *stream, const char *const 
 
 int32_t smt_text_stream_stop(const smt_text_stream *stream) { return stream->stops.hit; }
 
-/* Hands on what the token stream has put out, through the stop strings where there are any. */
-static smt_status give(smt_text_stream *stream, bool last, const char **out_text, size_t *out_bytes, smt_error *err) {
-    const smt_str *out = &stream->stream.out;
-    size_t bytes = out->bytes;
+/* Hands on a text, through the stop strings where there are any. */
+static smt_status give(smt_text_stream *stream, const char *text, size_t bytes, bool last, const char **out_text,
+                       size_t *out_bytes, smt_error *err) {
     if (stream->stops.n) {
-        SMT_TRY(smt_token_stops_feed(&stream->stops, out->text, out->bytes, err));
+        SMT_TRY(smt_token_stops_feed(&stream->stops, text, bytes, err));
         if (last) smt_token_stops_end(&stream->stops);
-        out = &stream->stops.text;
+        text = stream->stops.text.text;
         bytes = stream->stops.n_given;
     }
-    *out_text = out->text ? out->text : "";
+    *out_text = text ? text : "";
     *out_bytes = bytes;
     return SMT_OK;
 }
@@ -113,11 +112,19 @@ smt_status smt_text_stream_push(smt_text_stream *stream, int32_t token, const ch
     *out_text = "";
     *out_bytes = 0;
     SMT_TRY(smt_token_stream_push(&stream->stream, token, err));
-    return give(stream, false, out_text, out_bytes, err);
+    return give(stream, stream->stream.out.text, stream->stream.out.bytes, false, out_text, out_bytes, err);
+}
+
+smt_status smt_text_stream_push_text(smt_text_stream *stream, const char *text, size_t text_bytes, const char **out_text,
+                                     size_t *out_bytes, smt_error *err) {
+    *out_text = "";
+    *out_bytes = 0;
+    return give(stream, text, text_bytes, false, out_text, out_bytes, err);
 }
 
 void smt_text_stream_flush(smt_text_stream *stream, const char **out_text, size_t *out_bytes) {
     *out_text = "";
     *out_bytes = 0;
-    if (smt_token_stream_flush(&stream->stream, NULL) == SMT_OK) give(stream, true, out_text, out_bytes, NULL);
+    if (smt_token_stream_flush(&stream->stream, NULL) != SMT_OK) return;
+    give(stream, stream->stream.out.text, stream->stream.out.bytes, true, out_text, out_bytes, NULL);
 }

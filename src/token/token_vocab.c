@@ -100,11 +100,14 @@ static smt_status load_texts(const smt_gguf *file, smt_vocab *vocab, smt_error *
     return SMT_OK;
 }
 
-/* DeepSeek's marks of calls of functions. Files made by llama.cpp's converter type them as control tokens, but they are a part of the
- * answer for whoever has to act on it, and a grammar has to be able to ask for them. */
-static bool is_tool_mark(const smt_vocab_token *token) {
-    static const char front[] = "<\xef\xbd\x9ctool\xe2\x96\x81";
-    return token->bytes >= sizeof front - 1 && !memcmp(token->text, front, sizeof front - 1);
+/* DeepSeek's marks of calls of functions, and those around thoughts. Files type them as control tokens, llama.cpp's converter the former
+ * and others the latter too, but they are a part of the answer for whoever has to act on it, and a grammar has to be able to ask for them. */
+static bool is_mark(const smt_vocab_token *token) {
+    static const char calls[] = "<\xef\xbd\x9ctool\xe2\x96\x81", think[] = "<think>", thought[] = "</think>";
+    size_t n = token->bytes;
+    return (n >= sizeof calls - 1 && !memcmp(token->text, calls, sizeof calls - 1)) ||
+           (n == sizeof think - 1 && !memcmp(token->text, think, n)) ||
+           (n == sizeof thought - 1 && !memcmp(token->text, thought, n));
 }
 
 static smt_status load_kinds(const smt_gguf *file, smt_vocab *vocab, smt_error *err) {
@@ -120,7 +123,7 @@ static smt_status load_kinds(const smt_gguf *file, smt_vocab *vocab, smt_error *
         if (kind < 0 || kind > SMT_TOKEN_BYTE)
             return SMT_FAIL(err, SMT_FORMAT, "%s[%u] is %lld, types go from 0 to %d", name, i, (long long)kind, SMT_TOKEN_BYTE);
         vocab->tokens[i].kind = kind ? (uint8_t)kind : SMT_TOKEN_NORMAL; /* 0: undefined */
-        vocab->tokens[i].shown = kind == SMT_TOKEN_CONTROL && is_tool_mark(&vocab->tokens[i]);
+        vocab->tokens[i].shown = kind == SMT_TOKEN_CONTROL && is_mark(&vocab->tokens[i]);
     }
     return SMT_OK;
 }

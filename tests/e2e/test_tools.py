@@ -1,8 +1,11 @@
-"""Calls of functions with `seamount serve` and the model that comes with seamount: whatever the model is, its calls are well-formed."""
+"""Calls of functions, and thoughts, with `seamount serve` and the model that comes with seamount: whatever the model is, its calls are
+well-formed and follow its thoughts."""
 import json
+import os
+import tempfile
 
 import cli
-from server import Server
+from server import MODEL, Server
 from test_serve import CHAT, GREEDY, Shared, joined, setUpModule, tearDownModule  # noqa: F401: unittest finds the last two here
 
 
@@ -177,6 +180,160 @@ class Dialects(Shared):
 
     def test_hermes(self):
         self.converse(self.HERMES, '<tool_call>\n{"name": "pick", "arguments": {"n": %d}}\n</tool_call>', True)
+
+
+class Thoughts(Shared):
+    """What a model thinks goes out apart from what it answers; a grammar makes one write what it would not."""
+    GRAMMAR = 'root ::= "<think>\\nIt is 4.\\n</think>\\n\\nFour, <think>"'
+    PATH = "/v1/chat/completions"
+
+    def body(self, **more):
+        return dict(GREEDY, messages=CHAT, grammar=self.GRAMMAR, max_tokens=60, **more)
+
+    def check_stream(self, body, document):
+        """What a client puts together of a stream is the document; thoughts come first."""
+        events = self.stream(self.PATH, dict(body, stream_options={"include_usage": True}))
+        usage = events[-2]["usage"]
+        _, reason, chunks = joined(events)
+        deltas = [c["choices"][0]["delta"] for c in chunks]
+        self.assertEqual((deltas[0]["role"], deltas[0]["reasoning_content"]), ("assistant", None))
+        self.assertEqual(deltas[-1], {"content": "", "reasoning_content": None})
+        thinks = [d.get("reasoning_content") is not None for d in deltas[1:]]
+        self.assertEqual(thinks, sorted(thinks, reverse=True))
+        message = document["message"]
+        told = ["".join(d.get(name) or "" for d in deltas) for name in ("reasoning_content", "content")]
+        self.assertEqual((told, reason), ([message["reasoning_content"] or "", message["content"] or ""], document["finish_reason"]))
+        return usage
+
+    def test_thoughts_apart(self):
+        body = self.body(reasoning_format="deepseek")
+        document = self.post(self.PATH, body)
+        choice = document["choices"][0]
+        self.assertEqual(choice["message"], {"role": "assistant", "content": "Four, <think>", "reasoning_content": "It is 4."})
+        self.assertEqual(choice["finish_reason"], "stop")
+        n = document["usage"]["completion_tokens_details"]["reasoning_tokens"]
+        self.assertTrue(10 < n < document["usage"]["completion_tokens"] - 5, document["usage"])
+        self.assertEqual(self.check_stream(body, choice)["completion_tokens_details"], {"reasoning_tokens": n})
+        cut = dict(body, max_tokens=11, logprobs=True)
+        document = self.post(self.PATH, cut)
+        choice = document["choices"][0]
+        self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("", "length"))
+        self.assertRegex(choice["message"]["reasoning_content"], "^It( is)?( 4)?[.]?$")
+        self.assertEqual(document["usage"]["completion_tokens_details"]["reasoning_tokens"], 11)
+        self.check_stream(cut, choice)
+        stopped = self.post(self.PATH, dict(body, stop=["is", ","]))["choices"][0]["message"]
+        self.assertEqual((stopped["content"], stopped["reasoning_content"]), ("Four", "It is 4."))
+        both = self.post(self.PATH, dict(body, n=2, seed=1))["choices"]
+        self.assertEqual(both[0]["message"], both[1]["message"])
+
+    def test_thoughts_as_they_are(self):
+        for more in ({}, {"reasoning_format": "none"}, {"reasoning_format": "auto"}):  # neither the template nor the vocabulary knows any
+            message = self.post(self.PATH, self.body(**more))["choices"][0]["message"]
+            self.assertEqual(message, {"role": "assistant", "content": "<think>\nIt is 4.\n</think>\n\nFour, <think>"})
+        self.assertEqual(self.get("/props").json()["default_generation_settings"]["params"]["reasoning_format"], "none")
+        self.refused(400, "hidden", self.PATH, self.body(reasoning_format="hidden"))
+        self.refused(400, "reasoning_format", self.PATH, self.body(reasoning_format=1))
+        deepseek = dict(self.body(reasoning_format="deepseek"), grammar='root ::= "4 <think>"')
+        message = self.post(self.PATH, deepseek)["choices"][0]["message"]
+        self.assertEqual(message, {"role": "assistant", "content": "4 <think>", "reasoning_content": None})
+
+    def test_timings_of_each_token(self):
+        body = dict(GREEDY, prompt="def ", n_predict=4, timings_per_token=True)
+        events = self.stream("/completion", body)
+        self.assertEqual([e["timings"]["predicted_n"] for e in events], [e["tokens_predicted"] for e in events])
+        self.assertTrue(all(e["timings"]["prompt_ms"] > 0 for e in events), events)
+        self.assertGreater(len(events), 2)
+        events = self.stream("/completion", dict(body, timings_per_token=False))
+        self.assertEqual(["timings" in e for e in events], [False] * (len(events) - 1) + [True])
+
+
+@cli.in_full_tier
+class Thinkers(Thoughts):
+    """A vocabulary whose marks are tokens of their own, and a template that leads into a thought, as R1's, where it is told to."""
+    TEMPLATE = ("{% for m in messages %}{{ m.role + ': ' }}{{ m.content or '' }}{% if m.reasoning_content %}{{ '[' + m.reasoning_content + ']' }}"
+                "{% endif %}{{ '\n' }}{% endfor %}{{ 'assistant:' }}{% if thinking %}{{ '<think>\n' }}{% elif thinking is false %}{{ '</think>' }}"
+                "{% endif %}")
+    own = None
+
+    @property
+    def server(self):
+        return self.own
+
+    @classmethod
+    def setUpClass(cls):
+        cls.file = tempfile.NamedTemporaryFile(suffix=".gguf")
+        with open(MODEL, "rb") as f:
+            content = f.read()
+
+        def text(letters):
+            return len(letters.encode()).to_bytes(8, "little") + letters.encode()
+        for old, new in (("<｜▁pad▁｜>", "<think>"), ("<｜fim▁hole｜>", "</think>")):
+            content = content.replace(text(old), text(new))
+        at = content.index(b"tokenizer.chat_template") + len(b"tokenizer.chat_template") + 4
+        size = int.from_bytes(content[at:at + 8], "little")
+        content = content[:at] + text(content[at + 8:at + 8 + size].decode() + " " * 20) + content[at + 8 + size:]  # as long as it was
+        assert len(content) == os.path.getsize(MODEL)
+        cls.file.write(content)
+        cls.file.flush()
+        cls.own = Server("-m", cls.file.name, "-c", 512, "-np", 2, "-b", 64, "--chat-template", cls.TEMPLATE, "-n", 12)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.own.end()
+        cls.own.__exit__()
+        cls.file.close()
+
+    def mark(self, text):
+        return self.post("/tokenize", {"content": text, "parse_special": True})["tokens"][0]
+
+    def test_thoughts_as_they_are(self):
+        message = self.post(self.PATH, self.body())["choices"][0]["message"]
+        self.assertEqual((message["content"], message["reasoning_content"]), ("Four, <think>", "It is 4."))
+        message = self.post(self.PATH, self.body(reasoning_format="none"))["choices"][0]["message"]
+        self.assertEqual(message, {"role": "assistant", "content": "<think>\nIt is 4.\n</think>\n\nFour, <think>"})
+        self.assertEqual(self.get("/props").json()["default_generation_settings"]["params"]["reasoning_format"], "deepseek")
+
+    def test_marks_that_are_tokens(self):
+        body = self.body(logit_bias={str(self.mark("<think>")): 100, str(self.mark("</think>")): 100})
+        document = self.post(self.PATH, body)
+        self.assertEqual(document["choices"][0]["message"], {"role": "assistant", "content": "Four, <think>", "reasoning_content": "It is 4."})
+        self.check_stream(body, document["choices"][0])
+
+    def test_prompts(self):
+        def ends(end, **more):
+            prompt = self.post("/apply-template", dict(more, messages=CHAT))["prompt"]
+            self.assertTrue(prompt.endswith("assistant:" + end), prompt)
+        ends("")
+        for on in ({"chat_template_kwargs": {"thinking": True}}, {"chat_template_kwargs": {"enable_thinking": True}},
+                   {"thinking": {"type": "enabled"}}):
+            ends("<think>\n", **on)
+        for off in ({"chat_template_kwargs": {"enable_thinking": False}}, {"thinking": {"type": "disabled"}},
+                    {"chat_template_kwargs": {"thinking": False}, "thinking": {"type": "enabled"}}):
+            ends("</think>", **off)
+        thought = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
+        self.assertIn("assistant: 4[2 + 2]\n", self.post("/apply-template", {"messages": CHAT + [thought]})["prompt"])
+
+    def test_calls_and_shapes_behind_thoughts(self):
+        """Where the prompt leads into a thought: whatever is thought, the answer is what was asked for."""
+        thoughts = []
+        end = {str(self.mark("</think>")): 6}
+        shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": [7]}}}
+        for seed in range(4):
+            body = dict(messages=CHAT, temperature=2, top_k=0, seed=seed, max_tokens=300, logit_bias=end, chat_template_kwargs={"thinking": True})
+            choice = self.post(self.PATH, dict(body, response_format=shape))["choices"][0]
+            self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("7", "stop"))
+            thoughts.append(choice["message"]["reasoning_content"])
+            body.update(tools=[function("pick", n=Tools.DIGIT)], tool_choice="required", parallel_tool_calls=False)
+            choice = self.post(self.PATH, body)["choices"][0]
+            self.assertEqual((choice["message"]["content"], choice["finish_reason"]), (None, "tool_calls"))
+            call = choice["message"]["tool_calls"][0]["function"]
+            self.assertEqual((call["name"], list(json.loads(call["arguments"]))), ("pick", ["n"]))
+            thoughts.append(choice["message"]["reasoning_content"])
+        self.check_stream(body, choice)
+        self.assertGreater(len(set(thoughts)), 2, thoughts)
+
+    def test_timings_of_each_token(self):
+        pass  # the model has no part in it
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ static const char names[] =
     "parameters tools tool_choice chat_template_kwargs add_generation_prompt input_prefix input_suffix "
     "input_extra filename input dimensions tokens type properties required enum const items prefixItems anyOf "
     "allOf $ref $defs pattern format minItems maxItems minLength maxLength minimum maximum "
-    "additionalProperties parallel_tool_calls tool_call_id ";
+    "additionalProperties parallel_tool_calls tool_call_id reasoning_format reasoning_content thinking enable_thinking "
+    "timings_per_token ";
 static const char words[] =
     "null true false 0 1 -1 2 0.5 1e30 9007199254740993 -9223372036854775808 \"\" \"x\" \"user\" \"system\" \"tool\" \"text\" "
     "\"def\\n\" \"object\" \"array\" \"string\" \"integer\" \"json_schema\" \"json_object\" \"#/$defs/a\" \"#\" "
     "\"root::=\\\"a\\\"root|[b-z]*\" \"^[a-z]{2,9}$\" \"date-time\" \"\\ud83d\\ude00\" \"<\\uff5cUser\\uff5c>\" \"auto\" "
-    "\"required\" [] {} ";
+    "\"required\" \"deepseek\" \"none\" \"disabled\" \"<think>\" [] {} ";
 static const char types[] =
     "\"object\" \"array\" \"string\" \"integer\" \"number\" \"boolean\" \"null\" \"text\" \"json_object\" "
     "\"json_schema\" [\"string\",\"null\"] \"function\" ";
@@ -127,7 +128,7 @@ static serve_server *get_server(void) {
     smt_file *file;
     smt_error err = {0};
     if (server.tokenizer) return &server;
-    server = (serve_server){.state = SERVE_READY, .n_ctx = N_CTX, .n_batch = 64, .bos = -1};
+    server = (serve_server){.state = SERVE_READY, .n_ctx = N_CTX, .n_batch = 64, .bos = -1, .think = -1};
     server.options =
         (serve_options){.json_depth = DEPTH, .n_predict = -1, .sampling = {.struct_size = sizeof(smt_sampler_options)}};
     if (smt_file_open(SMT_TEST_DATA "/../../assets/seamount-coder.gguf", &file, &err) != SMT_OK) abort();

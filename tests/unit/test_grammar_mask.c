@@ -136,30 +136,34 @@ static void test_ends(void **state) {
     close_fixture(&f);
 }
 
-/* Deep texts fill the tables; trimming keeps what cursors stand on, and answers stay the same. */
 /* Though files type them as control tokens, grammars can ask for them. */
-static void test_marks_of_calls(void **state) {
-    static const char mark[] = "<｜tool▁sep｜>";
+static void test_marks(void **state) {
+    static const char *const marks[] = {"<｜tool▁sep｜>", "<think>", "</think>"};
     (void)state;
-    token_spec spec;
-    spec_bpe(&spec);
-    int32_t token = spec_add(&spec, mark, 3, 0);
-    grammar_fixture f;
-    smt_error err = {0};
-    smt_cursor cursor;
-    uint32_t mask[MOST_TOKENS / 32];
-    open_words(&f, spec_vocab(&spec));
-    SMT_ASSERT_OK(open_matcher(&f, "root ::= \"<｜tool▁sep｜>\"", strlen("root ::= \"<｜tool▁sep｜>\""), &err), &err);
-    smt_cursor_open(f.matcher, &cursor);
-    SMT_ASSERT_OK(smt_cursor_mask(&cursor, mask, smt_vocab_size(f.vocab), &err), &err);
-    assert_true(mask[token / 32] >> token % 32 & 1);
-    assert_mask(&cursor, mask, smt_vocab_size(f.vocab));
-    SMT_ASSERT_OK(smt_cursor_accept(&cursor, token, &err), &err);
-    assert_true(smt_cursor_must_end(&cursor));
-    smt_cursor_close(&cursor);
-    close_fixture(&f);
+    for (size_t i = 0; i < SMT_COUNT(marks); i++) {
+        token_spec spec;
+        spec_bpe(&spec);
+        int32_t token = spec_add(&spec, marks[i], 3, 0);
+        grammar_fixture f;
+        smt_error err = {0};
+        smt_cursor cursor;
+        uint32_t mask[MOST_TOKENS / 32];
+        char grammar[64];
+        open_words(&f, spec_vocab(&spec));
+        snprintf(grammar, sizeof grammar, "root ::= \"%s\"", marks[i]);
+        SMT_ASSERT_OK(open_matcher(&f, grammar, strlen(grammar), &err), &err);
+        smt_cursor_open(f.matcher, &cursor);
+        SMT_ASSERT_OK(smt_cursor_mask(&cursor, mask, smt_vocab_size(f.vocab), &err), &err);
+        assert_true(mask[token / 32] >> token % 32 & 1);
+        assert_mask(&cursor, mask, smt_vocab_size(f.vocab));
+        SMT_ASSERT_OK(smt_cursor_accept(&cursor, token, &err), &err);
+        assert_true(smt_cursor_must_end(&cursor));
+        smt_cursor_close(&cursor);
+        close_fixture(&f);
+    }
 }
 
+/* Deep texts fill the tables; trimming keeps what cursors stand on, and answers stay the same. */
 static void test_trim(void **state) {
     (void)state;
     grammar_fixture f;
@@ -246,8 +250,8 @@ static void test_each_allocation_fails(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_masks),          cmocka_unit_test(test_ends),
-                                       cmocka_unit_test(test_marks_of_calls), cmocka_unit_test(test_trim),
-                                       cmocka_unit_test(test_ambiguous),      cmocka_unit_test(test_each_allocation_fails)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_masks),     cmocka_unit_test(test_ends),
+                                       cmocka_unit_test(test_marks),     cmocka_unit_test(test_trim),
+                                       cmocka_unit_test(test_ambiguous), cmocka_unit_test(test_each_allocation_fails)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

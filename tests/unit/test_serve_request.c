@@ -24,7 +24,7 @@ static void end(serve_request *request) {
 
 static bool push(serve_request *request, size_t bytes) {
     char text[1024] = {0};
-    serve_piece *piece = serve_piece_create(&request->jobs[0], text, bytes, SERVE_MAX_TOP);
+    serve_piece *piece = serve_piece_create(&request->jobs[0], text, bytes, 0, SERVE_MAX_TOP);
     assert_non_null(piece);
     serve_job_push(&request->jobs[0], piece);
     return !request->gone;

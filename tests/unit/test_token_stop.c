@@ -187,6 +187,11 @@ static void test_stream(void **state) {
     assert_int_equal(bytes, 5);
     assert_memory_equal(rest, "today", 5);
     smt_str_free(&out);
+    SMT_ASSERT_OK(smt_text_stream_push_text(stream, "or tod", 6, &rest, &bytes, &err), &err); /* what no token brought */
+    assert_int_equal(bytes, 3);
+    SMT_ASSERT_OK(smt_text_stream_push_text(stream, "ay!x", 4, &rest, &bytes, &err), &err);
+    assert_int_equal(bytes, 0);
+    assert_int_equal(smt_text_stream_stop(stream), 0);
     smt_text_stream_free(stream);
     smt_free(tokens);
     smt_tokenizer_free(tokenizer);

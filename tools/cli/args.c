@@ -140,6 +140,10 @@ static const option_row options[] = {
     [OPT_MAX_DEPTH] = {NULL, "max-depth", INTEGER, 1, 512, 64, SERVE, "N", "levels of brackets in a request's JSON"},
     [OPT_NO_SLOTS] = {NULL, "no-slots", FLAG, 0, 0, 0, SERVE, NULL, "do not show slots"},
     [OPT_NO_METRICS] = {NULL, "no-metrics", FLAG, 0, 0, 0, SERVE, NULL, "do not show counters"},
+    [OPT_REASONING_FORMAT] =
+        {NULL, "reasoning-format", TEXT, 0, 0, 0, SERVE, "WHICH",
+         "what a model thinks before it answers a chat: deepseek (as reasoning_content, apart from content), none (in "
+         "content, as it is), auto (default: deepseek where the template or the vocabulary knows thoughts)"},
     [OPT_ALL] = {NULL, "all", FLAG, 0, 0, 0, KERNELS, NULL, "every kernel of the catalogue, whatever the model"},
     [OPT_DEVICE] = {"-dev", "device", TEXT, 0, 0, 0, VULKAN, "LIST",
                     "by id (vk0), start of the UUID, or part of the name; several share the layers in this order"},

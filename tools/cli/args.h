@@ -99,6 +99,7 @@ typedef enum cli_option {
     OPT_MAX_DEPTH,
     OPT_NO_SLOTS,
     OPT_NO_METRICS,
+    OPT_REASONING_FORMAT,
     OPT_ALL,
     OPT_DEVICE,
     OPT_MACHINE,

@@ -19,6 +19,7 @@ typedef struct serving {
     const char **keys; /* [n_keys], into the command line and keys_text */
     uint32_t n_keys;
     char *alias;
+    serve_reasoning reasoning;
 } serving;
 
 static void log_call(const char *line) {
@@ -81,6 +82,12 @@ static int read_template(const cli_args *args, serving *s) {
     return which == OPT_COUNT || s->template ? CLI_DONE : cli_no_memory();
 }
 
+static int read_reasoning(const cli_args *args, serving *s) {
+    const char *name = cli_text(args, OPT_REASONING_FORMAT);
+    if (!name || serve_reasoning_named(name, &s->reasoning)) return CLI_DONE;
+    return cli_fail(CLI_WRONG, "--reasoning-format %s: there are none, deepseek and auto", name);
+}
+
 static serve_options options_of(const cli_args *args, const serving *s) {
     return (serve_options){.host = cli_given(args, OPT_HOST) ? cli_text(args, OPT_HOST) : "127.0.0.1",
                            .port = (uint16_t)cli_int(args, OPT_PORT),
@@ -102,6 +109,7 @@ static serve_options options_of(const cli_args *args, const serving *s) {
                            .keep_alive_s = fmin((double)cli_int(args, OPT_TIMEOUT) / 3, 10),
                            .sampling = cli_sampler_options(args),
                            .n_predict = cli_given(args, OPT_PREDICT) ? cli_int(args, OPT_PREDICT) : -1,
+                           .reasoning = s->reasoning,
                            .log = cli_flag(args, OPT_VERBOSE) ? log_call : NULL};
 }
 
@@ -161,6 +169,7 @@ int cmd_serve(const cli_args *args) {
     int status = read_keys(args, &s);
     if (status == CLI_DONE) status = choose_alias(args, &s);
     if (status == CLI_DONE) status = read_template(args, &s);
+    if (status == CLI_DONE) status = read_reasoning(args, &s);
     if (status == CLI_DONE) status = serve(args, &s);
     cli_watch_interrupts(NULL);
     serve_stop(s.server);

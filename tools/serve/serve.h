@@ -17,6 +17,12 @@
 
 typedef struct serve_server serve_server;
 
+/* Whether thoughts of a model go out as "reasoning_content", or as they are in front of the answer. AUTO: the former, where the model's
+ * template or vocabulary knows thoughts. */
+typedef enum serve_reasoning { SERVE_REASONING_AUTO, SERVE_REASONING_NONE, SERVE_REASONING_DEEPSEEK } serve_reasoning;
+/* By its name: auto, none, deepseek. */
+bool serve_reasoning_named(const char *name, serve_reasoning *out);
+
 /* Everything is borrowed, and must outlive the server. */
 typedef struct serve_options {
     const char *host;            /* a name or a numeric address, IPv4 or IPv6 */
@@ -38,8 +44,9 @@ typedef struct serve_options {
     double timeout_s;    /* a request must be whole, and a client must take what it is sent, within this time */
     double keep_alive_s; /* a stream without news carries a comment after so long */
     /* What requests leave out. */
-    smt_sampler_options sampling;  /* seed and biases are not used: seeds are drawn */
-    int64_t n_predict;             /* -1: to the end of the context */
+    smt_sampler_options sampling; /* seed and biases are not used: seeds are drawn */
+    int64_t n_predict;            /* -1: to the end of the context */
+    serve_reasoning reasoning;
     void (*log)(const char *line); /* one line for each request, any thread; NULL: silent */
 } serve_options;
 

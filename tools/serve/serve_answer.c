@@ -38,28 +38,29 @@ json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments) {
 
 /* A prompt counts once, however many answers there are to it. */
 json_t *serve_usage(const serve_request *request) {
-    size_t n_prompt = 0, n_cached = 0, n_predicted = 0;
+    size_t n_prompt = 0, n_cached = 0, n_predicted = 0, n_thought = 0;
     for (uint32_t i = 0; i < request->n_jobs; i++) {
         const serve_job *job = &request->jobs[i];
-        n_predicted += job->result.n_predicted;
+        n_predicted += job->result.timing.n_predicted;
+        n_thought += job->result.n_thought;
         if (i % request->params.n_choices) continue;
         n_prompt += job->n_prompt;
-        n_cached += job->result.n_reused;
+        n_cached += job->result.timing.n_reused;
     }
-    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t)n_prompt, "completion_tokens",
+    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}}", "prompt_tokens", (json_int_t)n_prompt, "completion_tokens",
                      (json_int_t)n_predicted, "total_tokens", (json_int_t)(n_prompt + n_predicted), "prompt_tokens_details",
-                     "cached_tokens", (json_int_t)n_cached);
+                     "cached_tokens", (json_int_t)n_cached, "completion_tokens_details", "reasoning_tokens",
+                     (json_int_t)n_thought);
 }
 
 static double per_second(size_t count, double seconds) { return seconds > 0 ? (double)count / seconds : 0; }
 
-json_t *serve_timings(const serve_job *job) {
-    const serve_result *r = &job->result;
-    size_t n_prompt = job->n_prompt - r->n_reused;
-    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n", (json_int_t)r->n_reused, "prompt_n", (json_int_t)n_prompt,
-                     "prompt_ms", r->prompt_s * 1000, "prompt_per_second", per_second(n_prompt, r->prompt_s), "predicted_n",
-                     (json_int_t)r->n_predicted, "predicted_ms", r->predict_s * 1000, "predicted_per_second",
-                     per_second(r->n_predicted, r->predict_s));
+json_t *serve_timings(const serve_job *job, const serve_timing *t) {
+    size_t n_prompt = job->n_prompt - t->n_reused;
+    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n", (json_int_t)t->n_reused, "prompt_n", (json_int_t)n_prompt,
+                     "prompt_ms", t->prompt_s * 1000, "prompt_per_second", per_second(n_prompt, t->prompt_s), "predicted_n",
+                     (json_int_t)t->n_predicted, "predicted_ms", t->predict_s * 1000, "predicted_per_second",
+                     per_second(t->n_predicted, t->predict_s));
 }
 
 json_t *serve_native_head(const serve_job *job, uint32_t slot, size_t n_predicted, json_t *content, json_t *tokens) {
@@ -79,8 +80,8 @@ void serve_native_end(const serve_job *job, json_t *document) {
     json_object_set_new(document, "truncated", json_false());
     json_object_set_new(document, "stop_type", json_string(types[r->end]));
     json_object_set_new(document, "stopping_word", json_string(r->stop >= 0 ? params->stops[r->stop] : ""));
-    json_object_set_new(document, "tokens_cached", json_integer((json_int_t)r->n_reused));
-    json_object_set_new(document, "timings", serve_timings(job));
+    json_object_set_new(document, "tokens_cached", json_integer((json_int_t)r->timing.n_reused));
+    json_object_set_new(document, "timings", serve_timings(job, &r->timing));
 }
 
 /* ---- log-probabilities ---- */
@@ -137,8 +138,8 @@ json_t *serve_logprobs(serve_format format, json_t *list) {
 /* What the pieces of a job add up to. */
 typedef struct gathered {
     serve_reader reader;
-    serve_text text, arguments;        /* owned; arguments: of the last call */
-    json_t *tokens, *logprobs, *calls; /* owned */
+    serve_text thought, text, arguments; /* owned; arguments: of the last call */
+    json_t *tokens, *logprobs, *calls;   /* owned */
 } gathered;
 
 /* What the pieces of all jobs of a request add up to. */
@@ -168,7 +169,8 @@ static bool hear(void *user, const serve_heard *heard) {
 static bool gather(void *user, const serve_piece *piece, serve_error *error) {
     gathering *g = user;
     gathered *to = &g->parts[piece->job];
-    bool heard = serve_reader_feed(&to->reader, piece->text, piece->bytes, hear, to);
+    bool heard = serve_append(&to->thought, piece->text, piece->n_thought) &&
+                 serve_reader_feed(&to->reader, piece->text + piece->n_thought, piece->bytes - piece->n_thought, hear, to);
     if (heard && piece->last) heard = serve_reader_end(&to->reader, hear, to) && close_call(to);
     if (!heard) return serve_fail_memory(error);
     if (piece->token < 0) return true;
@@ -200,7 +202,7 @@ static json_t *native_document(const serve_job *job, gathered *g) {
     const serve_params *params = &job->request->params;
     json_t *tokens = params->return_tokens ? json_incref(g->tokens) : json_array();
     json_t *text = json_stringn(g->text.at, g->text.bytes);
-    json_t *document = serve_native_head(job, job->result.slot, job->result.n_predicted, text, tokens);
+    json_t *document = serve_native_head(job, job->result.slot, job->result.timing.n_predicted, text, tokens);
     serve_native_end(job, document);
     if (params->logprobs) json_object_set(document, "completion_probabilities", g->logprobs);
     return params->fields ? select_fields(document, params->fields) : document;
@@ -216,6 +218,9 @@ static json_t *open_choice(const serve_job *job, gathered *g) {
     json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text);
     if (calls && g->text.bytes == 0) json_object_set_new(message, "content", json_null());
     if (calls) json_object_set(message, "tool_calls", g->calls);
+    if (params->thoughts)
+        json_object_set_new(message, "reasoning_content",
+                            g->thought.bytes ? json_stringn(g->thought.at, g->thought.bytes) : json_null());
     return serve_choice(job, "message", message, logprobs, reason);
 }
 
@@ -236,7 +241,8 @@ static json_t *document_of(const serve_request *request, gathered *parts) {
     document = serve_head(request, request->params.format == SERVE_CHAT ? "chat.completion" : "text_completion");
     json_object_set_new(document, "choices", list);
     json_object_set_new(document, "usage", serve_usage(request));
-    if (request->n_jobs == 1) json_object_set_new(document, "timings", serve_timings(&request->jobs[0]));
+    if (request->n_jobs == 1)
+        json_object_set_new(document, "timings", serve_timings(&request->jobs[0], &request->jobs[0].result.timing));
     return document;
 }
 
@@ -274,6 +280,7 @@ static bool open_gathering(const serve_request *request, gathering *g) {
 static void end_gathering(gathering *g) {
     for (uint32_t i = 0; g->parts && i < g->request->n_jobs; i++) {
         serve_reader_free(&g->parts[i].reader);
+        free(g->parts[i].thought.at);
         free(g->parts[i].text.at);
         free(g->parts[i].arguments.at);
         json_decref(g->parts[i].calls);

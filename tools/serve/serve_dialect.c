@@ -3,7 +3,7 @@
  * A template that can write a conversation with calls shows by that how the model was trained to write them. So the template is given
  * such a conversation, and its prompt is searched for the call in each dialect; one that is not found, and a template that loses the
  * call or the result or refuses the roles (DeepSeek-V2's own), means the plain dialect. DeepSeek's marks are single tokens of its
- * vocabularies and texts like any other where a vocabulary lacks them. */
+ * vocabularies and texts like any other where a vocabulary lacks them. Whether the model thinks before it answers shows in the same way. */
 #include "serve_tools.h"
 
 #include <string.h>
@@ -30,6 +30,7 @@ const serve_dialect *serve_dialect_row(size_t index) { return index < sizeof row
 #define NAME      "trial_function"
 #define TEXT      "trial text"
 #define RESULT    "trial result"
+#define THOUGHT   "trial thought"
 #define ARGUMENTS "{\"trial\": 1}"
 #define CALL_WITH(arguments)                                                                          \
     "{\"tool_calls\": [{\"id\": \"call_0\", \"type\": \"function\", \"function\": {\"name\": \"" NAME \
@@ -92,10 +93,24 @@ static bool lists_tools(const smt_chat_template *chat) {
     return found;
 }
 
+/* Whether it knows thoughts: it ends with a mark of them, or leaves out those that came with answers before. */
+static bool learn_thoughts(const smt_chat_template *chat) {
+    const smt_chat_message messages[] = {
+        {"user", "Try it.", NULL}, {"assistant", SERVE_THINK THOUGHT SERVE_THOUGHT TEXT, NULL}, {"user", "Try again.", NULL}};
+    const smt_chat_request request = {.struct_size = sizeof request, .messages = messages, .n_messages = 3};
+    char *prompt;
+    size_t bytes;
+    if (smt_chat_render(chat, &request, &prompt, &bytes, NULL) != SMT_OK) return false;
+    bool thinks = serve_thinking_behind(prompt, bytes) != SERVE_MAY_THINK || (strstr(prompt, TEXT) && !strstr(prompt, THOUGHT));
+    smt_free(prompt);
+    return thinks;
+}
+
 void serve_learn_habits(const smt_chat_template *chat, serve_habits *out) {
     *out = (serve_habits){.dialect = &rows[0]};
     if (!chat) return;
     if (!learn_calls(chat, CALL_WITH("\"{\\\"trial\\\": 1}\""), out))
         out->wants_objects = learn_calls(chat, CALL_WITH(ARGUMENTS), out);
     out->lists_tools = out->writes_calls && lists_tools(chat);
+    out->thinks = learn_thoughts(chat);
 }

@@ -27,7 +27,7 @@ static void normalize(float *vector, size_t width) {
 void serve_slot_embed(serve_server *server, serve_slot *slot) {
     add_states(server, slot);
     if (smt_session_length(slot->session) < slot->n_tokens) return;
-    slot->job->result.prompt_s = serve_seconds() - slot->begun_s;
+    slot->job->result.timing.prompt_s = serve_seconds() - slot->begun_s;
     normalize(slot->job->embedding, server->model.n_embd);
     serve_slot_end(server, slot, SERVE_END_EOS, NULL);
 }

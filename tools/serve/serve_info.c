@@ -89,7 +89,10 @@ static json_t *token_text(const serve_server *server, const char *key) {
 json_t *serve_props(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
     const serve_server *server = call->server;
     const serve_options *options = &server->options;
-    serve_params defaults = {.n_predict = options->n_predict, .seed = -1, .sampling = options->sampling};
+    serve_params defaults = {.n_predict = options->n_predict,
+                             .seed = -1,
+                             .thoughts = serve_tells_thoughts(server, options->reasoning),
+                             .sampling = options->sampling};
     char build[40];
     (void)body;
     (void)out_stream;

@@ -5,15 +5,16 @@
  *   serve_listen.c   beginning and end
  *   serve_http.c     connections, calls, bodies       serve_slots.c   jobs to slots, rounds
  *   serve_guard.c    who may call                     serve_step.c    evaluate, draw, stop
- *   serve_routes.c   the table of routes              serve_pick.c    which slot
- *   serve_body.c     JSON, checked                    serve_pace.c    how much of prompts in a round
- *   serve_info.c     what the server says of itself
+ *   serve_routes.c   the table of routes              serve_bound.c   what a grammar lets be drawn
+ *   serve_body.c     JSON, checked                    serve_say.c     tokens to texts
+ *   serve_info.c     what the server says of itself   serve_pick.c    which slot
+ *                                                     serve_pace.c    how much of prompts in a round
  *   serve_prompt.c   bodies to prompts                          both
  *   serve_params.c   how to answer                    ------------------------------------
  *   serve_grammar.c  what an answer has to look like
  *   serve_tools.h    functions that a model may call, and files of its own
  *   serve_answer.c   pieces to documents              serve_request.c requests, jobs, pieces
- *   serve_stream.c   pieces to events
+ *   serve_stream.c   pieces to events                 serve_thoughts.h thoughts in front of answers
  *   serve_infill.c   gaps in files to fill
  *   serve_embed.c    vectors of texts: the request, and a slot's part
  *   serve_experts.c  which experts the tokens go to, for the page at / (page.html)
@@ -33,6 +34,7 @@
 #define SERVE_INTERNAL_H
 
 #include "serve.h"
+#include "serve_thoughts.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -87,7 +89,10 @@ typedef struct serve_dialect serve_dialect; /* serve_tools.h */
 typedef struct serve_params {
     serve_format format;
     bool stream, include_usage, return_tokens, logprobs, ignore_eos;
-    bool reuse;                /* what a slot still holds of the prompt is not evaluated again */
+    bool reuse;    /* what a slot still holds of the prompt is not evaluated again */
+    bool timings;  /* every event of a stream says how fast it goes */
+    bool thoughts; /* they are told apart from answers, which begin at `thinking` */
+    serve_thinking thinking;
     uint32_t n_top, n_choices; /* n_choices: answers to each prompt, one after another in the request's jobs */
     int64_t seed;              /* of the first of them; -1: drawn for each */
     int64_t n_predict;         /* -1: to the end of the context */
@@ -106,14 +111,21 @@ typedef struct serve_params {
 
 typedef enum serve_end { SERVE_END_NONE, SERVE_END_EOS, SERVE_END_LENGTH, SERVE_END_WORD, SERVE_END_ERROR } serve_end;
 
+/* How far a job got, and how long that took. */
+typedef struct serve_timing {
+    size_t n_reused;    /* tokens of the prompt that a slot still held */
+    size_t n_predicted; /* tokens of the answer, thoughts included */
+    double prompt_s, predict_s;
+} serve_timing;
+
 /* What became of a job: the engine thread's until its last piece is there, which may be read then. */
 typedef struct serve_result {
     serve_end end;
     int32_t stop; /* the stop string, or -1 */
     uint32_t slot;
-    size_t n_reused, n_evaluated; /* tokens of the prompt that a slot still held; that were evaluated */
-    size_t n_predicted;           /* tokens of the answer */
-    double prompt_s, predict_s;
+    size_t n_evaluated; /* tokens of the prompt */
+    size_t n_thought;   /* tokens of the answer that are its thought, the marks included */
+    serve_timing timing;
     serve_error error;
 } serve_result;
 
@@ -136,12 +148,13 @@ typedef struct serve_piece {
     bool last;     /* of its job */
     int32_t token; /* -1: none */
     uint32_t slot;
-    size_t n_predicted; /* tokens of the answer, this one included */
+    serve_timing timing; /* up to here, this token included */
+    bool thinks;         /* the answer has not begun with it */
     float logprob;
     uint32_t n_top;
     smt_token_logprob *top; /* [n_top], within this allocation, as is the text */
-    char *text;             /* whole UTF-8 characters, NUL-terminated */
-    size_t bytes;
+    char *text;             /* whole UTF-8 characters, NUL-terminated: n_thought bytes of the thought, then the answer */
+    size_t bytes, n_thought;
 } serve_piece;
 
 struct serve_request {
@@ -171,7 +184,8 @@ void serve_request_leave(serve_request *request);
 serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *out_ended);
 
 /* Engine thread, without the lock: */
-serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, uint32_t n_top);
+/* n_thought: bytes at the beginning of the text. */
+serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, size_t n_thought, uint32_t n_top);
 void serve_job_push(serve_job *job, serve_piece *piece);
 /* Its last piece, which may be NULL when there is no memory for one: the client then sees the error 500. */
 void serve_job_end(serve_job *job, serve_piece *piece);
@@ -195,11 +209,13 @@ typedef struct serve_slot {
     float *logits; /* owned, [n_vocab] */
     serve_job *job;
     smt_sampler *sampler;
-    smt_text_stream *stream;
-    smt_text_stream *whole;     /* the same without stops; NULL: no call can begin, or one has begun and `stream` is this one */
-    size_t n_held;              /* bytes that `whole` gave and `stream` did not */
+    smt_text_stream *spoken;    /* what the tokens say */
+    smt_text_stream *stream;    /* what of that is answer, up to a stop string; NULL: a call has begun, which none ends */
+    size_t n_held;              /* bytes of the answer that `stream` has and did not give */
+    serve_thoughts thoughts;    /* between the two */
     smt_grammar_state *grammar; /* owned; NULL: its job's answer is free */
-    uint32_t *mask;             /* owned, [(n_vocab + 31) / 32], where there is a grammar */
+    uint32_t *mask;             /* owned, twice [n_vocab / 32 + 1], where there is a grammar: for the next token; in a thought */
+    bool bound;                 /* the grammar holds; not in a thought */
     float *hidden;              /* owned, [n_layers + 2, SERVE_EMBED_ROWS, n_embd], while its job embeds */
     smt_token_logprob *top;     /* owned, [SERVE_MAX_TOP] */
     bool wrote, line; /* some text went out, or is to go (blanks in front of a chat's answer do not); a line break in it */
@@ -224,13 +240,14 @@ typedef struct serve_counters {
     double prompt_s, predict_s;
 } serve_counters;
 
-/* What the model's chat template does with calls of functions (serve_dialect.c). */
+/* What the model's chat template does with calls of functions, and with thoughts (serve_dialect.c). */
 typedef struct serve_habits {
     const serve_dialect *dialect; /* its own, or the plain one */
     bool writes_calls;            /* and results; else they have to become texts */
     bool lists_tools;
     bool wants_objects; /* arguments of calls as objects, not as JSON text */
     bool one_of_both;   /* of a message with a text and calls one gets lost */
+    bool thinks;        /* prompts end with a mark of thoughts, or earlier thoughts are left out */
 } serve_habits;
 
 /* A connection, from its beginning to its end. */
@@ -267,7 +284,8 @@ struct serve_server {
     serve_habits habits;
     smt_model_info model;
     uint32_t n_ctx, n_batch;
-    int32_t bos; /* -1: texts begin without one */
+    int32_t bos;   /* -1: texts begin without one */
+    int32_t think; /* the token that begins a thought; -1: the vocabulary has no such marks */
     time_t loaded;
     serve_slot *slots; /* owned, [n_slots] */
     uint32_t n_slots;
@@ -311,6 +329,7 @@ bool serve_add_stop(serve_params *params, const char *text); /* false without me
 /* Sets params->grammar where the body asks for one (serve_grammar.c). */
 bool serve_read_grammar(const serve_server *server, const json_t *body, serve_params *params, serve_error *error);
 json_t *serve_settings(const serve_params *params); /* as clients know them */
+bool serve_tells_thoughts(const serve_server *server, serve_reasoning which);
 uint64_t serve_random(void);
 /* The whole request, ready to be submitted; NULL with an error. */
 serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error);
@@ -355,7 +374,7 @@ const char *serve_finish_reason(const serve_job *job, bool calls); /* calls: the
 /* A call in an answer; the caller adds arguments. */
 json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments);
 json_t *serve_usage(const serve_request *request);
-json_t *serve_timings(const serve_job *job);
+json_t *serve_timings(const serve_job *job, const serve_timing *timing);
 /* Of one token; a list of them as a format shows it (takes the reference). */
 json_t *serve_logprob(const serve_server *server, const serve_piece *piece);
 json_t *serve_logprobs(serve_format format, json_t *list);
@@ -435,6 +454,30 @@ void serve_experts_look(serve_server *server);
 /* After an evaluation: draws a token, if the prompt is whole, and ends the job where it is time. */
 void serve_slot_advance(serve_server *server, serve_slot *slot);
 void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const serve_error *error);
+/* What ends an answer of this request. */
+bool serve_is_end(const serve_server *server, const serve_params *params, int32_t token);
+
+/* Grammars (serve_bound.c). */
+smt_status serve_bound_begin(const serve_server *server, serve_slot *slot, smt_grammar *grammar, smt_error *err);
+void serve_bound_end(serve_slot *slot);
+/* Fills slot->mask, where the job has a grammar. */
+smt_status serve_bound_mask(const serve_server *server, serve_slot *slot);
+/* The answer goes on with this token; *out_fits false: it cannot, and another one has to be drawn by the mask, in which it is no more. */
+smt_status serve_bound_take(const serve_server *server, serve_slot *slot, int32_t token, bool *out_fits);
+
+/* Texts (serve_say.c). */
+typedef struct serve_said {
+    serve_text text; /* owned: n_thought bytes of the thought, then the answer */
+    size_t n_thought;
+} serve_said;
+smt_status serve_say_begin(const serve_server *server, serve_slot *slot, smt_error *err);
+void serve_say_end(serve_slot *slot);
+/* Appends what becomes certain with a token; with the end. */
+smt_status serve_say(serve_slot *slot, int32_t token, serve_said *said);
+smt_status serve_say_rest(serve_slot *slot, serve_said *said);
+/* The stop string that has ended the answer, or -1. */
+int32_t serve_say_stop(const serve_slot *slot);
+
 /* Lets go of a job whose client is gone. */
 void serve_slot_drop(serve_server *server, serve_slot *slot);
 

@@ -141,6 +141,8 @@ smt_status serve_attach(serve_server *server, smt_engine *engine, smt_runner *ru
         return status;
     }
     serve_learn_habits(server->chat, &server->habits);
+    status = serve_find_think(server->tokenizer, &server->think, err);
+    if (status != SMT_OK) return status;
     pthread_mutex_lock(&server->lock);
     server->state = SERVE_READY;
     pthread_mutex_unlock(&server->lock);
@@ -162,7 +164,7 @@ static void end_jobs(serve_server *server) {
         next = job->next;
         job->result.end = SERVE_END_ERROR;
         job->result.error = error;
-        serve_job_end(job, serve_piece_create(job, "", 0, 0));
+        serve_job_end(job, serve_piece_create(job, "", 0, 0, 0));
     }
     for (uint32_t i = 0; i < server->n_slots; i++)
         if (server->slots[i].job) serve_slot_end(server, &server->slots[i], SERVE_END_ERROR, &error);

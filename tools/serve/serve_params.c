@@ -246,12 +246,41 @@ static bool read_lengths(const json_t *body, serve_params *params, serve_error *
     return true;
 }
 
+bool serve_reasoning_named(const char *name, serve_reasoning *out) {
+    static const char *const names[] = {
+        [SERVE_REASONING_AUTO] = "auto", [SERVE_REASONING_NONE] = "none", [SERVE_REASONING_DEEPSEEK] = "deepseek"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i])) continue;
+        *out = (serve_reasoning)i;
+        return true;
+    }
+    return false;
+}
+
+bool serve_tells_thoughts(const serve_server *server, serve_reasoning which) {
+    if (which != SERVE_REASONING_AUTO) return which == SERVE_REASONING_DEEPSEEK;
+    return server->habits.thinks || server->think >= 0;
+}
+
+static bool read_reasoning(const serve_server *server, const json_t *body, serve_params *params, serve_error *error) {
+    serve_reasoning which = server->options.reasoning;
+    const char *name = NULL;
+    size_t bytes;
+    if (params->format != SERVE_CHAT) return true;
+    if (!serve_get_text(body, "reasoning_format", &name, &bytes, error)) return false;
+    if (name && !serve_reasoning_named(name, &which))
+        return serve_fail(error, 400, "\"reasoning_format\" %.40s is not supported; there are none, deepseek and auto", name);
+    params->thoughts = serve_tells_thoughts(server, which);
+    return true;
+}
+
 static bool read_flags(const serve_server *server, const json_t *body, serve_params *params, serve_error *error) {
     const json_t *options = json_object_get(body, "stream_options");
     return serve_get_integer(body, "id_slot", -1, (int64_t)server->n_slots - 1, &params->slot, error) &&
            serve_get_bool(body, "stream", &params->stream, error) &&
            serve_get_bool(body, "cache_prompt", &params->reuse, error) &&
            serve_get_bool(body, "return_tokens", &params->return_tokens, error) &&
+           serve_get_bool(body, "timings_per_token", &params->timings, error) && read_reasoning(server, body, params, error) &&
            (!json_is_object(options) || serve_get_bool(options, "include_usage", &params->include_usage, error));
 }
 
@@ -288,11 +317,12 @@ json_t *serve_settings(const serve_params *params) {
     const smt_sampler_options *s = &params->sampling;
     json_t *stops = json_array();
     for (uint32_t i = 0; i < params->n_stops; i++) json_array_append_new(stops, json_string(params->stops[i]));
-    return json_pack("{s:I, s:o, s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:b, s:i, s:o}", "seed",
+    return json_pack("{s:I, s:o, s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:b, s:i, s:o, s:b, s:s}", "seed",
                      (json_int_t)params->seed, "temperature", number(s->temperature), "top_k", (int)s->top_k, "top_p",
                      number(s->top_p), "min_p", number(s->min_p), "repeat_penalty", number(s->repeat_penalty), "repeat_last_n",
                      s->repeat_last == UINT32_MAX ? -1 : (int)s->repeat_last, "presence_penalty", number(s->presence_penalty),
                      "frequency_penalty", number(s->frequency_penalty), "n_predict", (json_int_t)params->n_predict, "max_tokens",
                      (json_int_t)params->n_predict, "ignore_eos", params->ignore_eos, "stream", params->stream, "n_probs",
-                     (int)params->n_top, "stop", stops);
+                     (int)params->n_top, "stop", stops, "timings_per_token", params->timings, "reasoning_format",
+                     params->thoughts ? "deepseek" : "none");
 }

@@ -176,13 +176,36 @@ typedef struct conversation {
     smt_chat_request request;
 } conversation;
 
+/* Sets a variable of the template that the client did not set itself. */
+static bool set_missing(json_t *variables, const char *name, const json_t *value) {
+    return json_object_get(variables, name) || json_object_set(variables, name, (json_t *)value) == 0;
+}
+
+/* "chat_template_kwargs", and whether the model shall think: templates call it "enable_thinking" or (DeepSeek-V3.1's) "thinking", and
+ * clients know one of the two, or DeepSeek's {"thinking": {"type": "enabled"}}. */
+static bool read_variables(const json_t *body, char **out, serve_error *error) {
+    const json_t *given = json_object_get(body, "chat_template_kwargs"),
+                 *type = json_object_get(json_object_get(body, "thinking"), "type");
+    if (given && !json_is_null(given) && !json_is_object(given))
+        return serve_fail(error, 400, "\"chat_template_kwargs\" is not an object");
+    json_t *variables = json_is_object(given) ? json_copy((json_t *)given) : json_object(), *wanted;
+    wanted = json_incref(json_object_get(variables, "enable_thinking"));
+    if (!wanted) wanted = json_incref(json_object_get(variables, "thinking"));
+    if (!wanted && json_is_string(type)) wanted = json_boolean(strcmp(json_string_value(type), "disabled") != 0);
+    bool good = variables &&
+                (!wanted || (set_missing(variables, "thinking", wanted) && set_missing(variables, "enable_thinking", wanted)));
+    if (good && json_object_size(variables)) good = (*out = json_dumps(variables, JSON_COMPACT)) != NULL;
+    json_decref(wanted);
+    json_decref(variables);
+    return good || serve_fail_memory(error);
+}
+
 static bool read_conversation(const serve_server *server, const json_t *body, conversation *out, serve_error *error) {
     char message[256];
     *out = (conversation){0};
     if (!server->chat) return serve_fail_library(error, SMT_NOT_FOUND, &server->chat_error);
     if (!serve_messages_read(json_object_get(body, "messages"), &out->messages, message, sizeof message))
         return serve_fail(error, 400, "%s", message);
-    const json_t *variables = json_object_get(body, "chat_template_kwargs");
     bool generates = true;
     serve_tools tools;
     if (!serve_tools_read(body, &tools, error) ||
@@ -191,10 +214,7 @@ static bool read_conversation(const serve_server *server, const json_t *body, co
     if (tools.list && server->habits.lists_tools && !(out->tools = json_dumps(tools.list, JSON_COMPACT)))
         return serve_fail_memory(error);
     if (!serve_get_bool(body, "add_generation_prompt", &generates, error)) return false;
-    if (variables && !json_is_null(variables) && !json_is_object(variables))
-        return serve_fail(error, 400, "\"chat_template_kwargs\" is not an object");
-    if (json_is_object(variables)) out->variables = json_dumps(variables, JSON_COMPACT);
-    if (json_is_object(variables) && !out->variables) return serve_fail_memory(error);
+    if (!read_variables(body, &out->variables, error)) return false;
     out->request = (smt_chat_request){.struct_size = sizeof out->request,
                                       .messages = out->messages.items,
                                       .n_messages = out->messages.count,
@@ -236,11 +256,19 @@ static bool chat_tokens(serve_server *server, const json_t *body, serve_tokens *
     return good;
 }
 
+/* Whether the prompt leads into a thought. */
+static bool look_behind(const serve_server *server, const serve_tokens *prompt, serve_params *params, serve_error *error) {
+    smt_error err = {0};
+    smt_status status = serve_thinking_after(server->tokenizer, prompt->at, prompt->count, &params->thinking, &err);
+    return status == SMT_OK || serve_fail_library(error, status, &err);
+}
+
 serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_error *error) {
     serve_params params;
     serve_tokens list = {0};
     serve_request *request = NULL;
-    bool good = serve_read_params(server, body, SERVE_CHAT, &params, error) && chat_tokens(server, body, &list, error);
+    bool good = serve_read_params(server, body, SERVE_CHAT, &params, error) && chat_tokens(server, body, &list, error) &&
+                look_behind(server, &list, &params, error);
     for (uint32_t i = 0; good && smt_chat_template_stop(server->chat, i); i++)
         if (!serve_add_stop(&params, smt_chat_template_stop(server->chat, i))) good = serve_fail_memory(error);
     if (!good)

@@ -116,15 +116,16 @@ serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *
 
 /* ---- the engine's side ---- */
 
-serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, uint32_t n_top) {
+serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, size_t n_thought, uint32_t n_top) {
     serve_piece *piece = malloc(size_of(bytes, n_top));
     if (!piece) return NULL;
     *piece = (serve_piece){.job = job->index,
                            .token = -1,
                            .slot = job->result.slot,
-                           .n_predicted = job->result.n_predicted,
+                           .timing = job->result.timing,
                            .n_top = n_top,
-                           .bytes = bytes};
+                           .bytes = bytes,
+                           .n_thought = n_thought};
     piece->top = (smt_token_logprob *)(piece + 1);
     piece->text = (char *)(piece->top + n_top);
     if (bytes) memcpy(piece->text, text, bytes);
@@ -159,10 +160,10 @@ void serve_job_end(serve_job *job, serve_piece *piece) {
     if (piece) piece->last = true;
     if (piece) append(request, piece);
     server->counters.prompt_tokens += job->result.n_evaluated;
-    server->counters.reused_tokens += job->result.n_reused;
-    server->counters.predicted_tokens += job->result.n_predicted;
-    server->counters.prompt_s += job->result.prompt_s;
-    server->counters.predict_s += job->result.predict_s;
+    server->counters.reused_tokens += job->result.timing.n_reused;
+    server->counters.predicted_tokens += job->result.timing.n_predicted;
+    server->counters.prompt_s += job->result.timing.prompt_s;
+    server->counters.predict_s += job->result.timing.predict_s;
     bool last = --request->n_open == 0 && request->left;
     pthread_cond_signal(&request->news);
     pthread_mutex_unlock(&server->lock);

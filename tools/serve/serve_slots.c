@@ -263,7 +263,7 @@ static void publish(serve_server *server, uint32_t n_busy) {
         if (!slot->job) continue;
         slot->view.job = slot->job->number;
         slot->view.n_prompt = slot->job->n_prompt;
-        slot->view.n_predicted = slot->job->result.n_predicted;
+        slot->view.n_predicted = slot->job->result.timing.n_predicted;
     }
     if (n_busy) server->counters.rounds++;
     server->counters.busy_slots += n_busy;

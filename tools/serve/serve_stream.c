@@ -2,8 +2,9 @@
  *
  *   data: {...}\n\n ... data: [DONE]\n\n      (native routes end without the last)
  *
- * In a chat the first event of a choice names the role, and every event but its last says "finish_reason": null. A call of a function
- * begins with an event that has its index, id and name; the following ones have its index and a part of its arguments. With
+ * In a chat the first event of a choice names the role, and every event but its last says "finish_reason": null. Where thoughts are told
+ * apart, events of the thought and of the answer have both members, one of them null, as DeepSeek's own have. A call of a function begins
+ * with an event that has its index, id and name; the following ones have its index and a part of its arguments. With
  * stream_options.include_usage one more event without choices has the usage. While nothing happens (a queue, a long prompt) a comment
  * goes out now and then, so that nobody in between closes the connection, and a client that left is noticed. A failure after the
  * stream has begun is an event with "error", the last one. */
@@ -50,27 +51,34 @@ static json_t *chunk(const serve_request *request, json_t *choice) {
 }
 
 /* reason: NULL in all events but a choice's last. */
-static bool write_choice(stream *s, const serve_job *job, json_t *content, json_t *logprobs, const char *reason) {
+static bool write_choice(stream *s, const serve_piece *piece, json_t *content, json_t *logprobs, const char *reason) {
+    const serve_job *job = &s->request->jobs[piece->job];
     bool chat = s->request->params.format == SERVE_CHAT;
     json_t *event = chunk(s->request, serve_choice(job, chat ? "delta" : "text", content, logprobs, reason));
-    if (reason && s->request->n_jobs == 1) json_object_set_new(event, "timings", serve_timings(job));
+    if (reason ? s->request->n_jobs == 1 : s->request->params.timings)
+        json_object_set_new(event, "timings", serve_timings(job, &piece->timing));
     return write_event(s, event);
 }
 
 static json_t *content_of(const stream *s, const char *text, size_t bytes) {
+    const serve_params *params = &s->request->params;
     json_t *content = json_stringn(text, bytes);
-    return s->request->params.format == SERVE_CHAT ? json_pack("{s:o}", "content", content) : content;
+    if (params->format != SERVE_CHAT) return content;
+    if (!params->thoughts) return json_pack("{s:o}", "content", content);
+    return json_pack("{s:o, s:n}", "content", content, "reasoning_content");
 }
 
 /* A piece on its way out. */
 typedef struct telling {
     stream *stream;
-    const serve_job *job;
+    const serve_piece *piece;
     json_t *logprobs; /* owned: those of the piece, which go with its first event */
 } telling;
 
 static json_t *delta_of(const stream *s, const serve_heard *heard) {
     if (heard->kind == SERVE_HEARD_TEXT) return content_of(s, heard->bytes, heard->count);
+    if (heard->kind == SERVE_HEARD_THOUGHT)
+        return json_pack("{s:n, s:o}", "content", "reasoning_content", json_stringn(heard->bytes, heard->count));
     json_t *part, *arguments = json_stringn(heard->bytes, heard->kind == SERVE_HEARD_NAME ? 0 : heard->count);
     if (heard->kind == SERVE_HEARD_NAME)
         part = serve_call_json(heard->bytes, heard->count, arguments);
@@ -84,33 +92,42 @@ static bool tell(void *user, const serve_heard *heard) {
     telling *t = user;
     json_t *logprobs = t->logprobs;
     t->logprobs = NULL;
-    return write_choice(t->stream, t->job, delta_of(t->stream, heard), logprobs, NULL);
+    return write_choice(t->stream, t->piece, delta_of(t->stream, heard), logprobs, NULL);
 }
 
-static bool write_role(stream *s, const serve_job *job) {
+static bool write_role(stream *s, const serve_piece *piece) {
     const char *nothing = s->request->params.calls ? NULL : "";
-    return write_choice(s, job, json_pack("{s:s, s:s?}", "role", "assistant", "content", nothing), NULL, NULL);
+    json_t *delta = json_pack("{s:s, s:s?}", "role", "assistant", "content", nothing);
+    if (s->request->params.thoughts) json_object_set_new(delta, "reasoning_content", json_null());
+    return write_choice(s, piece, delta, NULL, NULL);
+}
+
+/* What the piece says of thought and answer; in one event at least, if it has log-probabilities. */
+static bool tell_piece(telling *t, serve_reader *reader) {
+    const serve_piece *piece = t->piece;
+    const serve_heard thought = {.kind = SERVE_HEARD_THOUGHT, .bytes = piece->text, .count = piece->n_thought};
+    bool good = piece->n_thought == 0 || tell(t, &thought);
+    good = good && serve_reader_feed(reader, piece->text + piece->n_thought, piece->bytes - piece->n_thought, tell, t);
+    if (good && piece->last) good = serve_reader_end(reader, tell, t);
+    if (good && t->logprobs)
+        good = tell(t, &(serve_heard){.kind = piece->thinks ? SERVE_HEARD_THOUGHT : SERVE_HEARD_TEXT, .bytes = ""});
+    return good;
 }
 
 static bool write_open_piece(stream *s, const serve_piece *piece) {
     const serve_params *params = &s->request->params;
     const serve_job *job = &s->request->jobs[piece->job];
     voice *v = &s->voices[piece->job];
-    telling t = {s, job, NULL};
-    bool chat = params->format == SERVE_CHAT, good = !chat || v->begun || write_role(s, job);
+    telling t = {s, piece, NULL};
+    bool chat = params->format == SERVE_CHAT, good = !chat || v->begun || write_role(s, piece);
     v->begun = true;
     if (params->logprobs && piece->token >= 0)
         t.logprobs = serve_logprobs(params->format, json_pack("[o]", serve_logprob(s->request->server, piece)));
-    good = good && serve_reader_feed(&v->reader, piece->text, piece->bytes, tell, &t);
-    if (good && piece->last) good = serve_reader_end(&v->reader, tell, &t);
-    if (good && t.logprobs)
-        good = tell(&t, &(serve_heard){.kind = SERVE_HEARD_TEXT, .bytes = ""});
-    else
-        json_decref(t.logprobs);
-    if (good && piece->last)
-        good = write_choice(s, job, chat ? json_object() : json_string(""), NULL,
-                            serve_finish_reason(job, serve_reader_has_called(&v->reader)));
-    return good;
+    good = good && tell_piece(&t, &v->reader);
+    json_decref(t.logprobs);
+    if (!good || !piece->last) return good;
+    json_t *nothing = chat && !params->thoughts ? json_object() : content_of(s, "", 0);
+    return write_choice(s, piece, nothing, NULL, serve_finish_reason(job, serve_reader_has_called(&v->reader)));
 }
 
 static bool write_native_piece(stream *s, const serve_piece *piece) {
@@ -118,9 +135,11 @@ static bool write_native_piece(stream *s, const serve_piece *piece) {
     const serve_job *job = &s->request->jobs[piece->job];
     if (!piece->last && !piece->bytes && !params->logprobs && !params->return_tokens) return true;
     json_t *tokens = piece->token >= 0 ? json_pack("[i]", (int)piece->token) : json_array();
-    json_t *event = serve_native_head(job, piece->slot, piece->n_predicted, json_stringn(piece->text, piece->bytes), tokens);
+    json_t *event =
+        serve_native_head(job, piece->slot, piece->timing.n_predicted, json_stringn(piece->text, piece->bytes), tokens);
     if (params->logprobs && piece->token >= 0)
         json_object_set_new(event, "completion_probabilities", json_pack("[o]", serve_logprob(s->request->server, piece)));
+    if (params->timings) json_object_set_new(event, "timings", serve_timings(job, &piece->timing));
     if (piece->last) serve_native_end(job, event);
     return write_event(s, event);
 }

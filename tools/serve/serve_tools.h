@@ -61,8 +61,8 @@ bool serve_close_text(FILE *out, bool good, char **text, serve_error *error);
 
 /* ---- answers (serve_calls.c) ---- */
 
-typedef enum serve_heard_kind { SERVE_HEARD_TEXT, SERVE_HEARD_NAME, SERVE_HEARD_ARGUMENTS } serve_heard_kind;
-/* One thing that became certain; call: the index of the call, not of a text. False ends the reading. */
+typedef enum serve_heard_kind { SERVE_HEARD_TEXT, SERVE_HEARD_NAME, SERVE_HEARD_ARGUMENTS, SERVE_HEARD_THOUGHT } serve_heard_kind;
+/* One thing that became certain, a thought not by the reader; call: the index of the call, not of a text. False ends the reading. */
 typedef struct serve_heard {
     serve_heard_kind kind;
     uint32_t call;
