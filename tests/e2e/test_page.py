@@ -108,10 +108,24 @@ class Page(cli.Case):
         lit = browser.run("[...canvas.getContext('2d').getImageData(0, 0, 32, 4).data].join()")
         self.assertNotEqual(lit, dark)
         self.assertEqual(browser.run("heat.glow.filter((glow) => glow > 0.4).length >= 4 * 6 * 0.5"), True)
+        self.think(browser)
         path = os.environ.get("SMT_TEST_PICTURE")
         if path:
             with open(path, "wb") as f:
                 f.write(base64.b64decode(browser.call("Page.captureScreenshot")["data"]))
+
+    def think(self, browser):
+        """What comes as a thought lies folded in front of the answer, and goes back beside it. The model has none: its events are made up."""
+        deltas = [{"role": "assistant", "content": "", "reasoning_content": None}, {"content": None, "reasoning_content": "Two and"},
+                  {"content": None, "reasoning_content": " two."}, {"content": "Four", "reasoning_content": None}]
+        events = "".join("data: %s\n\n" % json.dumps({"choices": [{"delta": delta}]}) for delta in deltas)
+        browser.run("window.call = async () => new Response(%s)" % json.dumps(events))
+        browser.run("form.chat.checked = true, form.text.value = '2 + 2?', form.requestSubmit()")
+        browser.until(30, "!running && messages.length === 2")
+        self.assertEqual(browser.run("messages[1]"), {"role": "assistant", "content": "Four", "reasoning_content": "Two and two."})
+        self.assertEqual(browser.run("[...document.querySelector('details').children].map((part) => part.textContent)"), ["thought", "Two and two."])
+        self.assertEqual(browser.run("[document.querySelector('details').open, document.querySelector('details').nextSibling.textContent]"), [False, "Four"])
+        self.assertIsNone(browser.run("document.querySelector('.error')"))
 
 
 if __name__ == "__main__":

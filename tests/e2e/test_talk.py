@@ -279,6 +279,28 @@ class Chat(Work):
                             ("/save no-such-folder/x", "no-such-folder/x"), ("/bogus x", "/bogus (")):
             self.bad(1, words, "chat", "-m", DENSE, *CHAT, stdin=line.encode())
 
+    def test_thoughts(self):
+        """They stand between their marks, or dim on a terminal, and beside the answer in what is kept; the template leaves them out."""
+        grammar = ["--grammar", 'root ::= "<think>It\\nis 4.</think>Four."', "-n", 60]
+        result = self.talk("2 + 2", "again", "/save " + self.path("saved"), args=[*grammar, "--stop", "is"])
+        self.assertEqual(result.out.decode(), "<think>\nIt\nis 4.\n</think>\n\nFour.\n" * 2)
+        self.assertEqual(self.saved()[1], {"role": "assistant", "content": "Four.", "reasoning_content": "It\nis 4."})
+        second = "User: 2 + 2\n\nAssistant: Four.</s>User: again\n\nAssistant:"
+        tokens = self.good("tokenize", "-m", DENSE, "--bos", "--special", stdin=json.dumps(second).encode()).json()
+        self.assertIn("[prompt: %d tokens" % len(tokens), result.err)
+        self.assertEqual(self.talk("x", args=[*grammar[:3], 8]).out.decode()[:8], "<think>\n")  # cut: nothing behind it
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        self.assertEqual(cli.call("chat", "-m", DENSE, *CHAT, *grammar, stdin=b"x\n", stdout=slave).code, 0)
+        os.close(slave)
+        self.assertEqual(os.read(master, 200).decode(), "\033[2mIt\r\nis 4.\033[0m\r\n\r\nFour.\r\n")
+
+    def test_prompts_that_begin_thoughts(self):
+        template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' }}"
+        out = self.good("chat", "-m", DENSE, "--chat-template", template, *GREEDY, "-n", 4, stdin=b"x\n").out.decode()
+        self.assertRegex(out, r"\A<think>\n\S")
+        self.assertNotIn("</think>", out)
+
     def test_lines(self):
         self.talk("one\\", "two\\", "", "//three", "", "/save " + self.path("saved"), "/exit", "not any more")
         self.assertEqual([m["content"] for m in self.saved()[::2]], ["one\ntwo\n", "/three"])

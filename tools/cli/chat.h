@@ -25,6 +25,8 @@ chat_event chat_input_read(chat_input *input, const char **out_text);
 
 /* A conversation: a JSON array of {"role", "content"}. "The system message" is one that comes first. */
 bool chat_add(json_t *messages, const char *role, const char *text, size_t bytes); /* false with a message */
+/* What was thought before the last message, as its "reasoning_content". */
+bool chat_add_thought(json_t *messages, const char *text, size_t bytes); /* false with a message */
 void chat_forget_last(json_t *messages);
 bool chat_has_system(const json_t *messages);
 /* Replaces the system message; "" takes it away. False with a message. */

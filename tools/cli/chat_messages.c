@@ -5,15 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool chat_add(json_t *messages, const char *role, const char *text, size_t bytes) {
+/* NULL with a message. */
+static json_t *text_json(const char *text, size_t bytes) {
     char *content = malloc(bytes + 1);
     size_t used = 0;
     for (size_t i = 0; content && i < bytes; i++)
         if (text[i]) content[used++] = text[i]; /* a message ends at a zero byte, and a model can write one */
-    json_t *message = content ? json_pack("{s:s, s:s%}", "role", role, "content", content, used) : NULL;
+    json_t *json = content ? json_stringn(content, used) : NULL;
     free(content);
-    if (message && json_array_append_new(messages, message) == 0) return true;
-    cli_fail(CLI_FAILED, "the message of %zu bytes is not UTF-8, or there is no memory for it", bytes);
+    if (!json) cli_fail(CLI_FAILED, "the message of %zu bytes is not UTF-8, or there is no memory for it", bytes);
+    return json;
+}
+
+bool chat_add(json_t *messages, const char *role, const char *text, size_t bytes) {
+    json_t *content = text_json(text, bytes);
+    if (!content) return false;
+    if (json_array_append_new(messages, json_pack("{s:s, s:o}", "role", role, "content", content)) == 0) return true;
+    cli_no_memory();
+    return false;
+}
+
+bool chat_add_thought(json_t *messages, const char *text, size_t bytes) {
+    json_t *content = text_json(text, bytes), *last = json_array_get(messages, json_array_size(messages) - 1);
+    if (!content) return false;
+    if (json_object_set_new(last, "reasoning_content", content) == 0) return true;
+    cli_no_memory();
     return false;
 }
 

@@ -8,6 +8,7 @@
 #include "args.h"
 #include "seamount.h"
 #include "serve_messages.h"
+#include "serve_thoughts.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -249,8 +250,8 @@ struct cli_generator {
     /* Of the last generation: */
     size_t n_prompt, n_reused; /* prompt tokens, and how many of them the session still held */
     cli_stop stop;
-    char *text; /* [text_bytes]: the answer */
-    size_t text_bytes, text_capacity;
+    char *text, *thought; /* [text_bytes], [thought_bytes]: the answer, and of a chat's what was thought before */
+    size_t text_bytes, text_capacity, thought_bytes, thought_capacity;
     json_t *logprobs; /* with --logprobs: one object for each answer token */
     size_t n_steps;   /* tokens drawn, an end token among them */
     double first_token_s, decode_s;
@@ -273,6 +274,21 @@ double cli_prefill_speed(const cli_generator *g);
 double cli_decode_speed(const cli_generator *g);
 /* What -v wants to know of an answer: on stderr. */
 void cli_print_timings(const cli_generator *g);
+
+/* ---- speech.c: an answer as text, on stdout (but for --json) and in its generator ---- */
+
+typedef struct cli_speech {
+    cli_generator *generator; /* borrowed */
+    smt_text_stream *spoken;  /* owned, as is the next: what the tokens say */
+    smt_text_stream *stream;  /* what of that is answer, up to a stop string */
+    serve_thoughts thoughts;  /* between the two */
+    bool thinks;              /* a thought stands on stdout, and its end does not */
+} cli_speech;
+/* When the generator has its prompt; CLI_DONE or the exit status, with a message, as all of them. cli_speech_end in either case. */
+int cli_speech_begin(cli_generator *g, cli_speech *s);
+int cli_speech_take(cli_speech *s, int32_t token);
+int cli_speech_rest(cli_speech *s); /* what was held back: the answer ends here */
+void cli_speech_end(cli_speech *s);
 
 /* ---- manual pages (manual.c) ---- */
 

@@ -1,5 +1,7 @@
 /* cmd_chat.c: `chat`: a conversation with the model, in the words of the template that it was trained with.
  *
+ * What the model thinks before it answers is kept beside the answer ("reasoning_content"), where the template finds it that wants it.
+ *
  * On a terminal lines are edited and a line of figures follows each answer, on stderr; from a pipe each line of stdin is a message,
  * and stdout holds the answers alone. Every turn renders the whole conversation anew; what the session holds of it already is not
  * evaluated again (generate.c), which is nearly all, as an answer is kept without the blank that such models begin with.
@@ -121,7 +123,9 @@ static int answer(chat *c) {
         chat_forget_last(c->messages);
         return status;
     }
-    return chat_add(c->messages, "assistant", g->text ? g->text : "", g->text_bytes) ? CLI_DONE : CLI_FAILED;
+    bool added = chat_add(c->messages, "assistant", g->text ? g->text : "", g->text_bytes) &&
+                 (g->thought_bytes == 0 || chat_add_thought(c->messages, g->thought, g->thought_bytes));
+    return added ? CLI_DONE : CLI_FAILED;
 }
 
 static int say(chat *c, const char *text) {

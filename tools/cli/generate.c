@@ -5,8 +5,8 @@
  *   session: | held from before | evaluated now  ...  but the last
  *
  * The token drawn last is part of the answer and not yet of the session. A new prompt that begins as the session does goes on
- * from there; at least one token is evaluated, as its logits are needed. End tokens stop the answer and are not part of it. Text
- * goes out as soon as it is certain: whole characters, and nothing that may turn out to be the beginning of a stop string. */
+ * from there; at least one token is evaluated, as its logits are needed. End tokens stop the answer and are not part of it. How its
+ * tokens become text is in speech.c. */
 #include "cli.h"
 
 #include <math.h>
@@ -77,6 +77,7 @@ void cli_generator_close(cli_generator *g) {
     free(g->tokens);
     free(g->stops);
     free(g->text);
+    free(g->thought);
     *g = (cli_generator){0};
 }
 
@@ -94,17 +95,6 @@ static int take_prompt(cli_generator *g, const int32_t *prompt, size_t n_prompt)
     g->n_tokens = g->n_prompt = n_prompt;
     g->n_reused = same;
     return CLI_DONE;
-}
-
-/* The stream must know what stands before: only the first word of a whole text loses the blank in front of it. */
-static smt_status open_stream(const cli_generator *g, smt_text_stream **out, smt_error *err) {
-    const char *ignored;
-    size_t bytes;
-    smt_status status = smt_text_stream_create(g->tokenizer, out, err);
-    for (size_t i = 0; status == SMT_OK && i < g->n_prompt; i++)
-        status = smt_text_stream_push(*out, g->tokens[i], &ignored, &bytes, err);
-    if (status == SMT_OK) smt_text_stream_flush(*out, &ignored, &bytes);
-    return status == SMT_OK ? smt_text_stream_set_stops(*out, g->stops, g->n_stops, err) : status;
 }
 
 /* ---- tokens ---- */
@@ -132,34 +122,21 @@ static int note_logprobs(cli_generator *g, int32_t token, float logprob, const s
     return noted ? CLI_DONE : cli_no_memory();
 }
 
-static int emit(cli_generator *g, const char *text, size_t bytes) {
-    for (; g->chat && g->text_bytes == 0 && bytes && *text == ' '; text++) bytes--;
-    if (bytes == 0) return CLI_DONE;
-    if (!cli_reserve((void **)&g->text, &g->text_capacity, g->text_bytes + bytes, 1)) return CLI_FAILED;
-    memcpy(g->text + g->text_bytes, text, bytes);
-    g->text_bytes += bytes;
-    if (cli_flag(g->args, OPT_JSON)) return CLI_DONE;
-    return cli_write(text, bytes) && cli_flush() ? CLI_DONE : CLI_FAILED;
-}
-
-static int accept(cli_generator *g, smt_text_stream *stream, int32_t token) {
-    if (!cli_reserve((void **)&g->tokens, &g->capacity, g->n_tokens + 1, sizeof *g->tokens)) return CLI_FAILED;
-    g->tokens[g->n_tokens++] = token;
-    const char *text;
-    size_t bytes;
-    smt_error err = {0};
-    smt_status status = smt_text_stream_push(stream, token, &text, &bytes, &err);
-    return status == SMT_OK ? emit(g, text, bytes) : cli_fail_library(status, &err);
-}
-
 /* ---- the answer ---- */
 
 typedef struct answer {
     cli_generator *g;
-    smt_text_stream *stream;
+    cli_speech speech;
     double start, last; /* when the prompt was handed over, and when the last token came */
     int status;
 } answer;
+
+static int accept(answer *a, int32_t token) {
+    cli_generator *g = a->g;
+    if (!cli_reserve((void **)&g->tokens, &g->capacity, g->n_tokens + 1, sizeof *g->tokens)) return CLI_FAILED;
+    g->tokens[g->n_tokens++] = token;
+    return cli_speech_take(&a->speech, token);
+}
 
 /* Whether the answer goes on behind the token; a failure is noted. */
 static bool take_token(answer *a, const smt_generated *token) {
@@ -169,9 +146,9 @@ static bool take_token(answer *a, const smt_generated *token) {
     g->stop = CLI_STOP_EOS;
     if (is_end(g, token->token)) return false;
     if (cli_given(g->args, OPT_LOGPROBS)) a->status = note_logprobs(g, token->token, token->logprob, token->top, token->n_top);
-    if (a->status == CLI_DONE) a->status = accept(g, a->stream, token->token);
+    if (a->status == CLI_DONE) a->status = accept(a, token->token);
     g->stop = CLI_STOP_TEXT;
-    if (a->status != CLI_DONE || smt_text_stream_stop(a->stream) >= 0) return false;
+    if (a->status != CLI_DONE || smt_text_stream_stop(a->speech.stream) >= 0) return false;
     g->stop = CLI_STOP_EOS; /* where the end token is all that could come */
     return !cli_grammar_complete(&g->grammar);
 }
@@ -205,15 +182,16 @@ static int evaluate(cli_generator *g) {
     return g->recorder ? cli_recorder_take(g->recorder) : CLI_DONE;
 }
 
-static int generate(cli_generator *g, smt_text_stream *stream, uint32_t most) {
+static int generate(answer *a, uint32_t most) {
+    cli_generator *g = a->g;
     uint32_t held = smt_session_length(g->engine.session);
-    answer a = {.g = g, .stream = stream, .start = cli_seconds()};
+    a->start = cli_seconds();
     const smt_generate request = {.struct_size = sizeof request,
                                   .tokens = g->tokens + held,
                                   .n_tokens = (uint32_t)(g->n_tokens - held),
                                   .max_tokens = most,
                                   .on_token = on_token,
-                                  .user = &a,
+                                  .user = a,
                                   .history = g->tokens,
                                   .n_history = held,
                                   .logprobs = cli_given(g->args, OPT_LOGPROBS),
@@ -227,37 +205,32 @@ static int generate(cli_generator *g, smt_text_stream *stream, uint32_t most) {
     cli_progress_clear();
     if (status == SMT_CANCELLED && cli_interrupted()) {
         g->stop = CLI_STOP_INTERRUPT;
-        return a.status;
+        return a->status;
     }
     if (status != SMT_OK) return cli_fail_library(status, &err);
     if (end != SMT_END_CALLBACK) g->stop = CLI_STOP_LENGTH;
-    return a.status;
+    return a->status;
 }
 
-static int read_and_answer(cli_generator *g, smt_text_stream *stream, int64_t most) {
-    g->stop = CLI_STOP_LENGTH;
-    int status = most == 0 ? evaluate(g) : generate(g, stream, most < 0 ? 0 : (uint32_t)most);
-    const char *text;
-    size_t bytes;
-    smt_text_stream_flush(stream, &text, &bytes);
-    int emitted = emit(g, text, bytes);
-    return status == CLI_DONE ? emitted : status;
+static int read_and_answer(answer *a, int64_t most) {
+    a->g->stop = CLI_STOP_LENGTH;
+    int status = most == 0 ? evaluate(a->g) : generate(a, most < 0 ? 0 : (uint32_t)most);
+    int said = cli_speech_rest(&a->speech);
+    return status == CLI_DONE ? said : status;
 }
 
 int cli_generate(cli_generator *g, const int32_t *prompt, size_t n_prompt, int64_t most) {
     if (n_prompt == 0) return cli_fail(CLI_FAILED, "the text is empty and this model has no token to begin with");
-    g->text_bytes = 0;
     g->n_steps = 0;
     g->first_token_s = g->decode_s = 0;
     json_array_clear(g->logprobs);
     int status = take_prompt(g, prompt, n_prompt);
     if (status == CLI_DONE) status = cli_grammar_begin(&g->grammar);
     if (status != CLI_DONE) return status;
-    smt_text_stream *stream = NULL;
-    smt_error err = {0};
-    smt_status opened = open_stream(g, &stream, &err);
-    status = opened == SMT_OK ? read_and_answer(g, stream, most) : cli_fail_library(opened, &err);
-    smt_text_stream_free(stream);
+    answer a = {.g = g};
+    status = cli_speech_begin(g, &a.speech);
+    if (status == CLI_DONE) status = read_and_answer(&a, most);
+    cli_speech_end(&a.speech);
     return status;
 }
 
