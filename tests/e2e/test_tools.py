@@ -323,6 +323,8 @@ class Thinkers(Thoughts):
             choice = self.post(self.PATH, dict(body, response_format=shape))["choices"][0]
             self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("7", "stop"))
             thoughts.append(choice["message"]["reasoning_content"])
+            choice = self.post(self.PATH, dict(body, response_format=shape, reasoning_format="none"))["choices"][0]
+            self.assertRegex(choice["message"]["content"], "</think>7$")
             body.update(tools=[function("pick", n=Tools.DIGIT)], tool_choice="required", parallel_tool_calls=False)
             choice = self.post(self.PATH, body)["choices"][0]
             self.assertEqual((choice["message"]["content"], choice["finish_reason"]), (None, "tool_calls"))

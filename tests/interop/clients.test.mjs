@@ -168,6 +168,21 @@ test("ai sdk: generateText and streamText agree", async () => {
     assert.equal((await stream.usage).totalTokens, whole.usage.totalTokens);
 });
 
+// Thoughts: a grammar makes a model write some that has none.
+const thinks = { reasoning_format: "deepseek", grammar: 'root ::= "<think>\\nIt is 4.\\n</think>\\n\\nFour."' };
+
+test("thoughts: openai's and ai sdk's, whole and streamed", async () => {
+    const whole = await openai.chat.completions.create({ ...greedy, messages, max_tokens: 60, ...thinks });
+    const { content, reasoning_content } = whole.choices[0].message;
+    assert.deepEqual([content, reasoning_content], ["Four.", "It is 4."]);
+    assert.ok(whole.usage.completion_tokens_details.reasoning_tokens > 5);
+    const request = { model: sdk(model), temperature: 0, maxOutputTokens: 60, maxRetries: 0, prompt: "2 + 2", providerOptions: { seamount: thinks } };
+    const one = await generateText(request), stream = streamText(request);
+    assert.deepEqual([one.text, one.reasoningText], ["Four.", "It is 4."]);
+    assert.deepEqual([await stream.text, await stream.reasoningText], ["Four.", "It is 4."]);
+    assert.equal((await stream.usage).reasoningTokens, one.usage.reasoningTokens);
+});
+
 test("ai sdk: completion and embedding models", async () => {
     const whole = await generateText({ model: sdk.completionModel(model), temperature: 0, maxOutputTokens: 8, maxRetries: 0, prompt: "def " });
     assert.equal(typeof whole.text, "string");

@@ -194,6 +194,13 @@ static void stops_end_answers_and_not_thoughts(void **state) {
         assert_int_equal(serve_say_stop(&b.slot), cases[i].hit);
         end(&b);
     }
+    bench b; /* not told apart: all is answer */
+    begin(&b, "never", NULL, SERVE_THINKS, NULL);
+    b.request.params.thoughts = false;
+    say(&b, "a</think> b", got);
+    assert_string_equal(got, "|a</think> b");
+    assert_int_equal(b.slot.thoughts.place, SERVE_ANSWERS);
+    end(&b);
 }
 
 static void calls_follow_thoughts(void **state) {

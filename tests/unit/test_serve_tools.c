@@ -456,6 +456,12 @@ static void conversations_are_retold(void **state) {
            got, sizeof got);
     assert_string_equal(got, "user|q|-\nassistant|<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 4}}\n</tool_call>|-\n"
                              "user|<tool_response>\n4\n</tool_response>\n<tool_response>\n4\n</tool_response>\nr|-\nuser|s|-\n");
+    retell(&plain,
+           "{\"messages\": [{\"role\": \"assistant\", \"reasoning_content\": \"hm\", \"tool_calls\": [{\"function\": {\"name\": "
+           "\"add\", \"arguments\": \"{}\"}}]}]}",
+           got, sizeof got);
+    assert_non_null(
+        strstr(got, "</tool_call>|{\"reasoning_content\":\"hm\"}\n")); /* calls became text, and nothing else is lost */
     retell(&own, "{\"messages\": [" CALL("\"{\\\"a\\\": 4}\"") ", " RESULT "], " TOOLS "}", got, sizeof got);
     assert_string_equal(
         got, "assistant|-|{\"tool_calls\":[{\"id\":\"i\",\"function\":{\"name\":\"add\",\"arguments\":\"{\\\"a\\\": 4}\"},"

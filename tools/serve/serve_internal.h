@@ -89,10 +89,10 @@ typedef struct serve_dialect serve_dialect; /* serve_tools.h */
 typedef struct serve_params {
     serve_format format;
     bool stream, include_usage, return_tokens, logprobs, ignore_eos;
-    bool reuse;    /* what a slot still holds of the prompt is not evaluated again */
-    bool timings;  /* every event of a stream says how fast it goes */
-    bool thoughts; /* they are told apart from answers, which begin at `thinking` */
-    serve_thinking thinking;
+    bool reuse;                /* what a slot still holds of the prompt is not evaluated again */
+    bool timings;              /* every event of a stream says how fast it goes */
+    bool thoughts;             /* they are told apart from answers */
+    serve_thinking thinking;   /* where the answers begin */
     uint32_t n_top, n_choices; /* n_choices: answers to each prompt, one after another in the request's jobs */
     int64_t seed;              /* of the first of them; -1: drawn for each */
     int64_t n_predict;         /* -1: to the end of the context */
@@ -149,7 +149,7 @@ typedef struct serve_piece {
     int32_t token; /* -1: none */
     uint32_t slot;
     serve_timing timing; /* up to here, this token included */
-    bool thinks;         /* the answer has not begun with it */
+    bool thinks;         /* the answer has not begun with it, and thoughts are told apart */
     float logprob;
     uint32_t n_top;
     smt_token_logprob *top; /* [n_top], within this allocation, as is the text */

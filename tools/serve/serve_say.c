@@ -3,7 +3,8 @@
  *   token -> spoken: whole characters -> thoughts: the thought | the answer -> stream: the answer, up to a stop string
  *
  * Text goes out as soon as it is certain: nothing that may turn out to be a mark around a thought, or the beginning of a stop string. Stop
- * strings end answers, not thoughts and not calls of functions: what triggers a call is one more of them, and behind it there are none. */
+ * strings end answers, not thoughts and not calls of functions: what triggers a call is one more of them, and behind it there are none.
+ * Where thoughts are not told apart, all is answer; where the thought ends is looked at all the same, for the grammar and the count. */
 #include "serve_tools.h"
 
 #include <stdlib.h>
@@ -25,7 +26,7 @@ smt_status serve_say_begin(const serve_server *server, serve_slot *slot, smt_err
     const char **stops = malloc((params->n_stops + 1) * sizeof *stops);
     uint32_t n = params->n_stops;
     slot->n_held = 0;
-    slot->thoughts = (serve_thoughts){.place = params->thoughts ? params->thinking : SERVE_ANSWERS};
+    slot->thoughts = (serve_thoughts){.place = params->thinking};
     if (!stops) return SMT_MEMORY;
     for (uint32_t i = 0; i < n; i++) stops[i] = params->stops[i];
     if (params->calls) stops[n++] = params->calls->trigger;
@@ -96,15 +97,27 @@ static bool tell(void *user, bool thought, const char *bytes, size_t count) {
     return s->status == SMT_OK;
 }
 
+static bool ignore(void *user, bool thought, const char *bytes, size_t count) {
+    (void)user, (void)thought, (void)bytes, (void)count;
+    return true;
+}
+
 /* ---- what is said ---- */
+
+static smt_status take(saying *s, const char *text, size_t bytes) {
+    serve_slot *slot = s->slot;
+    bool apart = slot->job->request->params.thoughts;
+    if (!apart) s->status = answer(s, text, bytes);
+    if (s->status == SMT_OK) serve_thoughts_feed(&slot->thoughts, text, bytes, apart ? tell : ignore, s);
+    return s->status;
+}
 
 smt_status serve_say(serve_slot *slot, int32_t token, serve_said *said) {
     saying s = {slot, said, SMT_OK};
     const char *text;
     size_t bytes;
     smt_status status = smt_text_stream_push(slot->spoken, token, &text, &bytes, &slot->error);
-    if (status == SMT_OK && !serve_thoughts_feed(&slot->thoughts, text, bytes, tell, &s)) status = s.status;
-    return status;
+    return status == SMT_OK ? take(&s, text, bytes) : status;
 }
 
 smt_status serve_say_rest(serve_slot *slot, serve_said *said) {
@@ -112,9 +125,10 @@ smt_status serve_say_rest(serve_slot *slot, serve_said *said) {
     const char *text;
     size_t bytes;
     smt_text_stream_flush(slot->spoken, &text, &bytes);
-    if (!serve_thoughts_feed(&slot->thoughts, text, bytes, tell, &s) || !serve_thoughts_end(&slot->thoughts, tell, &s))
-        return s.status;
-    if (!slot->stream) return SMT_OK;
+    smt_status status = take(&s, text, bytes);
+    if (status == SMT_OK && slot->job->request->params.thoughts && !serve_thoughts_end(&slot->thoughts, tell, &s))
+        status = s.status;
+    if (status != SMT_OK || !slot->stream) return status;
     smt_text_stream_flush(slot->stream, &text, &bytes);
     return put_answer(&s, text, bytes) ? SMT_OK : SMT_MEMORY;
 }

@@ -111,7 +111,7 @@ static smt_status take_token(serve_slot *slot, int32_t token, float logprob) {
     free(said.text.at);
     if (!piece) return status == SMT_OK ? SMT_MEMORY : status;
     piece->token = token;
-    piece->thinks = slot->thoughts.place != SERVE_ANSWERS;
+    piece->thinks = params->thoughts && slot->thoughts.place != SERVE_ANSWERS;
     piece->logprob = logprob;
     if (n_top) memcpy(piece->top, slot->top, n_top * sizeof *piece->top);
     serve_job_push(slot->job, piece);

@@ -87,8 +87,9 @@ static bool pass_calls(json_t *fields, const serve_habits *habits, uint32_t dept
     return message->fields || serve_fail_memory(error);
 }
 
-/* The calls in the words of the dialect, behind the text. */
-static bool tell_calls(const json_t *calls, const serve_dialect *d, smt_chat_message *message, serve_error *error) {
+/* The calls in the words of the dialect, behind the text; they leave the fields. */
+static bool tell_calls(json_t *fields, const serve_dialect *d, smt_chat_message *message, serve_error *error) {
+    const json_t *calls = json_object_get(fields, "tool_calls");
     char *text;
     size_t bytes, i;
     FILE *out = open_memstream(&text, &bytes);
@@ -109,8 +110,9 @@ static bool tell_calls(const json_t *calls, const serve_dialect *d, smt_chat_mes
     if (!good) serve_fail_memory(error);
     if (!serve_close_text(out, good, &text, error)) return false;
     set_text(&message->content, text);
-    set_text(&message->fields, NULL);
-    return true;
+    json_object_del(fields, "tool_calls");
+    set_text(&message->fields, json_object_size(fields) ? json_dumps(fields, JSON_COMPACT) : NULL);
+    return message->fields || json_object_size(fields) == 0 || serve_fail_memory(error);
 }
 
 /* number: of the message, as the client counts. */
@@ -122,7 +124,7 @@ static bool retell_assistant(const serve_habits *habits, uint32_t depth, size_t 
     bool good = none || check_calls(calls, number, error);
     if (good && !none)
         good = habits->writes_calls ? pass_calls(fields, habits, depth, number, message, error)
-                                    : tell_calls(calls, habits->dialect, message, error);
+                                    : tell_calls(fields, habits->dialect, message, error);
     json_decref(fields);
     *out_calls = !none;
     return good;
