@@ -215,6 +215,10 @@ static void calls_follow_thoughts(void **state) {
     assert_string_equal(got, want);
     assert_int_equal(serve_say_stop(&b.slot), -1);
     end(&b);
+    begin(&b, NULL, serve_dialect_row(0), SERVE_THINKS, NULL); /* tokens that end one thing and begin the next */
+    say(&b, "a</think>>b<tool_call>>c", got);
+    assert_string_equal(got, "a|>b<tool_call>>c");
+    end(&b);
 }
 
 /* ---- grammars ---- */
