@@ -296,10 +296,12 @@ class Chat(Work):
         self.assertEqual(os.read(master, 200).decode(), "\033[2mIt\r\nis 4.\033[0m\r\n\r\nFour.\r\n")
 
     def test_prompts_that_begin_thoughts(self):
-        template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' }}"
-        out = self.good("chat", "-m", DENSE, "--chat-template", template, *GREEDY, "-n", 4, stdin=b"x\n").out.decode()
+        chat = ["chat", "-m", DENSE, "--chat-template", "{{ messages[0].content }}{% if thinking %}{{ '<think>' }}{% endif %}"]
+        out = self.good(*chat, *GREEDY, "-n", 4, "--chat-template-kwargs", '{"thinking": true}', stdin=b"x\n").out.decode()
         self.assertRegex(out, r"\A<think>\n\S")
         self.assertNotIn("</think>", out)
+        for words in ("thinking", "[]", '{"a": 1, "a": 2}'):
+            self.bad(2, "--chat-template-kwargs", *chat, "--chat-template-kwargs", words, stdin=b"x\n")
 
     def test_lines(self):
         self.talk("one\\", "two\\", "", "//three", "", "/save " + self.path("saved"), "/exit", "not any more")

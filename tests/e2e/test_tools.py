@@ -250,7 +250,7 @@ class Thoughts(Shared):
 @cli.in_full_tier
 class Thinkers(Thoughts):
     """A vocabulary whose marks are tokens of their own, and a template that leads into a thought, as R1's, where it is told to."""
-    TEMPLATE = ("{% for m in messages %}{{ m.role + ': ' }}{{ m.content or '' }}{% if m.reasoning_content %}{{ '[' + m.reasoning_content + ']' }}"
+    TEMPLATE = ("{{ mood }}{% for m in messages %}{{ m.role + ': ' }}{{ m.content or '' }}{% if m.reasoning_content %}{{ '[' + m.reasoning_content + ']' }}"
                 "{% endif %}{{ '\n' }}{% endfor %}{{ 'assistant:' }}{% if thinking %}{{ '<think>\n' }}{% elif thinking is false %}{{ '</think>' }}"
                 "{% endif %}")
     own = None
@@ -275,7 +275,8 @@ class Thinkers(Thoughts):
         assert len(content) == os.path.getsize(MODEL)
         cls.file.write(content)
         cls.file.flush()
-        cls.own = Server("-m", cls.file.name, "-c", 512, "-np", 2, "-b", 64, "--chat-template", cls.TEMPLATE, "-n", 12)
+        cls.own = Server("-m", cls.file.name, "-c", 512, "-np", 2, "-b", 64, "--chat-template", cls.TEMPLATE, "-n", 12,
+                         "--chat-template-kwargs", '{"mood": "calm, "}')
 
     @classmethod
     def tearDownClass(cls):
@@ -310,6 +311,8 @@ class Thinkers(Thoughts):
         for off in ({"chat_template_kwargs": {"enable_thinking": False}}, {"thinking": {"type": "disabled"}},
                     {"chat_template_kwargs": {"thinking": False}, "thinking": {"type": "enabled"}}):
             ends("</think>", **off)
+        for more, mood in (({}, "calm, "), ({"chat_template_kwargs": {"mood": "mad, "}}, "mad, ")):
+            self.assertEqual(self.post("/apply-template", dict(more, messages=CHAT))["prompt"][:5], mood[:5])
         thought = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
         self.assertIn("assistant: 4[2 + 2]\n", self.post("/apply-template", {"messages": CHAT + [thought]})["prompt"])
 

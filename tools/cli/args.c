@@ -119,6 +119,9 @@ static const option_row options[] = {
                            "instead of the file's: one we know (deepseek2), a variant in the file, or the template itself"},
     [OPT_CHAT_TEMPLATE_FILE] = {NULL, "chat-template-file", TEXT, 0, 0, 0, CHAT | SERVE | TEMPLATE, "FILE",
                                 "read the template from a file"},
+    [OPT_CHAT_TEMPLATE_KWARGS] =
+        {NULL, "chat-template-kwargs", TEXT, 0, 0, 0, CHAT | SERVE, "JSON",
+         "variables for the template, such as {\"thinking\": true}; serve: where requests do not set them"},
     [OPT_HOST] = {NULL, "host", TEXT, 0, 0, 0, SERVE, "NAME", "the address to listen at; default: 127.0.0.1, this machine alone"},
     [OPT_PORT] = {NULL, "port", INTEGER, 0, 65535, 8080, SERVE, "N", "the port; 0: one that is free (stdout has it)"},
     [OPT_PARALLEL] = {"-np", "parallel", INTEGER, 1, 1024, 4, SERVE, "N", "slots: answers that are written at the same time"},

@@ -19,6 +19,7 @@ typedef struct chat {
     const cli_args *args;
     cli_generator generator;
     smt_chat_template *template;
+    const char *variables; /* of the template; NULL: none */
     json_t *messages;
     size_t n_dropped; /* messages, after the system's, that the model sees no longer */
     bool interactive, done;
@@ -41,7 +42,8 @@ static int render(const chat *c, int32_t **out_tokens, size_t *out_count) {
     smt_error err = {0};
     smt_status status = SMT_OK;
     bool read = cli_messages_read(seen, &list);
-    smt_chat_request request = {.struct_size = sizeof request, .messages = list.items, .n_messages = list.count};
+    smt_chat_request request = {
+        .struct_size = sizeof request, .messages = list.items, .n_messages = list.count, .variables = c->variables};
     if (read) status = smt_chat_tokens(c->template, &request, out_tokens, out_count, &err);
     serve_messages_free(&list);
     json_decref(seen);
@@ -218,7 +220,8 @@ static int prepare(chat *c) {
     if (!c->messages) return cli_no_memory();
     const char *system = cli_given(args, OPT_SYSTEM) ? cli_text(args, OPT_SYSTEM) : "";
     if (!chat_set_system(c->messages, system)) return CLI_FAILED;
-    int status = cli_generator_load(args, 0, &c->generator);
+    int status = cli_chat_variables(args, &c->variables);
+    if (status == CLI_DONE) status = cli_generator_load(args, 0, &c->generator);
     if (status != CLI_DONE) return status;
     const smt_file *file = smt_engine_file(c->generator.engine.engine);
     status = cli_chat_template(args, file, c->generator.tokenizer, &c->template);

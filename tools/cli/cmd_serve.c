@@ -19,6 +19,7 @@ typedef struct serving {
     const char **keys; /* [n_keys], into the command line and keys_text */
     uint32_t n_keys;
     char *alias;
+    const char *variables;
     serve_reasoning reasoning;
 } serving;
 
@@ -99,6 +100,7 @@ static serve_options options_of(const cli_args *args, const serving *s) {
                            .alias = s->alias,
                            .model_path = cli_model(args),
                            .chat_template = s->template,
+                           .variables = s->variables,
                            .hide_slots = cli_flag(args, OPT_NO_SLOTS),
                            .hide_metrics = cli_flag(args, OPT_NO_METRICS),
                            .body_bytes = (size_t)cli_int(args, OPT_MAX_BODY),
@@ -169,6 +171,7 @@ int cmd_serve(const cli_args *args) {
     int status = read_keys(args, &s);
     if (status == CLI_DONE) status = choose_alias(args, &s);
     if (status == CLI_DONE) status = read_template(args, &s);
+    if (status == CLI_DONE) status = cli_chat_variables(args, &s.variables);
     if (status == CLI_DONE) status = read_reasoning(args, &s);
     if (status == CLI_DONE) status = serve(args, &s);
     cli_watch_interrupts(NULL);

@@ -82,6 +82,14 @@ int cli_chat_template(const cli_args *args, const smt_file *file, const smt_toke
     return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
 }
 
+int cli_chat_variables(const cli_args *args, const char **out) {
+    *out = cli_text(args, OPT_CHAT_TEMPLATE_KWARGS);
+    json_t *variables = *out ? json_loads(*out, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    bool good = !*out || json_is_object(variables);
+    json_decref(variables);
+    return good ? CLI_DONE : cli_fail(CLI_WRONG, "--chat-template-kwargs: %.100s is no JSON object", *out);
+}
+
 static int print_text(const rendering *r) {
     char *text;
     size_t bytes;

@@ -37,6 +37,7 @@ typedef struct serve_options {
     const char *alias; /* the model's name for clients */
     const char *model_path;
     const char *chat_template; /* as smt_chat_template_create has it; NULL: the model's own */
+    const char *variables;     /* of the template, a JSON object: where requests do not set them; NULL: none */
     bool hide_slots, hide_metrics;
     /* Limits. */
     size_t body_bytes, header_bytes;

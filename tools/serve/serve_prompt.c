@@ -176,26 +176,30 @@ typedef struct conversation {
     smt_chat_request request;
 } conversation;
 
-/* Sets a variable of the template that the client did not set itself. */
-static bool set_missing(json_t *variables, const char *name, const json_t *value) {
-    return json_object_get(variables, name) || json_object_set(variables, name, (json_t *)value) == 0;
+/* Whether the model shall think: templates call it "enable_thinking" or (DeepSeek-V3.1's) "thinking", and clients know one of the two, or
+ * DeepSeek's {"thinking": {"type": "enabled"}}. What is set of them sets the rest. */
+static bool spread_thinking(json_t *variables, const json_t *type) {
+    static const char *const names[] = {"enable_thinking", "thinking"};
+    json_t *wanted = json_is_string(type) ? json_boolean(strcmp(json_string_value(type), "disabled") != 0) : NULL;
+    for (int i = 0; i < 2; i++)
+        if (json_object_get(variables, names[i])) wanted = json_object_get(variables, names[i]);
+    for (int i = 0; i < 2 && wanted; i++)
+        if (!json_object_get(variables, names[i]) && json_object_set(variables, names[i], wanted)) return false;
+    return true;
 }
 
-/* "chat_template_kwargs", and whether the model shall think: templates call it "enable_thinking" or (DeepSeek-V3.1's) "thinking", and
- * clients know one of the two, or DeepSeek's {"thinking": {"type": "enabled"}}. */
-static bool read_variables(const json_t *body, char **out, serve_error *error) {
+/* "chat_template_kwargs", and behind them what the server was started with. */
+static bool read_variables(const serve_server *server, const json_t *body, char **out, serve_error *error) {
     const json_t *given = json_object_get(body, "chat_template_kwargs"),
                  *type = json_object_get(json_object_get(body, "thinking"), "type");
     if (given && !json_is_null(given) && !json_is_object(given))
         return serve_fail(error, 400, "\"chat_template_kwargs\" is not an object");
-    json_t *variables = json_is_object(given) ? json_copy((json_t *)given) : json_object(), *wanted;
-    wanted = json_incref(json_object_get(variables, "enable_thinking"));
-    if (!wanted) wanted = json_incref(json_object_get(variables, "thinking"));
-    if (!wanted && json_is_string(type)) wanted = json_boolean(strcmp(json_string_value(type), "disabled") != 0);
-    bool good = variables &&
-                (!wanted || (set_missing(variables, "thinking", wanted) && set_missing(variables, "enable_thinking", wanted)));
+    json_t *variables = json_is_object(given) ? json_copy((json_t *)given) : json_object();
+    json_t *others = server->options.variables ? json_loads(server->options.variables, 0, NULL) : json_object();
+    bool good = variables && others && spread_thinking(variables, type) && !json_object_update_missing(variables, others) &&
+                spread_thinking(variables, NULL);
     if (good && json_object_size(variables)) good = (*out = json_dumps(variables, JSON_COMPACT)) != NULL;
-    json_decref(wanted);
+    json_decref(others);
     json_decref(variables);
     return good || serve_fail_memory(error);
 }
@@ -214,7 +218,7 @@ static bool read_conversation(const serve_server *server, const json_t *body, co
     if (tools.list && server->habits.lists_tools && !(out->tools = json_dumps(tools.list, JSON_COMPACT)))
         return serve_fail_memory(error);
     if (!serve_get_bool(body, "add_generation_prompt", &generates, error)) return false;
-    if (!read_variables(body, &out->variables, error)) return false;
+    if (!read_variables(server, body, &out->variables, error)) return false;
     out->request = (smt_chat_request){.struct_size = sizeof out->request,
                                       .messages = out->messages.items,
                                       .n_messages = out->messages.count,
