@@ -7,10 +7,11 @@
 //
 // Where the time goes: lavapipe 25.0, 8 lanes, Q8_0, cycles for 8 rows of a chunk. A texel fetch is a call of 75 instructions, 40 cycles for 8
 // vectors; fma is a product and a sum, with the broadcast three instructions. One column: 230, half of them 2.6 fetches a row. Eight: 900, of
-// which 10 fetches take 430, and the loop outgrows what a processor keeps decoded. Measured and refused: codes to floats by way of the
-// exponent (0.95 to 1.01 of the speed), another order of rows and columns (the same code), vectors that chunks of Q4_K share fetched
-// once, in an inner loop (0.86 to 1.13) or unrolled (1.07; Q6_K does it: lib/quant_k.glsl), a second row at four or eight columns (1.05 to
-// 1.12); the last two compile twice the code. Activations by loads that the compiler sees to be uniform (addresses made of push constants) take a branch each, 5 cycles a number.
+// which 10 fetches take 430, and the loop outgrows what a processor keeps decoded. Measured and refused: another order of rows and columns
+// (the same code), vectors that chunks of Q4_K share fetched once, in an inner loop (0.86 to 1.13) or unrolled (1.07; Q6_K does it:
+// lib/quant_k.glsl), a second row at four or eight columns (1.05 to 1.12); the last two compile twice the code. Activations by loads that the
+// compiler sees to be uniform (addresses made of push constants) take a branch each, 5 cycles a number; from a buffer's address, in a loop,
+// they are gathers: 4 times slower.
 //
 // 16 lanes (512 bits), eight columns of Q8_0, instructions for 16 rows of a chunk: a fetch 94, and ten of them; 512 for products and sums; a
 // broadcast from a lane known here is a permutation, which waits for the unit that half of the sums need: 256, and as many loads of what
@@ -18,6 +19,9 @@
 // columns a fetch: 1.30 of the speed (Q4_K 1.28, four columns 1.26, gated 1.13 to 1.17). Measured and refused: 64 elements of a column a fetch
 // (0.97, an inner loop), unknown lanes where two rows or matrices share a broadcast (0.90 to 0.98), rows woven by 16 (0.97),
 // one column with rows side by side (1.02), four rows of it (1.05 to 1.09; twice the code).
+// One column of Q8_0 is at the limit of the two ports that 512-bit operations share: of 755 operations for two rows of a chunk, fetches are 341
+// (65 each: lanes' addresses one by one, and a transposition), codes to floats 208, their scales 64, products and sums 128. Eight columns meet
+// that limit (540 cycles for 16 rows of a chunk) and that of decoding 17 bytes of code for a product at once.
 //
 // Interface of a product family (matmul.comp uses nothing else of it):
 //   MATMUL_ROWS             rows that one invocation ends up with

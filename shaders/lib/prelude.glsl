@@ -53,12 +53,12 @@ vec4 within(vec4 v, uint k, uint at) {
     return v;
 }
 
-// binary16 to float by integer arithmetic, subnormals included (unpackHalf2x16 may flush them).
+// binary16 to float, subnormals included (unpackHalf2x16 may flush them): their bits behind the exponent of 2^-14, less 2^-14.
 float half_exact(uint h) {
-    uint e = (h >> 10) & 31u, m = h & 1023u, sign = (h & 0x8000u) << 16;
-    float normal = uintBitsToFloat(sign | ((e + 112u) << 23) | (m << 13));
-    float small = uintBitsToFloat(floatBitsToUint(float(m) * 5.9604644775390625e-8) | sign);
-    return e == 0u ? small : normal;
+    uint size = (h & 0x7fffu) << 13;
+    precise float small = uintBitsToFloat(size + (113u << 23)) - 6.103515625e-5;
+    uint bits = (h & 0x7c00u) == 0u ? floatBitsToUint(small) : size + (112u << 23);
+    return uintBitsToFloat(bits | ((h & 0x8000u) << 16));
 }
 
 #endif

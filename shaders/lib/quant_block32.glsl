@@ -65,27 +65,7 @@ Raw raw_load(uint win, Row row, uint chunk, Head head) {
     return r;
 }
 
-vec4 raw_w(Raw r, uint j) {
-#if SMT_TYPE == T_Q8_0
-    int q = int(j < 4u ? r.q[j] : r.q2[j & 3u]);
-    precise vec4 w = r.d * vec4(bitfieldExtract(q, 0, 8), bitfieldExtract(q, 8, 8), bitfieldExtract(q, 16, 8), q >> 24);
-#else
-#if FIFTH
-    uint high = r.high >> (4u * j);
-    uvec4 q = nibbles(r.q[j & 3u], j) | uvec4((high & 1u) << 4, (high & 2u) << 3, (high & 4u) << 2, (high & 8u) << 1);
-#else
-    uvec4 q = nibbles(r.q[j & 3u], j);
-#endif
-#if PAIRS
-    precise vec4 w = r.d * vec4(q) + r.m;
-#else
-    precise vec4 w = r.d * vec4(ivec4(q) - (FIFTH ? 16 : 8));
-#endif
-#endif
-    return w;
-}
-
-// For integer products (lib/quant_funcs.glsl).
+#define CODE_SIGNED (SMT_TYPE == T_Q8_0 ? 1 : 0)
 #define CODE_OFFSET (SMT_TYPE == T_Q4_0 ? 8 : SMT_TYPE == T_Q5_0 ? 16 : 0)
 #define CODE_MIN PAIRS
 #define CODE_HALVES 0

@@ -4,8 +4,9 @@
 //   vec4 raw_w(raw, j)                   the weights of elements 4j .. 4j + 3 of the chunk; j constant after unrolling
 // Row: lib/windows.glsl. A type whose chunks lie in the same vectors may offer these several at a time (lib/matmul_rows.glsl):
 //   SHARED_CHUNKS, SharedVectors shared_load(window, row, i), Raw raw_of(shared, i, head)    i in shared_load: a multiple of SHARED_CHUNKS
-// Types whose chunks are small integers (src/quant/quant.h: smt_quant_codes) have besides, for products of integers:
-//   uint raw_q(raw, j)                   codes of elements 4j .. 4j + 3 in four signed bytes, each CODE_OFFSET too large
+// Types whose chunks are small integers (src/quant/quant.h: smt_quant_codes) have, instead of raw_w, which follows from them here, and for
+// products of integers:
+//   uint raw_q(raw, j)                   codes of elements 4j .. 4j + 3 in four bytes, each CODE_OFFSET too large; CODE_SIGNED: signed bytes
 //   vec2 raw_scales(raw)                 their scale, and with CODE_MIN the min to add; with CODE_HALVES the scales of elements 0..15 and 16..31
 // Weights come out exactly as the C decoder in src/quant computes them, with one freedom that Vulkan leaves to devices: a product below 2^-126
 // may be zero.
@@ -45,7 +46,36 @@ uvec4 nibbles(uint word, uint j) {
 }
 
 // Half number `index` of a vector of eight.
-float half_of(uvec4 eight, uint index) { return half_exact((eight[(index >> 1) & 3u] >> (16u * (index & 1u))) & 0xffffu); }
+float half_of(uvec4 eight, uint index) {
+    uvec2 four = (index & 4u) != 0u ? eight.zw : eight.xy;
+    return half_exact((((index & 2u) != 0u ? four.y : four.x) >> (16u * (index & 1u))) & 0xffffu);
+}
+
+// The four bytes of a word, less `offset`, as floats. GPUs convert a byte in one instruction. A CPU driver shifts, masks and converts each: where
+// weights are texels a byte becomes the last bits of a float of 2^23 (or, at bit 8, of 2^15) instead, which takes one operation where the processor
+// has ternary logic, and a subtraction.
+vec4 bytes_as_exponents(uint q, uint flip, float offset) {
+    uvec4 bits = (uvec4(q, q, q >> 16, q >> 16) & uvec4(0xffu, 0xff00u, 0xffu, 0xff00u)) ^
+                 (uvec4(0x4b000000u, 0x47000000u, 0x4b000000u, 0x47000000u) | uvec4(flip, flip << 8, flip, flip << 8));
+    precise vec4 v = uintBitsToFloat(bits) - (vec2(8388608.0, 32768.0).xyxy + offset);
+    return v;
+}
+vec4 bytes(uint q, float offset) {
+#if SMT_TEXELS
+    return bytes_as_exponents(q, 0u, offset);
+#else
+    vec4 v = vec4(q & 0xffu, (q >> 8) & 0xffu, (q >> 16) & 0xffu, q >> 24);
+    return offset == 0.0 ? v : v - offset;
+#endif
+}
+vec4 signed_bytes(uint q) {
+#if SMT_TEXELS
+    return bytes_as_exponents(q, 0x80u, 128.0);
+#else
+    int i = int(q);
+    return vec4(bitfieldExtract(i, 0, 8), bitfieldExtract(i, 8, 8), bitfieldExtract(i, 16, 8), i >> 24);
+#endif
+}
 
 #if SMT_TYPE == T_F32 || SMT_TYPE == T_F16 || SMT_TYPE == T_BF16
 #include "lib/quant_float.glsl"
@@ -61,6 +91,20 @@ float half_of(uvec4 eight, uint index) { return half_exact((eight[(index >> 1) &
 #include "lib/quant_codebook.glsl"
 #else
 #error no decoder for this SMT_TYPE
+#endif
+
+#ifdef CODE_OFFSET
+vec4 raw_w(Raw r, uint j) {
+    vec2 scales = raw_scales(r);
+    float scale = CODE_HALVES == 1 && j >= 4u ? scales.y : scales.x;
+    vec4 codes = CODE_SIGNED == 1 ? signed_bytes(raw_q(r, j)) : bytes(raw_q(r, j), float(CODE_OFFSET));
+#if CODE_MIN
+    precise vec4 w = scale * codes + scales.y;
+#else
+    precise vec4 w = scale * codes;
+#endif
+    return w;
+}
 #endif
 
 // For those who take chunks one at a time.

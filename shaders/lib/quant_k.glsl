@@ -12,7 +12,7 @@
 // which each holds two sub-blocks of 32: low nibbles, then high nibbles.
 #define VECTORS (SMT_TYPE == T_Q4_K ? 9u : 11u)
 struct Raw {
-    uint q[8]; // the wanted bits at the bottom of each byte
+    uint q[8];        // a code in each byte
     float scale, low; // w = scale * q - low
 };
 
@@ -45,10 +45,10 @@ Head head_load(uint win, Row row, uint super) {
 Raw raw_load(uint win, Row row, uint chunk, Head head) {
     Raw r;
     uint s = chunk & 7u, at = (chunk >> 3) * VECTORS + VECTORS - 8u + (s & 6u), shift = 4u * (s & 1u);
-    uvec4 a = row_vec(win, row, at) >> shift, b = row_vec(win, row, at + 1u) >> shift;
+    uvec4 a = (row_vec(win, row, at) >> shift) & 0x0f0f0f0fu, b = (row_vec(win, row, at + 1u) >> shift) & 0x0f0f0f0fu;
 #if SMT_TYPE == T_Q5_K
-    a = (a & 0x0f0f0f0fu) | (((head.high >> s) & 0x01010101u) << 4);
-    b = (b & 0x0f0f0f0fu) | (((head.high2 >> s) & 0x01010101u) << 4);
+    a |= ((head.high >> s) & 0x01010101u) << 4;
+    b |= ((head.high2 >> s) & 0x01010101u) << 4;
 #endif
     r.q = uint[8](a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
     uvec2 both = scale_min(head.scales, s);
@@ -58,18 +58,11 @@ Raw raw_load(uint win, Row row, uint chunk, Head head) {
     return r;
 }
 
-vec4 raw_w(Raw r, uint j) {
-    const uint mask = SMT_TYPE == T_Q4_K ? 15u : 31u;
-    uint q = r.q[j];
-    precise vec4 w = r.scale * vec4(q & mask, (q >> 8) & mask, (q >> 16) & mask, (q >> 24) & mask) - r.low;
-    return w;
-}
-
-// For integer products (lib/quant_funcs.glsl).
+#define CODE_SIGNED 0
 #define CODE_OFFSET 0
 #define CODE_MIN 1
 #define CODE_HALVES 0
-uint raw_q(Raw r, uint j) { return r.q[j] & (SMT_TYPE == T_Q4_K ? 0x0f0f0f0fu : 0x1f1f1f1fu); }
+uint raw_q(Raw r, uint j) { return r.q[j]; }
 vec2 raw_scales(Raw r) { return vec2(r.scale, -r.low); }
 
 #else
@@ -129,14 +122,7 @@ Raw raw_of(SharedVectors v, uint chunk, Head head) {
     return raw_make(mix(v.low[0], v.low[2], odd), mix(v.low[1], v.low[3], odd), v.high[0], v.high[1], chunk, head);
 }
 
-vec4 raw_w(Raw r, uint j) {
-    uint low = j < 4u ? r.low[j] : r.low2[j & 3u], high = j < 4u ? r.high[j] : r.high2[j & 3u];
-    uvec4 q = uvec4((low & 15u) | ((high & 3u) << 4), ((low >> 8) & 15u) | ((high >> 4) & 48u),
-                    ((low >> 16) & 15u) | ((high >> 12) & 48u), ((low >> 24) & 15u) | ((high >> 20) & 48u));
-    precise vec4 w = r.scale[j >> 2] * vec4(ivec4(q) - 32);
-    return w;
-}
-
+#define CODE_SIGNED 0
 #define CODE_OFFSET 32
 #define CODE_MIN 0
 #define CODE_HALVES 1

@@ -39,8 +39,7 @@ Raw raw_load(uint win, Row row, uint chunk, Head head) {
 }
 
 vec4 raw_w(Raw r, uint j) {
-    uint q = j < 4u ? r.q[j] : r.q2[j & 3u];
-    precise vec4 w = r.scale[j >> 2] * vec4(q & 3u, (q >> 8) & 3u, (q >> 16) & 3u, (q >> 24) & 3u) - r.low[j >> 2];
+    precise vec4 w = r.scale[j >> 2] * bytes((j < 4u ? r.q[j] : r.q2[j & 3u]) & 0x03030303u, 0.0) - r.low[j >> 2];
     return w;
 }
 
@@ -72,8 +71,7 @@ Raw raw_load(uint win, Row row, uint chunk, Head head) {
 }
 
 vec4 raw_w(Raw r, uint j) {
-    uint q = j < 4u ? r.q[j] : r.q2[j & 3u];
-    precise vec4 w = r.scale[j >> 2] * vec4(ivec4(q & 7u, (q >> 8) & 7u, (q >> 16) & 7u, (q >> 24) & 7u) - 4);
+    precise vec4 w = r.scale[j >> 2] * bytes(j < 4u ? r.q[j] : r.q2[j & 3u], 4.0);
     return w;
 }
 #endif
