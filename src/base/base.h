@@ -10,17 +10,26 @@
 #include "seamount.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 
 #define SMT_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The compiler checks formats: of the parameter with this number against those from `first` on. MinGW's <stdio.h> says which printf
+ * it has. */
+#if defined(__MINGW_PRINTF_FORMAT)
+#define SMT_PRINTF(number, first) __attribute__((format(__MINGW_PRINTF_FORMAT, number, first)))
+#elif defined(__GNUC__)
+#define SMT_PRINTF(number, first) __attribute__((format(printf, number, first)))
+#else
+#define SMT_PRINTF(number, first)
+#endif
 
 /* ---- errors (error.c) ---- */
 
 /* Fills *err (may be NULL) and returns `code`, so that `return SMT_FAIL(err, SMT_FORMAT, "...", ...)` is the whole idiom. */
 /* The value is `code` itself, so that compilers see that a failing path does not return SMT_OK. */
 #define SMT_FAIL(err, code, ...) (smt_base_fail((err), (code), __FILE__, __LINE__, __VA_ARGS__), (code))
-#if defined(__GNUC__)
-__attribute__((format(printf, 5, 6)))
-#endif
+SMT_PRINTF(5, 6)
 void smt_base_fail(smt_error *err, smt_status code, const char *file, int line, const char *format, ...);
 
 /* Passes a failure up: `SMT_TRY(call(..., err))` for functions without cleanup of their own. */
@@ -61,12 +70,11 @@ typedef struct smt_str { /* growing byte string; always NUL-terminated once it h
     size_t bytes, capacity;
 } smt_str;
 smt_status smt_str_append(smt_str *str, const void *bytes, size_t count, smt_error *err);
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
-smt_status
-smt_str_printf(smt_str *str, smt_error *err, const char *format, ...);
+SMT_PRINTF(3, 4)
+smt_status smt_str_printf(smt_str *str, smt_error *err, const char *format, ...);
 void smt_str_free(smt_str *str);
+/* The first place of `what` in `text`; NULL: nowhere. What is empty is at the beginning. */
+const char *smt_mem_find(const char *text, size_t bytes, const char *what, size_t what_bytes);
 
 /* ---- small arithmetic ---- */
 

@@ -175,11 +175,8 @@ typedef struct smt_chat_parser {
 
 /* Fails with "chat template, line N: ..."; `owner` has an err. */
 #define SMT_CHAT_FAIL(owner, code, line, ...) smt_chat_fail((owner)->err, (code), (line), __FILE__, __LINE__, __VA_ARGS__)
-#if defined(__GNUC__)
-__attribute__((format(printf, 6, 7)))
-#endif
-smt_status
-smt_chat_fail(smt_error *err, smt_status code, uint32_t line, const char *file, int at, const char *format, ...);
+SMT_PRINTF(6, 7)
+smt_status smt_chat_fail(smt_error *err, smt_status code, uint32_t line, const char *file, int at, const char *format, ...);
 /* For "%.*s" of hostile text: at most 60 bytes. */
 #define SMT_CHAT_ARG(string) (int)smt_min_u64((string).bytes, 60), (string).text
 

@@ -113,7 +113,7 @@ const smt_chat_row *smt_chat_row_of(const char *source, size_t bytes) {
     for (size_t i = 0; i < SMT_COUNT(rows); i++) {
         bool all = true;
         for (size_t k = 0; k < SMT_COUNT(rows[i].marks) && rows[i].marks[k]; k++)
-            all = all && memmem(source, bytes, rows[i].marks[k], strlen(rows[i].marks[k]));
+            all = all && smt_mem_find(source, bytes, rows[i].marks[k], strlen(rows[i].marks[k]));
         if (all) return &rows[i];
     }
     return NULL;

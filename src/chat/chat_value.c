@@ -103,7 +103,7 @@ size_t smt_chat_count(smt_chat_text text) {
 size_t smt_chat_search(smt_chat_text text, smt_chat_text what, size_t from) {
     if (what.bytes == 0) return from <= text.bytes ? from : SIZE_MAX;
     if (from >= text.bytes || text.bytes - from < what.bytes) return SIZE_MAX;
-    const char *found = memmem(text.text + from, text.bytes - from, what.text, what.bytes);
+    const char *found = smt_mem_find(text.text + from, text.bytes - from, what.text, what.bytes);
     return found ? (size_t)(found - text.text) : SIZE_MAX;
 }
 

@@ -220,11 +220,8 @@ static bool is_further_layer(const smt_convert_list *list, const smt_st_tensor *
     return *end == '.' && layer >= c->n_layers && layer < (unsigned long)c->n_layers + c->n_nextn;
 }
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static void
-tell(const smt_convert_list *list, const char *format, ...) {
+SMT_PRINTF(2, 3)
+static void tell(const smt_convert_list *list, const char *format, ...) {
     const smt_callbacks *callbacks = list->callbacks;
     char text[512];
     if (!callbacks->log) return;

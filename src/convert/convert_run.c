@@ -144,8 +144,8 @@ static smt_status put_name(run *r) {
     const char *folder = r->options->folder;
     size_t end = strlen(folder), start;
     char name[256];
-    while (end > 0 && folder[end - 1] == '/') end--;
-    for (start = end; start > 0 && folder[start - 1] != '/';) start--;
+    while (end > 0 && smt_os_is_slash(folder[end - 1])) end--;
+    for (start = end; start > 0 && !smt_os_is_slash(folder[start - 1]);) start--;
     snprintf(name, sizeof name, "%.*s", (int)smt_min_u64(end - start, 200), folder + start);
     bool says = *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
     return says ? smt_gguf_output_text(r->output, "general.name", name, r->err) : SMT_OK;

@@ -207,11 +207,6 @@ static bool replaced(const char *name, bool weighted) {
     return !strcmp(name, "general.file_type") || !strcmp(name, "general.quantization_version");
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 static smt_status write_keys(run *r) {
     const smt_quantize_plan *plan = &r->plan;
     smt_gguf_output *out = r->output;
@@ -222,7 +217,7 @@ static smt_status write_keys(run *r) {
     SMT_TRY(smt_gguf_output_u32(out, "general.quantization_version", QUANT_VERSION, r->err));
     SMT_TRY(smt_gguf_output_u32(out, "general.file_type", plan->mix->file_type, r->err));
     if (!plan->imatrix) return SMT_OK;
-    SMT_TRY(smt_gguf_output_text(out, "quantize.imatrix.file", base_name(r->options->imatrix_path), r->err));
+    SMT_TRY(smt_gguf_output_text(out, "quantize.imatrix.file", smt_os_base_name(r->options->imatrix_path), r->err));
     SMT_TRY(smt_gguf_output_u32(out, "quantize.imatrix.entries_count", (uint32_t)smt_imatrix_count(plan->imatrix), r->err));
     return smt_gguf_output_u32(out, "quantize.imatrix.chunks_count", smt_imatrix_chunks(plan->imatrix), r->err);
 }

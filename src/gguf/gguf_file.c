@@ -85,7 +85,7 @@ static bool parse_name(const char *path, part_name *out) {
 static bool is_piece(const smt_gguf *gguf) {
     const char *rest = NULL;
     for (const char *at = gguf->path; (at = strstr(at, ".gguf")); at++) rest = at + 5;
-    if (rest && *rest && !strchr(rest, '/')) {
+    if (rest && *rest && smt_os_base_name(rest) == rest) {
         char last = rest[strlen(rest) - 1];
         if (strstr(rest, "part") || strstr(rest, "split") || (last >= '0' && last <= '9')) return true;
     }

@@ -25,11 +25,8 @@ smt_status smt_model_get_u32(smt_model_reader *r, const char *key, uint32_t low,
 /* A finite number within [low, high]. */
 smt_status smt_model_get_f32(smt_model_reader *r, const char *key, double low, double high, double *out, bool *found);
 /* Records a default that took the place of an absent key: "expert_gating_func: softmax". */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-smt_status
-smt_model_assume(smt_model_reader *r, const char *format, ...);
+SMT_PRINTF(2, 3)
+smt_status smt_model_assume(smt_model_reader *r, const char *format, ...);
 /* Layers, width, context, heads, norm epsilon: what all families have. */
 smt_status smt_model_read_common(smt_model_reader *r);
 

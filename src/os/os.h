@@ -1,5 +1,5 @@
 /* os.h: the operating system behind a few calls: files and folders, clock, threads, dynamic libraries.
- * os_posix.c and os_win32.c are the only places with platform conditions. */
+ * os_posix.c and os_win32.c are the only places with platform conditions. Paths are UTF-8 on every system. */
 #ifndef SMT_OS_H
 #define SMT_OS_H
 
@@ -48,6 +48,9 @@ void smt_os_output_free(smt_os_output *output);
 
 /* Both paths lead to one existing file, by whatever names. */
 bool smt_os_same_file(const char *a, const char *b);
+/* Whether this character parts the names in a path. '/' does everywhere: paths of our own are put together with it. */
+bool smt_os_is_slash(char c);
+const char *smt_os_base_name(const char *path); /* what follows the last of them: within `path` */
 
 typedef struct smt_os_mutex smt_os_mutex;
 smt_os_mutex *smt_os_mutex_create(void); /* NULL: out of memory */

@@ -262,6 +262,15 @@ bool smt_os_same_file(const char *a, const char *b) {
            first.nFileIndexHigh == second.nFileIndexHigh && first.nFileIndexLow == second.nFileIndexLow;
 }
 
+bool smt_os_is_slash(char c) { return c == '/' || c == '\\' || c == ':'; } /* "C:name" is a name of the present folder of C: */
+
+const char *smt_os_base_name(const char *path) {
+    const char *name = path;
+    for (const char *at = path; *at; at++)
+        if (smt_os_is_slash(*at)) name = at + 1;
+    return name;
+}
+
 void smt_os_fd_close(int fd) { (void)fd; }
 
 /* ---- clock and libraries ---- */

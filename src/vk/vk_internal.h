@@ -75,11 +75,9 @@ smt_coop_shape smt_vk_choose_coop(const smt_vk_facts *facts, const smt_coop_shap
 
 /* Fills *err from a VkResult: "<formatted text>: VK_ERROR_...". A lost device is remembered in `device` (may be NULL). */
 #define SMT_VK_FAIL(device, err, result, ...) smt_vk_result_fail((device), (err), (result), __FILE__, __LINE__, __VA_ARGS__)
-#if defined(__GNUC__)
-__attribute__((format(printf, 6, 7)))
-#endif
-smt_status
-smt_vk_result_fail(smt_vk_device *device, smt_error *err, int result, const char *file, int line, const char *format, ...);
+SMT_PRINTF(6, 7)
+smt_status smt_vk_result_fail(smt_vk_device *device, smt_error *err, int result, const char *file, int line, const char *format,
+                              ...);
 const char *smt_vk_result_name(int result);
 /* SMT_OK, or SMT_DEVICE_LOST with the first cause. */
 smt_status smt_vk_check_lost(smt_vk_device *device, smt_error *err);

@@ -131,9 +131,7 @@ smt_status smt_vk_snapshot(const smt_vk *vk, VkPhysicalDevice physical, uint32_t
 /* vk_host.c */
 smt_status smt_vk_adopt(smt_vk *vk, const smt_host_device *host, smt_error *err); /* in place of an instance of our own */
 /* vk_debug.c */
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
+SMT_PRINTF(3, 4)
 void smt_vk_log(const smt_vk *vk, smt_log_level level, const char *format, ...);
 void smt_vk_messenger_info(smt_vk *vk, VkDebugUtilsMessengerCreateInfoEXT *out);
 void smt_vk_name(const smt_vk_device *device, VkObjectType type, uint64_t handle, const char *name);

@@ -116,6 +116,22 @@ static void test_strings(void **state) {
     assert_null(str.text);
 }
 
+/* Every pattern of up to five letters out of two (one of them NUL) in every text of up to nine, beside a search that compares at every
+ * place. */
+static void test_find(void **state) {
+    (void)state;
+    for (unsigned n = 0; n <= 9; n++)
+        for (unsigned m = 0; m <= 5; m++)
+            for (unsigned bits = 0; bits < 1u << (n + m); bits++) {
+                char all[14] = {0}, *what = all + n;
+                const char *first = NULL;
+                for (unsigned i = 0; i < n + m; i++) all[i] = bits >> i & 1 ? 'a' : 0;
+                for (unsigned at = 0; !first && at + m <= n; at++)
+                    if (memcmp(all + at, what, m) == 0) first = all + at;
+                assert_ptr_equal(smt_mem_find(all, n, what, m), first);
+            }
+}
+
 static void test_arithmetic(void **state) {
     (void)state;
     uint64_t product;
@@ -183,9 +199,10 @@ static void test_caps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors),     cmocka_unit_test(test_status_names), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_grow),       cmocka_unit_test(test_arena),        cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_types),        cmocka_unit_test(test_caps),
+        cmocka_unit_test(test_errors), cmocka_unit_test(test_status_names), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_grow),   cmocka_unit_test(test_arena),        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_find),   cmocka_unit_test(test_arithmetic),   cmocka_unit_test(test_types),
+        cmocka_unit_test(test_caps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,6 +95,14 @@ static void test_missing_files(void **state) {
     assert_int_equal(smt_os_file_open(smt_test_data(""), &file, &err), SMT_IO); /* a folder */
 }
 
+static void test_names(void **state) {
+    (void)state;
+    const char *path = "some/folder/";
+    assert_string_equal(smt_os_base_name("some/folder/name.bin"), "name.bin");
+    assert_string_equal(smt_os_base_name("name.bin"), "name.bin");
+    assert_ptr_equal(smt_os_base_name(path), path + strlen(path));
+}
+
 typedef struct counter {
     smt_os_mutex *mutex;
     uint32_t value;
@@ -135,9 +143,9 @@ static void test_clock_and_libraries(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_and_read),      cmocka_unit_test(test_write_failures), cmocka_unit_test(test_file),
-        cmocka_unit_test(test_shrinking_file),      cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_clock_and_libraries),
+        cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_write_failures),      cmocka_unit_test(test_file),
+        cmocka_unit_test(test_shrinking_file), cmocka_unit_test(test_missing_files),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_clock_and_libraries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

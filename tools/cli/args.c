@@ -434,7 +434,7 @@ static bool read_environment(cli_args *args, int *exit_status) {
         if (!(options[i].commands & 1u << args->command)) continue;
         char name[64];
         environment_name(options[i].name, name, sizeof name);
-        const char *text = getenv(name);
+        const char *text = system_environment(name);
         if (text && *text && !set_value(args, i, name, text, FROM_ENVIRONMENT, exit_status)) return false;
     }
     return true;

@@ -11,6 +11,8 @@
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
 
+#include "system.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -190,9 +192,7 @@ bool cli_either(const cli_args *args, cli_option a, cli_option b, cli_option *ou
 
 /* "seamount COMMAND: " and the formatted line on stderr; returns `status`, so that `return cli_fail(...)` is the idiom. Control
  * characters become blanks: the line stays one line. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
+SYSTEM_PRINTF(2, 3)
 int cli_fail(int status, const char *format, ...);
 
 #endif

@@ -1,7 +1,8 @@
 /* chat.h: what the files of `chat` share.
  *
  *   cmd_chat.c       turns and the commands that begin with a slash
- *   chat_input.c     messages from a terminal (libedit, with history) or from a pipe
+ *   chat_input.c     messages from a terminal or from a pipe
+ *   chat_line_*.c    lines from a terminal, where they are edited
  *   chat_messages.c  the conversation as a JSON array, to and from files */
 #ifndef CHAT_H
 #define CHAT_H

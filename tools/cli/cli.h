@@ -36,9 +36,7 @@ int cmd_trace(const cli_args *args);
 
 /* To stdout; after the first failure the rest is dropped, cli_finish reports it. False: failed. */
 bool cli_write(const void *bytes, size_t count);
-#if defined(__GNUC__)
-__attribute__((format(printf, 1, 2)))
-#endif
+SYSTEM_PRINTF(1, 2)
 bool cli_print(const char *format, ...);
 /* Hands what was written to the reader now. False: failed. */
 bool cli_flush(void);
@@ -54,6 +52,9 @@ json_t *cli_json_count(uint64_t value);
 /* Text from a file for a terminal: control characters become '?'. */
 void cli_print_safe(const char *text, size_t bytes);
 
+/* The next line of stdin with its end, bytes as they are, into a buffer that grows and that the caller frees. False: the end,
+ * ferror(stdin), or no memory, with a message. */
+bool cli_read_line(char **line, size_t *capacity, size_t *out_bytes);
 /* A whole file, or stdin for "-", NUL-terminated; *out is freed by the caller. False with a message. */
 bool cli_read_file(const char *path, char **out, size_t *out_bytes);
 /* Creates or replaces a file. False with a message. */
@@ -76,9 +77,7 @@ int cli_chat_variables(const cli_args *args, const char **out);
 /* A bar on stderr while it is a terminal, else a line now and then; returns false (cancel) once the user interrupts. */
 bool cli_progress(void *user, smt_stage stage, uint64_t done, uint64_t total);
 /* A line of words in the place of the bar; evaluation then draws no bar of its own. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 1, 2)))
-#endif
+SYSTEM_PRINTF(1, 2)
 void cli_progress_note(const char *format, ...);
 /* What stands behind the bar from now on; borrowed. */
 void cli_progress_label(const char *text);
@@ -114,8 +113,6 @@ bool cli_interrupted(void);
  * request to end (SIGTERM) cannot be forgotten. */
 void cli_outlive_interrupts(void);
 void cli_forget_interrupt(void);
-/* The program's folder below the user's own one of a kind: $XDG_..., or `below_home` in the home folder. False: there is none. */
-bool cli_user_folder(const char *variable, const char *below_home, char *path, size_t capacity);
 
 /* What commands that compute need: the model on its device, and one session. */
 typedef struct cli_engine {

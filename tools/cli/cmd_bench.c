@@ -5,6 +5,7 @@
  * arbitrary ids every time, and its logits end in host memory. An answer is drawn greedily, as `run --temp 0` draws it, from such a token on:
  * on the device with steps running ahead, unless --draw-on-host. Nothing ends it early, so it is the same in every repetition. */
 #include "bench.h"
+#include "system.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -135,11 +136,6 @@ static int measure_devices(bench *b) {
     return status == SMT_OK ? CLI_DONE : cli_fail_device(b->args, status, &err);
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 static int load(bench *b, uint32_t n_ctx) {
     double start = cli_seconds();
     int status =
@@ -150,7 +146,7 @@ static int load(bench *b, uint32_t n_ctx) {
     b->setup.load_s = cli_seconds() - start;
     smt_engine_model(b->engine.engine, &b->model);
     smt_runner_get_options(b->engine.runner, &b->runner);
-    b->setup.model = *b->model.name ? b->model.name : base_name(cli_model(b->args));
+    b->setup.model = *b->model.name ? b->model.name : system_base_name(cli_model(b->args));
     cli_device_names(b->engine.engine, b->setup.device, sizeof b->setup.device);
     b->setup.precision = b->runner.precision != SMT_PRECISION_FAST ? "exact" : b->runner.no_coop_matrix ? "fast" : "fast coopmat";
     b->setup.cache_type = b->runner.cache_type == SMT_CACHE_F32 ? "f32" : "f16";

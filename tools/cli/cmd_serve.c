@@ -5,6 +5,7 @@
  * which is this machine alone as long as --host is not given. */
 #include "cli.h"
 #include "serve.h"
+#include "system.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -60,7 +61,7 @@ static int read_keys(const cli_args *args, serving *s) {
 
 /* --alias, else the name of the model's file. */
 static int choose_alias(const cli_args *args, serving *s) {
-    const char *path = cli_model(args), *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *name = system_base_name(cli_model(args));
     size_t length = strlen(name);
     if (length > 5 && !strcmp(name + length - 5, ".gguf")) length -= 5;
     if (cli_given(args, OPT_ALIAS)) {
@@ -68,7 +69,8 @@ static int choose_alias(const cli_args *args, serving *s) {
         length = strlen(name);
     }
     json_t *valid = json_stringn(name, length); /* a name of a file may be no UTF-8 */
-    s->alias = valid ? strndup(name, length) : strdup("model");
+    s->alias = malloc(length + sizeof "model");
+    if (s->alias) sprintf(s->alias, "%.*s", (int)length, valid ? name : "model");
     json_decref(valid);
     return s->alias ? CLI_DONE : cli_no_memory();
 }

@@ -24,11 +24,10 @@ static bool answer_line(const cli_args *args, const smt_tokenizer *tokenizer, co
 
 static int answer_lines(const cli_args *args, const smt_tokenizer *tokenizer, line_fn answer) {
     char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t bytes;
+    size_t capacity = 0, number = 0, bytes;
     int status = CLI_DONE;
-    while (status == CLI_DONE && (bytes = getline(&line, &capacity, stdin)) >= 0)
-        if (!answer_line(args, tokenizer, line, (size_t)bytes, ++number, answer)) status = CLI_FAILED;
+    while (status == CLI_DONE && cli_read_line(&line, &capacity, &bytes))
+        if (!answer_line(args, tokenizer, line, bytes, ++number, answer)) status = CLI_FAILED;
     if (status == CLI_DONE && !feof(stdin)) status = cli_fail(CLI_FAILED, "standard input: %s", strerror(errno));
     free(line);
     return status;

@@ -11,9 +11,9 @@
  *
  * The program uses the library through seamount.h alone, as any other host does. */
 #include "cli.h"
+#include "system.h"
 #include "vector_width.h"
 
-#include <signal.h>
 #include <string.h>
 
 const cli_command_row cli_commands[CMD_COUNT] = {
@@ -49,11 +49,8 @@ const cli_command_row cli_commands[CMD_COUNT] = {
 };
 
 int main(int argc, char **argv) {
+    if (!system_start(&argc, &argv)) return cli_no_memory();
     vector_width_ask();
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, told like any other */
-#ifdef SIGXFSZ
-    signal(SIGXFSZ, SIG_IGN); /* and so is a file beyond the limit of the user's shell */
-#endif
     if (argc == 3 && !strcmp(argv[1], "--man-pages")) return cli_write_manual(argv[2]); /* for the build */
     cli_args args;
     int exit_status;

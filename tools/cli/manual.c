@@ -2,6 +2,7 @@
  * each command. The build calls `seamount --man-pages FOLDER` and installs what it finds there; nobody else needs it, so --help
  * does not speak of it. */
 #include "cli.h"
+#include "system.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,7 +94,7 @@ static int write_page(const char *folder, int command) {
     char path[4096];
     int length =
         snprintf(path, sizeof path, "%s/seamount%s%s.1", folder, program ? "" : "-", program ? "" : cli_commands[command].name);
-    FILE *out = length < (int)sizeof path ? fopen(path, "w") : NULL;
+    FILE *out = length < (int)sizeof path ? system_open(path, "w") : NULL;
     if (!out) return cli_fail(CLI_FAILED, "%s: %s", path, strerror(errno));
     if (program)
         put_program(out);

@@ -1,11 +1,11 @@
 /* output.c: stdout with a memory for failure, JSON helpers, whole files. */
 #include "cli.h"
+#include "system.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int write_error; /* errno of the first write to stdout that failed */
 
@@ -105,11 +105,21 @@ static bool read_stream(FILE *file, const char *label, char **out, size_t *out_b
     return true;
 }
 
+bool cli_read_line(char **line, size_t *capacity, size_t *out_bytes) {
+    size_t used = 0;
+    for (int c = 0; c != '\n' && (c = getc(stdin)) != EOF;) {
+        if (!cli_reserve((void **)line, capacity, used + 1, 1)) return false;
+        (*line)[used++] = (char)c;
+    }
+    *out_bytes = used;
+    return used > 0;
+}
+
 bool cli_read_file(const char *path, char **out, size_t *out_bytes) {
     *out = NULL;
     *out_bytes = 0;
     if (!strcmp(path, "-")) return read_stream(stdin, "standard input", out, out_bytes);
-    FILE *file = fopen(path, "rb");
+    FILE *file = system_open(path, "rb");
     if (!file) {
         cli_fail(CLI_FAILED, "%s: %s", path, strerror(errno));
         return false;
@@ -120,28 +130,13 @@ bool cli_read_file(const char *path, char **out, size_t *out_bytes) {
 }
 
 bool cli_replace_file(const char *path, const void *bytes, size_t count) {
-    char *beside = NULL;
-    if (asprintf(&beside, "%s.XXXXXX", path) < 0) {
-        cli_no_memory();
-        return false;
-    }
-    int file = mkstemp(beside);
-    FILE *stream = file >= 0 ? fdopen(file, "wb") : NULL;
-    bool written = stream && fwrite(bytes, 1, count, stream) == count && fflush(stream) == 0 && fsync(file) == 0;
-    int cause = errno;
-    if (stream) fclose(stream);
-    if (written && rename(beside, path) != 0) {
-        written = false;
-        cause = errno;
-    }
-    if (!written) cli_fail(CLI_FAILED, "%s: %s (%zu bytes)", path, strerror(cause), count);
-    if (!written && file >= 0) unlink(beside);
-    free(beside);
+    bool written = system_replace_file(path, bytes, count);
+    if (!written) cli_fail(CLI_FAILED, "%s: %s (%zu bytes)", path, strerror(errno), count);
     return written;
 }
 
 bool cli_write_file(const char *path, const void *bytes, size_t count) {
-    FILE *file = fopen(path, "wb");
+    FILE *file = system_open(path, "wb");
     bool written = file && fwrite(bytes, 1, count, file) == count;
     int cause = errno;
     if (file && fclose(file) && written) {

@@ -80,7 +80,7 @@ static bool put_thought(cli_speech *s, const char *text, size_t count) {
     return cli_write(text, count);
 }
 
-static bool tell(void *user, bool thought, const char *bytes, size_t count) {
+static bool take_part(void *user, bool thought, const char *bytes, size_t count) {
     cli_speech *s = user;
     smt_error err = {0};
     const char *text;
@@ -97,14 +97,14 @@ int cli_speech_take(cli_speech *s, int32_t token) {
     smt_error err = {0};
     smt_status status = smt_text_stream_push(s->spoken, token, &text, &bytes, &err);
     if (status != SMT_OK) return cli_fail_library(status, &err);
-    return serve_thoughts_feed(&s->thoughts, text, bytes, tell, s) && cli_flush() ? CLI_DONE : CLI_FAILED;
+    return serve_thoughts_feed(&s->thoughts, text, bytes, take_part, s) && cli_flush() ? CLI_DONE : CLI_FAILED;
 }
 
 int cli_speech_rest(cli_speech *s) {
     const char *text;
     size_t bytes;
     smt_text_stream_flush(s->spoken, &text, &bytes);
-    bool good = serve_thoughts_feed(&s->thoughts, text, bytes, tell, s) && serve_thoughts_end(&s->thoughts, tell, s);
+    bool good = serve_thoughts_feed(&s->thoughts, text, bytes, take_part, s) && serve_thoughts_end(&s->thoughts, take_part, s);
     smt_text_stream_flush(s->stream, &text, &bytes);
     good = good && put_answer(s, text, bytes) && (!s->thinks || write_text(frame_here()->cut));
     return good && cli_flush() ? CLI_DONE : CLI_FAILED;

@@ -1,12 +1,11 @@
 /* support.c: the engine as the commands use it: options from the command line, messages, interruption. */
 #include "cli.h"
+#include "system.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,22 +46,19 @@ int cli_fail_device(const cli_args *args, smt_status status, const smt_error *er
 
 /* Where the embedded model may lie: installed, or in the source folder that the program was built from. Never relative to the
  * working directory. */
-static const char *const embedded_models[] = {SEAMOUNT_DATA_DIR "/seamount-coder.gguf",
-                                              SEAMOUNT_ASSETS_DIR "/seamount-coder.gguf"};
+#define EMBEDDED "seamount-coder.gguf"
+static const char *const data_folders[] = {SEAMOUNT_DATA_DIR, SEAMOUNT_ASSETS_DIR};
 
 const char *cli_model(const cli_args *args) {
     const char *given = cli_text(args, OPT_MODEL);
-    if (given && *given) return given;
-    for (size_t i = 0; i < sizeof embedded_models / sizeof *embedded_models; i++)
-        if (access(embedded_models[i], R_OK) == 0) return embedded_models[i];
-    return NULL;
+    return given && *given ? given : system_find_data(EMBEDDED, data_folders, 2);
 }
 
 bool cli_need_model(const cli_args *args) {
     const char *model = cli_model(args);
     if (!model)
-        cli_fail(CLI_WRONG, "a model is needed: -m FILE (the embedded one is neither %s nor %s)", embedded_models[0],
-                 embedded_models[1]);
+        cli_fail(CLI_WRONG, "a model is needed: -m FILE (the embedded one, " EMBEDDED ", is neither in %s nor in %s)",
+                 data_folders[0], data_folders[1]);
     else if (model != cli_text(args, OPT_MODEL) && cli_flag(args, OPT_VERBOSE))
         fprintf(stderr, "info: no -m: the embedded model, %s\n", model);
     return model != NULL;
@@ -90,20 +86,10 @@ static void log_message(void *user, smt_log_level level, const char *text) {
     }
 }
 
-bool cli_user_folder(const char *variable, const char *below_home, char *path, size_t capacity) {
-    const char *folder = getenv(variable), *home = getenv("HOME");
-    int length = -1;
-    if (folder && folder[0] == '/')
-        length = snprintf(path, capacity, "%s/seamount", folder); /* relative ones are to be ignored */
-    else if (home && home[0] == '/')
-        length = snprintf(path, capacity, "%s/%s/seamount", home, below_home);
-    return length > 0 && (size_t)length < capacity;
-}
-
 /* NULL where there is none. */
 static const char *default_cache_dir(void) {
     static char path[4096];
-    return cli_user_folder("XDG_CACHE_HOME", ".cache", path, sizeof path) ? path : NULL;
+    return system_user_folder(SYSTEM_CACHE, path, sizeof path) ? path : NULL;
 }
 
 void cli_device_options(const cli_args *args, smt_device_options *options) {
@@ -167,10 +153,7 @@ void cli_watch_interrupts(smt_runner *runner) {
     atomic_store(&watched, runner);
     if (installed) return;
     installed = true;
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    system_on_interrupt(on_signal);
 }
 
 bool cli_interrupted(void) { return atomic_load(&interrupted) != 0; }

@@ -37,8 +37,8 @@ int main(void) {
 }
 ]=])
 
-# Links and runs `source` with `libraries`; remembered in the cache until the libraries change.
-function(smt_glsl_probe name source libraries out)
+# Links and runs `source`, with headers of the folder `include`, with `libraries`; remembered in the cache until the libraries change.
+function(smt_glsl_probe name source include libraries out)
   if(DEFINED SMT_GLSL_WORKS_${name} AND "${SMT_GLSL_TRIED_${name}}" STREQUAL "${libraries}")
     set(${out} ${SMT_GLSL_WORKS_${name}} PARENT_SCOPE)
     return()
@@ -47,10 +47,11 @@ function(smt_glsl_probe name source libraries out)
   file(WRITE ${file} "${source}")
   set(works OFF)
   if(CMAKE_CROSSCOMPILING)
-    try_compile(works ${CMAKE_BINARY_DIR}/CMakeFiles/smt_glsl_probe/${name} ${file} LINK_LIBRARIES ${libraries} OUTPUT_VARIABLE log)
+    try_compile(works ${CMAKE_BINARY_DIR}/CMakeFiles/smt_glsl_probe/${name} ${file}
+                CMAKE_FLAGS -DINCLUDE_DIRECTORIES=${include} LINK_LIBRARIES ${libraries} OUTPUT_VARIABLE log)
   else()
-    try_run(status linked ${CMAKE_BINARY_DIR}/CMakeFiles/smt_glsl_probe/${name} ${file} LINK_LIBRARIES ${libraries}
-            COMPILE_OUTPUT_VARIABLE log)
+    try_run(status linked ${CMAKE_BINARY_DIR}/CMakeFiles/smt_glsl_probe/${name} ${file}
+            CMAKE_FLAGS -DINCLUDE_DIRECTORIES=${include} LINK_LIBRARIES ${libraries} COMPILE_OUTPUT_VARIABLE log)
     if(linked AND "${status}" STREQUAL "0")
       set(works ON)
     endif()
@@ -74,7 +75,7 @@ find_path(SMT_SHADERC_INCLUDE shaderc/shaderc.h HINTS ${SMT_SHADERC_INCLUDE_DIRS
 find_library(SMT_SHADERC_LIBRARY NAMES shaderc_shared shaderc HINTS ${SMT_SHADERC_LIBRARY_DIRS})
 mark_as_advanced(SMT_SHADERC_INCLUDE SMT_SHADERC_LIBRARY)
 if(SMT_SHADERC_INCLUDE AND SMT_SHADERC_LIBRARY)
-  smt_glsl_probe(shaderc "${SMT_GLSL_PROBE_SHADERC}" "${SMT_SHADERC_LIBRARY}" SMT_GLSL_FOUND)
+  smt_glsl_probe(shaderc "${SMT_GLSL_PROBE_SHADERC}" "${SMT_SHADERC_INCLUDE}" "${SMT_SHADERC_LIBRARY}" SMT_GLSL_FOUND)
 endif()
 if(SMT_GLSL_FOUND)
   set(SMT_GLSL_VERSION "${SMT_SHADERC_VERSION}")
@@ -101,7 +102,7 @@ if(NOT SMT_GLSL_FOUND)
   set(group -Wl,--start-group ${libraries} -Wl,--end-group ${CMAKE_DL_LIBS} stdc++ m Threads::Threads)
   set(probe_group -Wl,--start-group ${libraries} -Wl,--end-group stdc++ m pthread)
   if(SMT_GLSLANG_INCLUDE AND SMT_LIB_glslang)
-    smt_glsl_probe(glslang "${SMT_GLSL_PROBE_GLSLANG}" "${probe_group}" SMT_GLSL_FOUND)
+    smt_glsl_probe(glslang "${SMT_GLSL_PROBE_GLSLANG}" "${SMT_GLSLANG_INCLUDE}" "${probe_group}" SMT_GLSL_FOUND)
   endif()
   if(SMT_GLSL_FOUND)
     set(SMT_GLSL_VERSION "")

@@ -31,7 +31,7 @@ json_t *serve_choice(const serve_job *job, const char *key, json_t *content, jso
 
 json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments) {
     char id[40];
-    snprintf(id, sizeof id, "call_%016llx%08x", (unsigned long long)serve_random(), (unsigned)serve_random());
+    snprintf(id, sizeof id, "call_%016llx%08x", (unsigned long long)system_random(), (unsigned)system_random());
     return json_pack("{s:s, s:s, s:{s:o, s:o}}", "id", id, "type", "function", "function", "name", json_stringn(name, bytes),
                      "arguments", arguments);
 }
@@ -290,7 +290,7 @@ static void end_gathering(gathering *g) {
     free(g->parts);
 }
 
-json_t *serve_collect(serve_request *request, int client, serve_error *error) {
+json_t *serve_collect(serve_request *request, MHD_socket client, serve_error *error) {
     if (!serve_request_submit(request, client, error)) return serve_request_free(request), NULL;
     gathering g;
     json_t *document = NULL;

@@ -8,17 +8,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool reserve(serve_text *text, size_t count) {
+    if (text->at && count <= text->capacity - text->bytes) return !text->lost;
+    size_t wanted = (text->bytes + count) * 2 + 256;
+    char *grown = text->lost ? NULL : realloc(text->at, wanted);
+    text->lost = !grown;
+    if (!grown) return false;
+    text->at = grown;
+    text->capacity = wanted;
+    return true;
+}
+
 bool serve_append(serve_text *text, const char *bytes, size_t count) {
-    if (!text->at || count > text->capacity - text->bytes) {
-        size_t wanted = (text->bytes + count) * 2 + 256;
-        char *grown = realloc(text->at, wanted);
-        if (!grown) return false;
-        text->at = grown;
-        text->capacity = wanted;
-    }
+    if (!reserve(text, count)) return false;
     if (count) memcpy(text->at + text->bytes, bytes, count);
     text->bytes += count;
     return true;
+}
+
+bool serve_put(serve_text *text, const char *words) { return serve_append(text, words, strlen(words)); }
+
+bool serve_print(serve_text *text, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int count = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    bool good = count >= 0 && reserve(text, (size_t)count + 1);
+    if (good) {
+        vsnprintf(text->at + text->bytes, (size_t)count + 1, format, again);
+        text->bytes += (size_t)count;
+    }
+    va_end(again);
+    return good;
 }
 
 bool serve_fail(serve_error *error, unsigned code, const char *format, ...) {

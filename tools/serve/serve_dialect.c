@@ -28,7 +28,7 @@ const serve_dialect *serve_dialect_row(size_t index) { return index < sizeof row
 /* ---- the trial ---- */
 
 #define NAME      "trial_function"
-#define TEXT      "trial text"
+#define SAID      "trial text"
 #define RESULT    "trial result"
 #define THOUGHT   "trial thought"
 #define ARGUMENTS "{\"trial\": 1}"
@@ -76,8 +76,8 @@ static bool learn_calls(const smt_chat_template *chat, const char *fields, serve
     }
     smt_free(prompt);
     if (!out->writes_calls) return false;
-    prompt = try_calls(chat, TEXT, fields);
-    out->one_of_both = !prompt || !speaks(out->dialect, prompt) || !strstr(prompt, TEXT);
+    prompt = try_calls(chat, SAID, fields);
+    out->one_of_both = !prompt || !speaks(out->dialect, prompt) || !strstr(prompt, SAID);
     smt_free(prompt);
     return true;
 }
@@ -96,12 +96,12 @@ static bool lists_tools(const smt_chat_template *chat) {
 /* Whether it knows thoughts: it ends with a mark of them, or leaves out those that came with answers before. */
 static bool learn_thoughts(const smt_chat_template *chat) {
     const smt_chat_message messages[] = {
-        {"user", "Try it.", NULL}, {"assistant", SERVE_THINK THOUGHT SERVE_THOUGHT TEXT, NULL}, {"user", "Try again.", NULL}};
+        {"user", "Try it.", NULL}, {"assistant", SERVE_THINK THOUGHT SERVE_THOUGHT SAID, NULL}, {"user", "Try again.", NULL}};
     const smt_chat_request request = {.struct_size = sizeof request, .messages = messages, .n_messages = 3};
     char *prompt;
     size_t bytes;
     if (smt_chat_render(chat, &request, &prompt, &bytes, NULL) != SMT_OK) return false;
-    bool thinks = serve_thinking_behind(prompt, bytes) != SERVE_MAY_THINK || (strstr(prompt, TEXT) && !strstr(prompt, THOUGHT));
+    bool thinks = serve_thinking_behind(prompt, bytes) != SERVE_MAY_THINK || (strstr(prompt, SAID) && !strstr(prompt, THOUGHT));
     smt_free(prompt);
     return thinks;
 }

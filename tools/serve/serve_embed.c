@@ -95,7 +95,7 @@ static json_t *open_document(const serve_request *request, bool base64) {
                      "usage", "prompt_tokens", (json_int_t)n_tokens, "total_tokens", (json_int_t)n_tokens);
 }
 
-json_t *serve_collect_embeddings(serve_request *request, int client, serve_embed_form form, serve_error *error) {
+json_t *serve_collect_embeddings(serve_request *request, MHD_socket client, serve_embed_form form, serve_error *error) {
     if (!serve_request_submit(request, client, error)) return serve_request_free(request), NULL;
     json_t *document = NULL;
     if (serve_take_pieces(request, NULL, NULL, error))

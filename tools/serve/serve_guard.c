@@ -10,7 +10,6 @@
  *   key       Compared in a time that says nothing of the keys. */
 #include "serve_internal.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

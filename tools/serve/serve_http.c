@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 #define UNSENT (64 << 10) /* bytes that the system keeps for a client that does not read; by itself it takes megabytes */
 
@@ -23,7 +22,7 @@
 /* Its thread notices, and closes. */
 static void shut(serve_connection *client) {
     client->shut = true;
-    shutdown(client->socket, SHUT_RDWR);
+    network_end(client->socket);
 }
 
 /* Of the others, within the limit or beyond it, the one that owes us a request for longest; NULL: none does. */
@@ -66,7 +65,6 @@ static bool is_beyond(const serve_call *call) {
 void serve_connected(void *user, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code) {
     serve_server *server = user;
     serve_connection *client = *context;
-    const int unsent = UNSENT;
     pthread_mutex_lock(&server->lock);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         *context = client = calloc(1, sizeof *client);
@@ -76,7 +74,7 @@ void serve_connected(void *user, struct MHD_Connection *connection, void **conte
                 .next = server->connections, .link = &server->connections, .socket = info->connect_fd, .since = serve_seconds()};
             if (client->next) client->next->link = &client->next;
             server->connections = client;
-            setsockopt(client->socket, SOL_SOCKET, SO_SNDBUF, &unsent, sizeof unsent);
+            network_limit_unsent(client->socket, UNSENT);
             let_in(server, client);
         }
     } else if (client) {

@@ -142,11 +142,8 @@ json_t *serve_show_slots(serve_call *call, const json_t *body, struct MHD_Respon
 
 /* ---- metrics: the text form of Prometheus ---- */
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 5, 6)))
-#endif
-static void
-metric(serve_text *out, const char *name, const char *type, const char *help, const char *format, ...) {
+SYSTEM_PRINTF(5, 6)
+static void metric(serve_text *out, const char *name, const char *type, const char *help, const char *format, ...) {
     char line[400], value[64];
     va_list args;
     va_start(args, format);

@@ -33,8 +33,10 @@
 #ifndef SERVE_INTERNAL_H
 #define SERVE_INTERNAL_H
 
+#include "network.h" /* before windows.h, which others include */
 #include "serve.h"
 #include "serve_thoughts.h"
+#include "system.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -50,12 +52,17 @@
 #define SERVE_MAX_PROBS  (1 << 16) /* log-probabilities of one document; streams have no such limit */
 #define SERVE_MAX_UNREAD (1 << 22) /* bytes of pieces that wait for a client that does not read its stream */
 
-/* A text that grows; there is one after the first serve_append, of nothing too. */
+/* A text that grows; there is one after the first serve_append, of nothing too. Without memory what is appended is lost, and so is all that
+ * follows: whoever puts a text together by many calls asks at the end. */
 typedef struct serve_text {
     char *at; /* owned: free() it */
     size_t bytes, capacity;
+    bool lost;
 } serve_text;
 bool serve_append(serve_text *text, const char *bytes, size_t count); /* false without memory */
+bool serve_put(serve_text *text, const char *words);
+SYSTEM_PRINTF(2, 3)
+bool serve_print(serve_text *text, const char *format, ...);
 
 /* ---- errors: what a client is told ---- */
 
@@ -65,9 +72,7 @@ typedef struct serve_error {
     char message[640];
 } serve_error;
 /* Returns false, so that `return serve_fail(...)` is the idiom. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
+SYSTEM_PRINTF(3, 4)
 bool serve_fail(serve_error *error, unsigned code, const char *format, ...);
 /* The library's words; the caller's mistakes are 400, the rest is 500. */
 bool serve_fail_library(serve_error *error, smt_status status, const smt_error *err);
@@ -165,17 +170,17 @@ struct serve_request {
     /* Under the server's lock: */
     pthread_cond_t news;
     serve_piece *first, *last;
-    size_t unread;   /* bytes of the pieces */
-    uint32_t n_open; /* jobs that are not done */
-    int client;      /* socket, to see that the client went away */
-    bool gone;       /* it did, or does not read, or nobody waits any more: jobs end without further pieces */
-    bool left;       /* by the HTTP thread */
+    size_t unread;     /* bytes of the pieces */
+    uint32_t n_open;   /* jobs that are not done */
+    MHD_socket client; /* socket, to see that the client went away */
+    bool gone;         /* it did, or does not read, or nobody waits any more: jobs end without further pieces */
+    bool left;         /* by the HTTP thread */
 };
 
 /* NULL: out of memory. */
 serve_request *serve_request_create(serve_server *server, uint32_t n_jobs);
 /* Queues the jobs; false with 503 when the server is ending. From here on serve_request_leave, without it serve_request_free. */
-bool serve_request_submit(serve_request *request, int client, serve_error *error);
+bool serve_request_submit(serve_request *request, MHD_socket client, serve_error *error);
 void serve_request_free(serve_request *request);
 /* The HTTP thread is through with it, whatever the jobs do. */
 void serve_request_leave(serve_request *request);
@@ -253,7 +258,7 @@ typedef struct serve_habits {
 /* A connection, from its beginning to its end. */
 typedef struct serve_connection {
     struct serve_connection *next, **link;
-    int socket;
+    MHD_socket socket;
     double since; /* when the present request may have begun */
     bool answering;
     bool beyond; /* the limit: it gets answers of open routes only, until there is room */
@@ -330,7 +335,6 @@ bool serve_add_stop(serve_params *params, const char *text); /* false without me
 bool serve_read_grammar(const serve_server *server, const json_t *body, serve_params *params, serve_error *error);
 json_t *serve_settings(const serve_params *params); /* as clients know them */
 bool serve_tells_thoughts(const serve_server *server, serve_reasoning which);
-uint64_t serve_random(void);
 /* The whole request, ready to be submitted; NULL with an error. */
 serve_request *serve_read_completion(serve_server *server, const json_t *body, serve_format format, serve_error *error);
 serve_request *serve_read_chat(serve_server *server, const json_t *body, serve_error *error);
@@ -355,14 +359,14 @@ bool serve_render(serve_server *server, const json_t *body, char **out_text, siz
 /* ---- answers (serve_answer.c, serve_stream.c) ---- */
 
 /* The request, submitted and waited for, as a document; NULL with an error, or without where the client is gone. Owns the request. */
-json_t *serve_collect(serve_request *request, int client, serve_error *error);
+json_t *serve_collect(serve_request *request, MHD_socket client, serve_error *error);
 typedef enum serve_embed_form { SERVE_EMBED_FLOATS, SERVE_EMBED_BASE64, SERVE_EMBED_NATIVE } serve_embed_form;
-json_t *serve_collect_embeddings(serve_request *request, int client, serve_embed_form form, serve_error *error);
+json_t *serve_collect_embeddings(serve_request *request, MHD_socket client, serve_embed_form form, serve_error *error);
 /* Waits for all pieces, each of which goes through `take` (NULL: none). False with an error, or without where the client is gone. */
 typedef bool (*serve_take_fn)(void *user, const serve_piece *piece, serve_error *error);
 bool serve_take_pieces(serve_request *request, serve_take_fn take, void *user, serve_error *error);
 /* The same as a response that streams events. */
-struct MHD_Response *serve_stream(serve_request *request, int client, serve_error *error);
+struct MHD_Response *serve_stream(serve_request *request, MHD_socket client, serve_error *error);
 
 /* Parts of both. */
 json_t *serve_head(const serve_request *request, const char *object); /* id, object, created, model, system_fingerprint */

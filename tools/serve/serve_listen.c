@@ -1,16 +1,10 @@
 /* serve_listen.c: the server's life: a listening socket, libmicrohttpd with a thread for each connection, a model, the end. */
 #include "serve_tools.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#define BACKLOG     128
 #define SPARE       16                /* connections beyond the limit, which serve_http.c sees and turns away */
 #define STACK_BYTES ((size_t)1 << 20) /* templates and JSON nest: their limits fit several times */
 #define FAREWELL_S  2.0               /* for answers under way when the server ends */
@@ -20,25 +14,13 @@ static bool say(char *message, size_t capacity, const char *what, const serve_op
     return false;
 }
 
-/* A socket that listens there, or -1 with errno. */
-static int listen_at(const struct addrinfo *address) {
-    int fd = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC, address->ai_protocol), on = 1;
-    if (fd < 0) return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* connections of a former server may linger */
-    if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
-    int cause = errno;
-    close(fd);
-    errno = cause;
-    return -1;
-}
-
 static bool is_loopback(const struct sockaddr_storage *address) {
     if (address->ss_family == AF_INET6) return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
     return address->ss_family == AF_INET && ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
 }
 
 /* What became of `host` and `port`. */
-static void see_address(serve_server *server, int fd) {
+static void see_address(serve_server *server, network_socket fd) {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
     char service[16];
@@ -48,18 +30,17 @@ static void see_address(serve_server *server, int fd) {
         server->port = (uint16_t)strtoul(service, NULL, 10);
 }
 
-static bool open_socket(serve_server *server, int *out_fd, char *message, size_t capacity) {
+static bool open_socket(serve_server *server, network_socket *out_fd, char *message, size_t capacity) {
     const serve_options *options = &server->options;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list, *at;
-    char service[16];
+    char service[16], why[256];
     snprintf(service, sizeof service, "%u", options->port);
     int cause = getaddrinfo(options->host, service, &hints, &list);
     if (cause != 0) return say(message, capacity, "find", options, gai_strerror(cause));
-    *out_fd = -1;
-    for (at = list; at && *out_fd < 0; at = at->ai_next) *out_fd = listen_at(at);
-    cause = errno;
+    *out_fd = NETWORK_NONE;
+    for (at = list; at && *out_fd == NETWORK_NONE; at = at->ai_next) *out_fd = network_listen(at, why, sizeof why);
     freeaddrinfo(list);
-    if (*out_fd < 0) return say(message, capacity, "listen at", options, strerror(cause));
+    if (*out_fd == NETWORK_NONE) return say(message, capacity, "listen at", options, why);
     see_address(server, *out_fd);
     return true;
 }
@@ -73,7 +54,8 @@ static size_t as_it_is(void *user, struct MHD_Connection *connection, char *text
 
 static bool start_daemon(serve_server *server, char *message, size_t capacity) {
     const serve_options *options = &server->options;
-    int fd;
+    network_socket fd;
+    if (!network_start()) return say(message, capacity, "serve at", options, "there are no sockets");
     if (!open_socket(server, &fd, message, capacity)) return false;
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL;
     server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, serve_handle, server, MHD_OPTION_LISTEN_SOCKET, fd,
@@ -83,7 +65,7 @@ static bool start_daemon(serve_server *server, char *message, size_t capacity) {
                                       MHD_OPTION_NOTIFY_COMPLETED, serve_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
                                       serve_connected, server, MHD_OPTION_UNESCAPE_CALLBACK, as_it_is, NULL, MHD_OPTION_END);
     if (server->daemon) return true;
-    close(fd);
+    network_close(fd);
     return say(message, capacity, "serve at", options, "libmicrohttpd did not start");
 }
 

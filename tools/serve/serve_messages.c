@@ -4,6 +4,7 @@
  * newlines). All other members go along as fields of the message, for templates that know them (tool_calls, name). The role
  * "developer" is what OpenAI calls the system's today; templates know "system". */
 #include "serve_messages.h"
+#include "system.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,11 +17,8 @@ typedef struct complaint {
     size_t capacity;
 } complaint;
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static bool
-wrong(const complaint *to, const char *format, ...) {
+SYSTEM_PRINTF(2, 3)
+static bool wrong(const complaint *to, const char *format, ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(to->text, to->capacity, format, args);

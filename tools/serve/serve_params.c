@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 void serve_params_end(serve_params *params) {
     for (uint32_t i = 0; i < params->n_stops; i++) free(params->stops[i]);
@@ -17,12 +16,6 @@ void serve_params_end(serve_params *params) {
     smt_grammar_free(params->grammar);
     json_decref(params->fields);
     *params = (serve_params){0};
-}
-
-uint64_t serve_random(void) {
-    uint64_t value = 0;
-    while (getrandom(&value, sizeof value, 0) < 0 && errno == EINTR) continue;
-    return value;
 }
 
 /* ---- what is refused ---- */
@@ -296,8 +289,8 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
                           .sampling = server->options.sampling,
                           .created = time(NULL)};
     out->sampling.struct_size = sizeof out->sampling;
-    snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)serve_random(),
-             (unsigned)serve_random());
+    snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)system_random(),
+             (unsigned)system_random());
     bool good = refuse_others(body, format, error) && refuse_samplers(body, error) && read_flags(server, body, out, error) &&
                 read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
                 read_stops(body, out, error) && read_biases(server, body, out, error) && read_fields(body, out, error) &&

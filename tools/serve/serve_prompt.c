@@ -120,7 +120,7 @@ bool serve_give_prompt(serve_request *request, size_t index, const serve_tokens 
         if (!append(&copy, prompt->at, prompt->count)) return serve_fail_memory(error);
         job->prompt = copy.at;
         job->n_prompt = copy.count;
-        job->seed = params->seed == -1 ? serve_random() : (uint64_t)params->seed + i;
+        job->seed = params->seed == -1 ? system_random() : (uint64_t)params->seed + i;
     }
     return true;
 }

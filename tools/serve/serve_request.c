@@ -34,7 +34,7 @@ serve_request *serve_request_create(serve_server *server, uint32_t n_jobs) {
     serve_request *request = calloc(1, sizeof *request);
     if (!request) return NULL;
     request->server = server;
-    request->client = -1;
+    request->client = MHD_INVALID_SOCKET;
     request->jobs = calloc(n_jobs, sizeof *request->jobs);
     if (!request->jobs || !serve_cond_init(&request->news)) {
         free(request->jobs);
@@ -61,7 +61,7 @@ void serve_request_free(serve_request *request) {
     free(request);
 }
 
-bool serve_request_submit(serve_request *request, int client, serve_error *error) {
+bool serve_request_submit(serve_request *request, MHD_socket client, serve_error *error) {
     serve_server *server = request->server;
     pthread_mutex_lock(&server->lock);
     bool taken = server->state == SERVE_READY;

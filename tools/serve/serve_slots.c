@@ -8,7 +8,6 @@
  * What a client gets does not depend on any of this: the engine's results are the same however tokens are cut into steps. */
 #include "serve_internal.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,14 +58,8 @@ void serve_slots_free(serve_server *server) {
 
 /* ---- clients ---- */
 
-/* Closed, or half of it: whoever sends no more does not wait for an answer either. */
-static bool is_gone(int client) {
-    struct pollfd one = {.fd = client, .events = POLLRDHUP};
-    return poll(&one, 1, 0) > 0 && one.revents & (POLLRDHUP | POLLHUP | POLLERR);
-}
-
 static void look_at(serve_request *request) {
-    if (request->gone || !is_gone(request->client)) return;
+    if (request->gone || !network_is_gone(request->client)) return;
     request->gone = true;
     pthread_cond_signal(&request->news);
 }

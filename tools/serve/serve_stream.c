@@ -198,7 +198,7 @@ static void end_stream(void *user) {
 
 #define BLOCK 4096 /* bytes that libmicrohttpd asks for at once */
 
-struct MHD_Response *serve_stream(serve_request *request, int client, serve_error *error) {
+struct MHD_Response *serve_stream(serve_request *request, MHD_socket client, serve_error *error) {
     stream *s = calloc(1, sizeof *s);
     struct MHD_Response *response = NULL;
     if (s) s->voices = calloc(request->n_jobs, sizeof *s->voices);

@@ -13,20 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_BYTES (4 << 20) /* of a grammar that smt_grammar_create takes */
-#define MOST_LOOSE 64        /* parameters that are tried one by one, as definitions are read anew for each */
+#define MOST_BYTES (4u << 20) /* of a grammar that smt_grammar_create takes */
+#define MOST_LOOSE 64         /* parameters that are tried one by one, as definitions are read anew for each */
 
-static void put_literal(FILE *out, const char *text) {
-    fputc('"', out);
+static void put_literal(serve_text *out, const char *text) {
+    serve_append(out, "\"", 1);
     for (; *text; text++) {
         if (*text == '\n') {
-            fputs("\\n", out);
+            serve_put(out, "\\n");
             continue;
         }
-        if (*text == '"' || *text == '\\') fputc('\\', out);
-        fputc(*text, out);
+        if (*text == '"' || *text == '\\') serve_append(out, "\\", 1);
+        serve_append(out, text, 1);
     }
-    fputs("\" ", out);
+    serve_put(out, "\" ");
 }
 
 /* ---- arguments ---- */
@@ -52,14 +52,14 @@ static json_t *schema_of(const json_t *function, serve_error *error) {
     return NULL;
 }
 
-static smt_status put_schema(FILE *out, const json_t *schema, size_t index, smt_error *err) {
+static smt_status put_schema(serve_text *out, const json_t *schema, size_t index, smt_error *err) {
     char root[32], *rules, *text = json_dumps(schema, JSON_COMPACT);
     size_t bytes;
     if (!text) return SMT_MEMORY;
     snprintf(root, sizeof root, "args-%zu", index);
     smt_status status = smt_schema_to_grammar(text, strlen(text), root, &rules, &bytes, err);
     free(text);
-    if (status == SMT_OK) fwrite(rules, 1, bytes, out);
+    if (status == SMT_OK) serve_append(out, rules, bytes);
     smt_free(rules);
     return status;
 }
@@ -95,7 +95,7 @@ static json_t *loosen(const json_t *schema) {
 }
 
 /* Where a schema is beyond grammars, functions that are not "strict" get what of it is not; any object, if that is nothing. */
-static smt_status put_what_is_possible(FILE *out, const json_t *schema, size_t index, smt_error *err) {
+static smt_status put_what_is_possible(serve_text *out, const json_t *schema, size_t index, smt_error *err) {
     json_t *loose = loosen(schema), *any = json_pack("{s:s}", "type", "object");
     smt_status status = loose && any ? put_schema(out, loose, index, err) : SMT_MEMORY;
     if (status == SMT_UNSUPPORTED) status = put_schema(out, any, index, err);
@@ -104,7 +104,7 @@ static smt_status put_what_is_possible(FILE *out, const json_t *schema, size_t i
     return status;
 }
 
-static bool put_arguments(FILE *out, const json_t *function, size_t index, serve_error *error) {
+static bool put_arguments(serve_text *out, const json_t *function, size_t index, serve_error *error) {
     json_t *schema = schema_of(function, error);
     if (!schema) return false;
     smt_error err = {0};
@@ -112,8 +112,8 @@ static bool put_arguments(FILE *out, const json_t *function, size_t index, serve
     if (status == SMT_UNSUPPORTED && !json_is_true(json_object_get(function, "strict")))
         status = put_what_is_possible(out, schema, index, &err);
     json_decref(schema);
-    if (status == SMT_OK && ftell(out) > MOST_BYTES)
-        return serve_fail(error, 400, "\"tools\": the grammar of their parameters becomes larger than %d bytes", MOST_BYTES);
+    if (status == SMT_OK && out->bytes > MOST_BYTES)
+        return serve_fail(error, 400, "\"tools\": the grammar of their parameters becomes larger than %u bytes", MOST_BYTES);
     if (status == SMT_OK) return true;
     serve_fail_library(error, status, &err);
     return serve_fail(error, error->code, "\"tools\": \"%s\": %.400s%s", json_string_value(json_object_get(function, "name")),
@@ -122,32 +122,32 @@ static bool put_arguments(FILE *out, const json_t *function, size_t index, serve
 
 /* ---- calls and texts ---- */
 
-static bool put_calls(FILE *out, const serve_tools *tools, const serve_dialect *d, serve_error *error) {
+static bool put_calls(serve_text *out, const serve_tools *tools, const serve_dialect *d, serve_error *error) {
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(tools->list); i++) {
         const json_t *function = serve_tool_function(json_array_get(tools->list, i)), *name = json_object_get(function, "name");
         if (tools->only && !json_equal(tools->only, name)) continue;
         if (!put_arguments(out, function, i, error)) return false;
-        fprintf(out, "named-%zu ::= ", i);
+        serve_print(out, "named-%zu ::= ", i);
         put_literal(out, json_string_value(name));
         put_literal(out, d->middle);
-        fprintf(out, "args-%zu\n", i);
+        serve_print(out, "args-%zu\n", i);
     }
-    fputs("named ::= ", out);
+    serve_put(out, "named ::= ");
     for (size_t i = 0; i < json_array_size(tools->list); i++) {
         const json_t *name = json_object_get(serve_tool_function(json_array_get(tools->list, i)), "name");
-        if (!tools->only || json_equal(tools->only, name)) fprintf(out, "%snamed-%zu", n++ ? " | " : "", i);
+        if (!tools->only || json_equal(tools->only, name)) serve_print(out, "%snamed-%zu", n++ ? " | " : "", i);
     }
-    fputs("\ncalls ::= ", out);
+    serve_put(out, "\ncalls ::= ");
     put_literal(out, d->open);
-    fputs("named ", out);
+    serve_put(out, "named ");
     if (tools->parallel) {
-        fputs("(", out);
+        serve_put(out, "(");
         put_literal(out, d->between);
-        fprintf(out, "named){0,%d} ", SERVE_MAX_CALLS - 1);
+        serve_print(out, "named){0,%d} ", SERVE_MAX_CALLS - 1);
     }
     put_literal(out, d->end);
-    fputc('\n', out);
+    serve_append(out, "\n", 1);
     return true;
 }
 
@@ -158,35 +158,34 @@ static int width(const char *text) {
     return n;
 }
 
-static void put_texts(FILE *out, const char *trigger) {
+static void put_texts(serve_text *out, const char *trigger) {
     int first = width(trigger), at = 0;
     unsigned k = 0;
     for (; trigger[at]; k++) {
         int bytes = width(trigger + at);
         if (k == 0)
-            fprintf(out, "text-0 ::= ([^%.*s] text-0 | \"%.*s\" text-1)?\n", first, trigger, first, trigger);
+            serve_print(out, "text-0 ::= ([^%.*s] text-0 | \"%.*s\" text-1)?\n", first, trigger, first, trigger);
         else
-            fprintf(out, "text-%u ::= ([^%.*s%.*s] text-0 | \"%.*s\" text-1 | \"%.*s\" text-%u)?\n", k, first, trigger, bytes,
-                    trigger + at, first, trigger, bytes, trigger + at, k + 1);
+            serve_print(out, "text-%u ::= ([^%.*s%.*s] text-0 | \"%.*s\" text-1 | \"%.*s\" text-%u)?\n", k, first, trigger, bytes,
+                        trigger + at, first, trigger, bytes, trigger + at, k + 1);
         at += bytes;
     }
-    fprintf(out, "text-%u ::= calls\n", k);
+    serve_print(out, "text-%u ::= calls\n", k);
 }
 
 bool serve_tools_grammar(const serve_tools *tools, const serve_dialect *dialect, const char *answer, char **out_text,
                          size_t *out_bytes, serve_error *error) {
-    *out_text = NULL;
-    FILE *out = open_memstream(out_text, out_bytes);
-    if (!out) return serve_fail_memory(error);
+    serve_text grammar = {0}, *out = &grammar;
     bool good = put_calls(out, tools, dialect, error), text = tools->choice == SERVE_TOOLS_AUTO;
     if (text && !answer) {
         put_texts(out, dialect->trigger);
-        fputs("root ::= text-0\n", out);
+        serve_put(out, "root ::= text-0\n");
     } else {
-        if (text) fputs(answer, out);
-        fputs(text ? "root ::= answer | \" \"? " : "root ::= \" \"? ", out);
+        if (text) serve_put(out, answer);
+        serve_put(out, text ? "root ::= answer | \" \"? " : "root ::= \" \"? ");
         put_literal(out, dialect->trigger);
-        fputs("calls\n", out);
+        serve_put(out, "calls\n");
     }
-    return serve_close_text(out, good, out_text, error);
+    *out_bytes = out->bytes;
+    return serve_take_text(out, good, out_text, error);
 }

@@ -90,25 +90,24 @@ static bool pass_calls(json_t *fields, const serve_habits *habits, uint32_t dept
 /* The calls in the words of the dialect, behind the text; they leave the fields. */
 static bool tell_calls(json_t *fields, const serve_dialect *d, smt_chat_message *message, serve_error *error) {
     const json_t *calls = json_object_get(fields, "tool_calls");
+    serve_text said = {0}, *out = &said;
     char *text;
-    size_t bytes, i;
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out) return serve_fail_memory(error);
+    size_t i;
     json_t *call;
-    if (message->content && *message->content) fprintf(out, "%s\n", message->content);
+    if (message->content && *message->content) serve_print(out, "%s\n", message->content);
     bool good = true;
     json_array_foreach(calls, i, call) {
         char *arguments = arguments_text(call);
         good = good && arguments;
-        if (i) fputs(d->between, out);
-        if (!i) fprintf(out, "%s%s", d->trigger, d->open);
-        fprintf(out, "%s%s%s", json_string_value(json_object_get(serve_tool_function(call), "name")), d->middle,
-                arguments ? arguments : "");
+        if (i) serve_put(out, d->between);
+        if (!i) serve_print(out, "%s%s", d->trigger, d->open);
+        serve_print(out, "%s%s%s", json_string_value(json_object_get(serve_tool_function(call), "name")), d->middle,
+                    arguments ? arguments : "");
         free(arguments);
     }
-    if (i) fputs(d->end, out);
+    if (i) serve_put(out, d->end);
     if (!good) serve_fail_memory(error);
-    if (!serve_close_text(out, good, &text, error)) return false;
+    if (!serve_take_text(out, good, &text, error)) return false;
     set_text(&message->content, text);
     json_object_del(fields, "tool_calls");
     set_text(&message->fields, json_object_size(fields) ? json_dumps(fields, JSON_COMPACT) : NULL);
@@ -189,21 +188,21 @@ static bool retell_results(serve_messages *messages, serve_error *error) {
 
 /* ---- functions ---- */
 
-static bool write_list(FILE *out, const serve_tools *tools, const serve_dialect *d) {
+static bool write_list(serve_text *out, const serve_tools *tools, const serve_dialect *d) {
     size_t i;
     json_t *tool;
     bool good = true;
-    fputs("You can call these functions, one JSON object each:\n", out);
+    serve_put(out, "You can call these functions, one JSON object each:\n");
     json_array_foreach(tools->list, i, tool) {
         json_t *function = json_copy((json_t *)serve_tool_function(tool));
         json_object_del(function, "strict"); /* for us, not for the model */
         char *text = function ? json_dumps(function, 0) : NULL;
         json_decref(function);
         good = good && text;
-        fprintf(out, "%s\n", text ? text : "");
+        serve_print(out, "%s\n", text ? text : "");
         free(text);
     }
-    fprintf(
+    serve_print(
         out,
         "A call of one of them is written like this, with its name and its arguments, and ends the answer:\n%s%sNAME%s{...}%s",
         d->trigger, d->open, d->middle, d->end);
@@ -216,15 +215,13 @@ static bool open_system(serve_messages *messages, serve_error *error) {
 }
 
 static bool tell_tools(const serve_tools *tools, const serve_dialect *d, serve_messages *messages, serve_error *error) {
+    serve_text said = {0}, *out = &said;
     char *text;
-    size_t bytes;
     if (!open_system(messages, error)) return false;
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out) return serve_fail_memory(error);
     smt_chat_message *system = &messages->items[0];
-    if (system->content && *system->content) fprintf(out, "%s\n\n", system->content);
+    if (system->content && *system->content) serve_print(out, "%s\n\n", system->content);
     bool good = write_list(out, tools, d) || serve_fail_memory(error);
-    if (!serve_close_text(out, good, &text, error)) return false;
+    if (!serve_take_text(out, good, &text, error)) return false;
     set_text(&system->content, text);
     return true;
 }

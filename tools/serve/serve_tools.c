@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool serve_close_text(FILE *out, bool good, char **text, serve_error *error) {
-    bool whole = !ferror(out);
-    whole = fclose(out) == 0 && whole;
+bool serve_take_text(serve_text *from, bool good, char **text, serve_error *error) {
+    bool whole = serve_append(from, "", 1);
+    *text = from->at;
     if (good && whole) return true;
     if (good) serve_fail_memory(error);
     free(*text);

@@ -56,8 +56,9 @@ bool serve_tools_grammar(const serve_tools *tools, const serve_dialect *dialect,
 bool serve_tools_retell(const serve_tools *tools, const serve_habits *habits, uint32_t depth, serve_messages *messages,
                         serve_error *error);
 
-/* Ends the writing of a text (open_memstream): false, with the text freed, where `good` is false or memory was lacking. */
-bool serve_close_text(FILE *out, bool good, char **text, serve_error *error);
+/* The text as it was put together, NUL-terminated and the caller's (free): false, with NULL, where `good` is false or memory was
+ * lacking. */
+bool serve_take_text(serve_text *from, bool good, char **text, serve_error *error);
 
 /* ---- answers (serve_calls.c) ---- */
 

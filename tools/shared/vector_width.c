@@ -8,10 +8,10 @@
  * called with 16. What it does look at are its options, so 512 bits come with one (seen in Mesa 22.3 and 25.0): no_quad_lod, which is
  * about mipmaps and changes nothing here. */
 #include "vector_width.h"
+#include "system.h"
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* Asks the processor, and with it whether the operating system keeps the registers. */
 static bool has_avx512(void) {
@@ -25,9 +25,9 @@ static bool has_avx512(void) {
 
 /* The second variable first: without memory for the first the driver stays as it was. */
 void vector_width_ask(void) {
-    const char *said = getenv("GALLIVM_PERF");
+    const char *said = system_environment("GALLIVM_PERF");
     char options[256];
     int n = snprintf(options, sizeof options, "%s%sno_quad_lod", said ? said : "", said && *said ? "," : "");
-    if (!has_avx512() || getenv("LP_NATIVE_VECTOR_WIDTH") || n < 0 || (size_t)n >= sizeof options) return;
-    if (setenv("GALLIVM_PERF", options, 1) == 0) setenv("LP_NATIVE_VECTOR_WIDTH", "512", 0);
+    if (!has_avx512() || system_environment("LP_NATIVE_VECTOR_WIDTH") || n < 0 || (size_t)n >= sizeof options) return;
+    if (system_set_environment("GALLIVM_PERF", options)) system_set_environment("LP_NATIVE_VECTOR_WIDTH", "512");
 }

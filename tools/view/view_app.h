@@ -107,7 +107,7 @@ bool view_app_resize(view_app *app, int w, int h, double scale, char *message, s
 void view_app_relayout(view_app *app);
 /* Moves on by `seconds` and draws what changed. False without memory. */
 bool view_app_frame(view_app *app, double seconds);
-__attribute__((format(printf, 2, 3))) void view_say(view_app *app, const char *format, ...);
+SYSTEM_PRINTF(2, 3) void view_say(view_app *app, const char *format, ...);
 
 /* The current token; 0 where there is none yet. */
 uint32_t view_current(const view_app *app);

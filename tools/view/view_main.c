@@ -18,9 +18,10 @@ static void tell_speed(view_app *app) {
 }
 
 int main(int argc, char **argv) {
-    vector_width_ask();
     view_options options;
     int status;
+    if (!system_start(&argc, &argv)) return view_fail(VIEW_FAILED, "out of memory");
+    vector_width_ask();
     char message[600];
     static view_app app;
     if (!view_options_read(argc, argv, &options, &status)) return status;

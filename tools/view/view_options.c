@@ -153,7 +153,7 @@ static bool read_environment(view_options *options) {
             name[n] = c == '-' ? '_' : (char)(c - 'a' + 'A');
             name[n + 1] = 0;
         }
-        const char *text = getenv(name);
+        const char *text = system_environment(name);
         if (text && !set(&rows[i], text, options)) return false;
     }
     return true;
@@ -244,22 +244,12 @@ bool view_options_read(int argc, char **argv, view_options *options, int *exit_s
 /* ---- folders ---- */
 
 const char *view_model_path(const view_options *options) {
-    static const char *const embedded[] = {SEAMOUNT_DATA_DIR "/seamount-coder.gguf", SEAMOUNT_ASSETS_DIR "/seamount-coder.gguf"};
-    if (options->model && *options->model) return options->model;
-    for (int i = 0; i < 2; i++)
-        if (access(embedded[i], R_OK) == 0) return embedded[i];
-    return NULL;
+    static const char *const folders[] = {SEAMOUNT_DATA_DIR, SEAMOUNT_ASSETS_DIR};
+    return options->model && *options->model ? options->model : system_find_data("seamount-coder.gguf", folders, 2);
 }
 
 const char *view_cache_dir(const view_options *options) {
     static char path[4096];
-    const char *folder = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (options->cache_dir) return *options->cache_dir ? options->cache_dir : NULL;
-    if (folder && *folder == '/')
-        snprintf(path, sizeof path, "%s/seamount", folder);
-    else if (home && *home)
-        snprintf(path, sizeof path, "%s/.cache/seamount", home);
-    else
-        return NULL;
-    return path;
+    return system_user_folder(SYSTEM_CACHE, path, sizeof path) ? path : NULL;
 }

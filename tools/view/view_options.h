@@ -4,6 +4,7 @@
 #define VIEW_OPTIONS_H
 
 #include "seamount.h"
+#include "system.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +28,7 @@ typedef struct view_options {
 /* Fills *options, or deals with the whole call (help, version, anything wrong): then returns false and *exit_status says how. */
 bool view_options_read(int argc, char **argv, view_options *options, int *exit_status);
 /* "seamount-view: " and the line on stderr; returns `status`. */
-__attribute__((format(printf, 2, 3))) int view_fail(int status, const char *format, ...);
+SYSTEM_PRINTF(2, 3) int view_fail(int status, const char *format, ...);
 /* The model to load: the one given, else the small one that comes with seamount; NULL where that is missing. */
 const char *view_model_path(const view_options *options);
 /* Where compiled kernels are kept: the folder given, else the user's own; NULL: nowhere. */
