@@ -1,5 +1,6 @@
 # Fails when a room of src/ includes a header of a higher or equal level (style: data flows one way), when a tool includes
-# anything of src/, the server anything of the command line, or when two source files share a basename.
+# anything of src/, the server anything of the command line, or when two source files share a basename. Also where a file asks for the
+# operating system that has no business with it.
 cmake_minimum_required(VERSION 3.20)
 
 set(LEVELS base=0 os=0 gguf=1 quant=1 vk=1 trace=1 token=2 sample=1 model=2 chat=3 grammar=3 ref=3 convert=3 kernel=3 check=4 graph=4 plan=5 load=6 kv=6 run=7 api=8)
@@ -43,10 +44,18 @@ foreach(file ${tools})
     if(line MATCHES "\\.\\./|\"(base|os|gguf|quant|vk|token|sample|grammar|model|ref|convert|kernel|graph|plan|load|kv|run|api|trace)/")
       string(APPEND bad "${file}: ${line}: tools include seamount.h and libraries only\n")
     endif()
-    if(file MATCHES "/tools/serve/" AND NOT line MATCHES "\"(serve[a-z_]*|seamount)\\.h\"")
+    if(file MATCHES "/tools/serve/" AND NOT line MATCHES "\"(serve[a-z_]*|seamount|system|network)\\.h\"")
       string(APPEND bad "${file}: ${line}: the server knows nothing of the command line\n")
     endif()
   endforeach()
+endforeach()
+
+file(GLOB_RECURSE asked ${ROOT}/src/*.c ${ROOT}/src/*.h ${ROOT}/tools/*.c ${ROOT}/tools/*.h)
+foreach(file ${asked})
+  file(STRINGS ${file} conditions REGEX "^# *(if|elif).*(_WIN32|__linux__|__unix__|__APPLE__|_MSC_VER)")
+  if(conditions AND NOT file MATCHES "/src/os/os_|/tools/shared/(system|network)|/tools/cli/chat_line_")
+    string(APPEND bad "${file}: ${conditions}: systems are told apart in src/os and tools/shared\n")
+  endif()
 endforeach()
 
 if(bad)

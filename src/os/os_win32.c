@@ -2,7 +2,8 @@
  *
  * Invariants
  *   1. Every handle is closed before its function returns, but those that the result holds.
- *   2. GetLastError is turned into a number in the message at the place of the failure, with the path. */
+ *   2. GetLastError is turned into words in the message at the place of the failure, with the path and the number.
+ *   3. Files are opened so that others may write, rename and delete them meanwhile, as on other systems. */
 #ifdef _WIN32
 #include "os.h"
 
@@ -15,7 +16,14 @@
 /* ---- files ---- */
 
 static smt_status fail_io(smt_error *err, const char *what, const char *path) {
-    return SMT_FAIL(err, SMT_IO, "cannot %s %s: Windows error %lu", what, path, (unsigned long)GetLastError());
+    DWORD cause = GetLastError(),
+          flags = FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK;
+    wchar_t wide[200];
+    char words[600];
+    bool said = FormatMessageW(flags, NULL, cause, 0, wide, SMT_COUNT(wide), NULL) &&
+                WideCharToMultiByte(CP_UTF8, 0, wide, -1, words, sizeof words, NULL, NULL);
+    return SMT_FAIL(err, SMT_IO, "cannot %s %.250s: %.150s(Windows error %lu)", what, path, said ? words : "",
+                    (unsigned long)cause);
 }
 
 /* The path as UTF-16, owned by the caller; NULL: out of memory or broken UTF-8. */
@@ -26,24 +34,33 @@ static wchar_t *wide_path(const char *path) {
     return wide;
 }
 
-static HANDLE open_wide(const char *path, DWORD access, DWORD creation) {
+static HANDLE open_wide(const char *path, DWORD access) {
     wchar_t *wide = wide_path(path);
     if (!wide) {
         SetLastError(ERROR_BAD_PATHNAME);
         return INVALID_HANDLE_VALUE;
     }
-    HANDLE file = CreateFileW(wide, access, FILE_SHARE_READ, NULL, creation, FILE_ATTRIBUTE_NORMAL, NULL);
+    HANDLE file = CreateFileW(wide, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                              FILE_FLAG_BACKUP_SEMANTICS, NULL); /* folders too */
+    DWORD cause = GetLastError();
     smt_free(wide);
+    SetLastError(cause);
     return file;
 }
 
-/* Opens for reading and finds the size. */
+/* Opens a regular file for reading and finds the size. */
 static smt_status open_sized(const char *path, HANDLE *out_file, uint64_t *out_bytes, smt_error *err) {
-    HANDLE file = open_wide(path, GENERIC_READ, OPEN_EXISTING);
+    HANDLE file = open_wide(path, GENERIC_READ);
     if (file == INVALID_HANDLE_VALUE) return fail_io(err, "open", path);
     LARGE_INTEGER size;
-    if (!GetFileSizeEx(file, &size)) {
-        smt_status status = fail_io(err, "examine", path);
+    BY_HANDLE_FILE_INFORMATION info;
+    smt_status status = SMT_OK;
+    if (GetFileType(file) != FILE_TYPE_DISK ||
+        (GetFileInformationByHandle(file, &info) && (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY)))
+        status = SMT_FAIL(err, SMT_IO, "cannot read %s: not a regular file", path);
+    else if (!GetFileSizeEx(file, &size))
+        status = fail_io(err, "examine", path);
+    if (status != SMT_OK) {
         CloseHandle(file);
         return status;
     }
@@ -213,12 +230,21 @@ smt_status smt_os_output_write(smt_os_output *output, const void *bytes, uint64_
     return SMT_OK;
 }
 
+/* A file that was just written, or the one in its place, may for a moment be another program's, which looks for viruses or makes an index. */
+static bool replace(const wchar_t *from, const wchar_t *to) {
+    for (int attempt = 0;; attempt++) {
+        if (MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING)) return true;
+        DWORD cause = GetLastError();
+        if (attempt == 20 || (cause != ERROR_ACCESS_DENIED && cause != ERROR_SHARING_VIOLATION)) return false;
+        Sleep(10);
+    }
+}
+
 static smt_status close_and_rename(smt_os_output *output, smt_error *err) {
     BOOL closed = CloseHandle(output->file);
     output->file = NULL;
     if (!closed) return fail_output(output, err);
-    if (!MoveFileExW(output->temporary, output->target, MOVEFILE_REPLACE_EXISTING))
-        return fail_io(err, "rename a new file to", output->path);
+    if (!replace(output->temporary, output->target)) return fail_io(err, "rename a new file to", output->path);
     output->unfinished = false;
     return SMT_OK;
 }
@@ -249,7 +275,7 @@ smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_byt
 }
 
 static bool identify(const char *path, BY_HANDLE_FILE_INFORMATION *out) {
-    HANDLE file = open_wide(path, 0, OPEN_EXISTING);
+    HANDLE file = open_wide(path, 0);
     if (file == INVALID_HANDLE_VALUE) return false;
     BOOL known = GetFileInformationByHandle(file, out);
     CloseHandle(file);

@@ -7,7 +7,6 @@
 #include "vk_support.h"
 
 #include <pthread.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { N_TOKENS = 12, N_BATCH = 16, CONTEXT = 64, N_VOCAB = 262 };
@@ -165,27 +164,17 @@ static smt_status open_tested(smt_self_test self_test, const char *cache, const 
     return status;
 }
 
-static void write_file(const char *folder, const char *name, const char *text) {
-    char path[768];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    assert_int_equal(fclose(file), 0);
-}
-
 /* A kernel that was wrong once is not there the next time either: no step runs with it. */
 static void test_refused_each_time(void **state) {
     (void)state;
     smt_error err;
     char shaders[256];
-    snprintf(shaders, sizeof shaders, "%s/test_compile-XXXXXX", SMT_TEST_WORK);
-    assert_non_null(mkdtemp(shaders));
-    write_file(shaders, "embed.comp",
-               "#include \"lib/prelude.glsl\"\n"
-               "layout(push_constant) uniform Push { embed_params p; };\n"
-               "layout(std430, binding = 1) writeonly buffer Y { float y[]; };\n"
-               "void main() { y[gl_GlobalInvocationID.x] = 1.0; }\n");
+    smt_vk_test_folder(shaders, sizeof shaders);
+    smt_vk_test_write(shaders, "embed.comp",
+                      "#include \"lib/prelude.glsl\"\n"
+                      "layout(push_constant) uniform Push { embed_params p; };\n"
+                      "layout(std430, binding = 1) writeonly buffer Y { float y[]; };\n"
+                      "void main() { y[gl_GlobalInvocationID.x] = 1.0; }\n");
     float logits[N_VOCAB];
     smt_engine_options options = smt_test_engine_options(shared.path);
     options.device.shader_dir = shaders;
@@ -207,20 +196,17 @@ static void test_self_test(void **state) {
     (void)state;
     uint32_t tested;
     smt_error err;
-    char folder[256], wrong[512];
-    snprintf(folder, sizeof folder, "%s/test_compile-XXXXXX", SMT_TEST_WORK);
-    assert_non_null(mkdtemp(folder));
+    char folder[256];
+    smt_vk_test_folder(folder, sizeof folder);
     SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_AUTO, folder, NULL, &tested, &err), &err);
     assert_int_equal(tested, 1);
     SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_AUTO, folder, NULL, &tested, &err), &err);
     assert_int_equal(tested, 0);
     SMT_ASSERT_OK(open_tested(SMT_SELF_TEST_ALWAYS, folder, NULL, &tested, &err), &err);
     assert_int_equal(tested, 1);
-    snprintf(wrong, sizeof wrong, "%s/lib", folder);
-    assert_int_equal(mkdir(wrong, 0700), 0);
     /* as if the driver took every row for idle */
-    write_file(
-        wrong, "step.glsl",
+    smt_vk_test_write(
+        folder, "lib/step.glsl",
         "layout(std430, binding = STEP_BINDING) readonly buffer Step { uint step_words[]; };\n"
         "uint step_rows() { return 0u; }\n"
         "uint step_get(uint array, uint row) { return step_words[STEP_HEAD + array * step_words[STEP_MAX_ROWS] + row]; }\n");

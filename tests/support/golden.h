@@ -16,7 +16,7 @@
 typedef struct smt_golden smt_golden;
 
 typedef struct smt_golden_array {
-    const float *f32; /* one of the two is NULL; owned by the golden, 64-byte aligned */
+    const float *f32; /* one of the two is NULL; owned by the golden */
     const int32_t *i32;
     uint32_t n_dims;
     size_t dims[4]; /* unused ones are 1 */

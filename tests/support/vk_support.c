@@ -1,8 +1,8 @@
 /* vk_support.c: see vk_support.h. */
 #include "vk_support.h"
+#include "os/os.h"
 
 #include <dirent.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SKIPPED 77
@@ -33,11 +33,16 @@ smt_vk *smt_vk_test_open(void) {
 }
 
 void smt_vk_test_folder(char *path, size_t capacity) {
-    snprintf(path, capacity, "%s/vk-test-XXXXXX", SMT_TEST_WORK);
-    if (!mkdtemp(path)) {
-        perror(path);
-        exit(1);
-    }
+    static unsigned n;
+    snprintf(path, capacity, "%s/vk-test-%ld-%u", SMT_TEST_WORK, (long)getpid(), n++);
+    smt_vk_test_remove(path); /* of a process that had this number before */
+}
+
+void smt_vk_test_write(const char *folder, const char *name, const char *text) {
+    char path[1024];
+    smt_error err;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    SMT_ASSERT_OK(smt_os_write_atomic(path, text, strlen(text), &err), &err);
 }
 
 void smt_vk_test_remove(const char *path) {
@@ -81,16 +86,7 @@ int smt_vk_test_teardown(void **state) {
 }
 
 void smt_vk_test_shader(const smt_vk_fixture *fixture, const char *name, const char *text) {
-    char path[1024];
-    snprintf(path, sizeof path, "%s/%s", fixture->folder, name);
-    char *slash = strrchr(path, '/');
-    *slash = 0;
-    mkdir(path, 0777); /* one level, where the name has a folder */
-    *slash = '/';
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    fclose(file);
+    smt_vk_test_write(fixture->folder, name, text);
 }
 
 smt_vk_buffer *smt_vk_test_buffer(const smt_vk_fixture *fixture, uint64_t bytes, const char *name) {

@@ -23,8 +23,10 @@ typedef struct smt_vk_fixture {
 int smt_vk_test_setup(void **state);
 int smt_vk_test_teardown(void **state);
 
-/* A folder under the build folder, made now; smt_vk_test_remove deletes it and the files in it, one level deep. */
+/* A folder of this process under the build folder, which the first file in it makes; smt_vk_test_remove deletes it with all that is in it. */
 void smt_vk_test_folder(char *path, size_t capacity);
+/* A file in it; `name` may have folders of its own. */
+void smt_vk_test_write(const char *folder, const char *name, const char *text);
 void smt_vk_test_remove(const char *path);
 /* smt_vk_open with validation; messages are printed. Leaves the program with 77 without Vulkan. */
 smt_vk *smt_vk_test_open(void);

@@ -178,8 +178,8 @@ static inline void assert_ids(const smt_vocab *vocab, const char *text, size_t b
     bool equal = count == n_want;
     for (size_t i = 0; i < n_want && equal; i++) equal = ids[i] == want[i];
     if (!equal) {
-        print_error("text \"%.*s\" (%zu bytes), flags %u\n  wanted:", (int)(bytes < 200 ? bytes : 200), bytes ? text : "", bytes,
-                    flags);
+        print_error("text \"%.*s\" (%u bytes), flags %u\n  wanted:", (int)(bytes < 200 ? bytes : 200), bytes ? text : "",
+                    (unsigned)bytes, flags);
         for (size_t i = 0; i < n_want && i < 100; i++) print_error(" %d", want[i]);
         print_error("\n  got:   ");
         for (size_t i = 0; i < count && i < 100; i++) print_error(" %d", ids[i]);
