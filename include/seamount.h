@@ -10,7 +10,8 @@
  *   - Every fallible call returns smt_status and fills the caller's smt_error (may be NULL) where the failure is known.
  *     Out-parameters are zeroed on entry; on failure they stay zero and nothing leaks.
  *   - Option structs begin with struct_size (set it to sizeof the struct); every other field may be zero, which means default.
- *   - Handles are opaque; the matching _free accepts NULL. Strings are UTF-8; strings returned are owned by the handle.
+ *   - Handles are opaque; the matching _free accepts NULL. Strings are UTF-8, paths too on every system; strings returned are owned by
+ *     the handle.
  *   - The library never exits, prints, aborts, or reads the environment. A lost device is an error code.
  *   - Vulkan drivers do read it: Mesa's software driver computes with 512 bits only where the program has set LP_NATIVE_VECTOR_WIDTH=512
  *     before the first device or engine is created (README.md, "In a program of yours").
@@ -27,7 +28,7 @@ extern "C" {
 #endif
 
 #if defined(_WIN32)
-#define SMT_API __declspec(dllexport)
+#define SMT_API /* the list of what the DLL exports is made of these marks */
 #else
 #define SMT_API __attribute__((visibility("default")))
 #endif

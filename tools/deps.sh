@@ -16,8 +16,9 @@ build=(gcc g++ cmake ninja-build pkg-config python3
     libpcre2-dev libutf8proc-dev libjansson-dev libmicrohttpd-dev libedit-dev libxxhash-dev libzstd-dev libcmocka-dev
     libsdl2-dev libsdl2-ttf-dev libpng-dev fonts-dejavu-core)
 tests=(clang xvfb xdotool)
-# Taken where the system offers them: chromium brings the SwiftShader driver, the others the fuzzer's run time.
-tests_optional=(chromium libclang-rt-14-dev libclang-rt-dev)
+# Taken where the system offers them: chromium brings the SwiftShader driver, MinGW a look at Windows, the others
+# the fuzzer's run time.
+tests_optional=(chromium libclang-rt-14-dev libclang-rt-dev gcc-mingw-w64-x86-64-posix)
 # Clients of the server are npm packages; a node of another origin will do.
 command -v node >/dev/null || tests_optional+=(nodejs)
 command -v npm >/dev/null || tests_optional+=(npm)

@@ -3,7 +3,8 @@
 #
 #   tools/test.sh [quick]   gcc build, warnings are errors; the quick tests on every Vulkan driver found
 #   tools/test.sh full      all tests; then the same sources through clang with the address and undefined behaviour sanitizers, the unit
-#                           tests in that build, and a short fuzz run; sessions of several threads and the server under the one for data races
+#                           tests in that build, and a short fuzz run; sessions of several threads and the server under the one for data races;
+#                           and whether MinGW compiles it all for Windows
 #
 # Tests that use more than the tree holds take it from the folder that SEAMOUNT_SHARED names, and report "skipped" without.
 set -euo pipefail
@@ -70,6 +71,26 @@ races() {
         TSAN_OPTIONS=ignore_noninstrumented_modules=1 run_tests build-tsan -R '^(test_(session|vk_threads|observer)|storm_races)\.lavapipe$'
 }
 
+# The sources for Windows, warnings being errors: compiled and no more, for its libraries are not on this system. Of those there are headers,
+# which are alike.
+windows() {
+    local cc=x86_64-w64-mingw32-gcc-posix headers=$root/build-windows/include name found
+    if ! command -v "$cc" >/dev/null; then
+        echo "== windows: skipped, there is no $cc"
+        return 0
+    fi
+    echo "== windows: $cc"
+    mkdir -p "$headers"
+    for name in vulkan vk_video glslang shaderc pcre2.h utf8proc.h xxhash.h zstd.h jansson.h jansson_config.h microhttpd.h; do
+        found=$(find /usr/include "/usr/include/$(uname -m)-linux-gnu" -maxdepth 1 -name "$name" | head -1)
+        ln -sfn "$found" "$headers/$name"
+    done
+    (cd "$root" && printf '%s\0' src/*/*.c tools/{cli,serve,shared}/*.c tools/example/complete.c | xargs -0 -n 16 -P "$(nproc)" \
+        "$cc" -std=c11 -O2 -fsyntax-only -Werror -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-float-conversion \
+        -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVK_NO_PROTOTYPES -DSMT_GLSL_GLSLANG '-DSMT_GLSL_VERSION=""' '-DSEAMOUNT_DATA_DIR=""' \
+        '-DSEAMOUNT_ASSETS_DIR=""' -Iinclude -Isrc -Ishaders/shared -Itools/serve -Itools/shared -isystem "$headers")
+}
+
 configure_and_build build-test gcc g++ -DCMAKE_BUILD_TYPE=Release
 status=0
 if [[ "$mode" == quick ]]; then
@@ -93,6 +114,7 @@ else
 fi
 run_tests "$sanitized" -L unit || status=1
 races || status=1
+windows || status=1
 summary "$sanitized"
 summary build-tsan
 summary build-test

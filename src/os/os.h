@@ -27,6 +27,7 @@ void smt_os_fd_close(int fd); /* that a Vulkan driver has given; where there are
 double smt_os_seconds(void); /* monotonic */
 
 void *smt_os_library_open(const char *name); /* NULL: not there */
+const char *smt_os_vulkan_library(void);     /* what the Vulkan loader is called here */
 void *smt_os_library_symbol(void *library, const char *name);
 void smt_os_library_close(void *library);
 

@@ -280,6 +280,12 @@ double smt_os_seconds(void) {
 
 void *smt_os_library_open(const char *name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
 
+#if defined(__APPLE__)
+const char *smt_os_vulkan_library(void) { return "libvulkan.1.dylib"; }
+#else
+const char *smt_os_vulkan_library(void) { return "libvulkan.so.1"; }
+#endif
+
 void *smt_os_library_symbol(void *library, const char *name) { return dlsym(library, name); }
 
 void smt_os_library_close(void *library) {

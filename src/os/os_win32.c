@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <wchar.h>
 
 /* ---- files ---- */
 
@@ -26,32 +27,36 @@ static smt_status fail_io(smt_error *err, const char *what, const char *path) {
                     (unsigned long)cause);
 }
 
-/* The path as UTF-16, owned by the caller; NULL: out of memory or broken UTF-8. */
-static wchar_t *wide_path(const char *path) {
-    int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
-    wchar_t *wide = units > 0 ? smt_alloc((size_t)units, sizeof *wide) : NULL;
-    if (wide) MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, units);
-    return wide;
+#define MOST_UNITS 4096 /* of a path; names need no memory so */
+
+/* A path for the calls of Windows. Long ones are taken only as a whole, from the drive on, behind a mark. */
+static smt_status widen(const char *path, wchar_t out[MOST_UNITS], smt_error *err) {
+    static const wchar_t mark[] = L"\\\\?\\";
+    wchar_t given[MOST_UNITS];
+    const DWORD n_mark = SMT_COUNT(mark) - 1, room = MOST_UNITS - n_mark;
+    int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, out, MOST_UNITS);
+    if (units <= 0) return SMT_FAIL(err, SMT_IO, "\"%.250s\" is not UTF-8, or too long for a path", path);
+    if (units < MAX_PATH - 12 || wcsncmp(out, L"\\\\", 2) == 0) return SMT_OK; /* 12: folders need room for a name */
+    memcpy(given, out, (size_t)units * sizeof *out);
+    DWORD whole = GetFullPathNameW(given, room, out + n_mark, NULL);
+    if (whole == 0 || whole >= room) return SMT_FAIL(err, SMT_IO, "\"%.250s\" is too long for a path", path);
+    memcpy(out, mark, n_mark * sizeof *out);
+    return SMT_OK;
 }
 
-static HANDLE open_wide(const char *path, DWORD access) {
-    wchar_t *wide = wide_path(path);
-    if (!wide) {
-        SetLastError(ERROR_BAD_PATHNAME);
-        return INVALID_HANDLE_VALUE;
-    }
-    HANDLE file = CreateFileW(wide, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
-                              FILE_FLAG_BACKUP_SEMANTICS, NULL); /* folders too */
-    DWORD cause = GetLastError();
-    smt_free(wide);
-    SetLastError(cause);
-    return file;
+/* Opens what is there, a folder too. */
+static smt_status open_wide(const char *path, DWORD access, HANDLE *out, smt_error *err) {
+    wchar_t wide[MOST_UNITS];
+    SMT_TRY(widen(path, wide, err));
+    *out = CreateFileW(wide, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                       FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    return *out == INVALID_HANDLE_VALUE ? fail_io(err, "open", path) : SMT_OK;
 }
 
 /* Opens a regular file for reading and finds the size. */
 static smt_status open_sized(const char *path, HANDLE *out_file, uint64_t *out_bytes, smt_error *err) {
-    HANDLE file = open_wide(path, GENERIC_READ);
-    if (file == INVALID_HANDLE_VALUE) return fail_io(err, "open", path);
+    HANDLE file;
+    SMT_TRY(open_wide(path, GENERIC_READ, &file, err));
     LARGE_INTEGER size;
     BY_HANDLE_FILE_INFORMATION info;
     smt_status status = SMT_OK;
@@ -175,11 +180,11 @@ static bool write_all(HANDLE file, const char *bytes, uint64_t count) {
 }
 
 struct smt_os_output {
-    HANDLE file;                 /* NULL: closed */
-    char *path;                  /* owned */
-    wchar_t *temporary, *target; /* owned */
-    bool unfinished;             /* the temporary file is there */
+    HANDLE file;     /* NULL: closed */
+    char *path;      /* owned */
+    bool unfinished; /* the temporary file is there */
     uint64_t n_bytes;
+    wchar_t temporary[MOST_UNITS], target[MOST_UNITS];
 };
 
 static smt_status begin_output(const char *path, smt_os_output *output, smt_error *err) {
@@ -190,11 +195,11 @@ static smt_status begin_output(const char *path, smt_os_output *output, smt_erro
     SMT_TRY(smt_str_printf(&name, err, "%s.%lx-%lx-%llx.new", path, (unsigned long)GetCurrentProcessId(),
                            (unsigned long)GetCurrentThreadId(), (unsigned long long)now.QuadPart));
     output->path = smt_strdup(path);
-    output->temporary = wide_path(name.text);
-    output->target = wide_path(path);
+    smt_status status =
+        output->path ? widen(name.text, output->temporary, err) : SMT_FAIL(err, SMT_MEMORY, "out of memory writing %s", path);
+    if (status == SMT_OK) status = widen(path, output->target, err);
     smt_str_free(&name);
-    if (!output->path || !output->temporary || !output->target)
-        return SMT_FAIL(err, SMT_IO, "cannot write %s: out of memory or a path that is not UTF-8", path);
+    if (status != SMT_OK) return status;
     DWORD attributes = GetFileAttributesW(output->target);
     if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_DEVICE)))
         return SMT_FAIL(err, SMT_IO, "cannot write %s: it exists and is not a regular file", path);
@@ -259,8 +264,6 @@ void smt_os_output_free(smt_os_output *output) {
     if (output->file) CloseHandle(output->file);
     if (output->unfinished) DeleteFileW(output->temporary);
     smt_free(output->path);
-    smt_free(output->temporary);
-    smt_free(output->target);
     smt_free(output);
 }
 
@@ -275,8 +278,8 @@ smt_status smt_os_write_atomic(const char *path, const void *bytes, size_t n_byt
 }
 
 static bool identify(const char *path, BY_HANDLE_FILE_INFORMATION *out) {
-    HANDLE file = open_wide(path, 0);
-    if (file == INVALID_HANDLE_VALUE) return false;
+    HANDLE file;
+    if (open_wide(path, 0, &file, NULL) != SMT_OK) return false;
     BOOL known = GetFileInformationByHandle(file, out);
     CloseHandle(file);
     return known;
@@ -309,11 +312,11 @@ double smt_os_seconds(void) {
 }
 
 void *smt_os_library_open(const char *name) {
-    wchar_t *wide = wide_path(name);
-    HMODULE library = wide ? LoadLibraryW(wide) : NULL;
-    smt_free(wide);
-    return (void *)library;
+    wchar_t wide[MOST_UNITS];
+    return widen(name, wide, NULL) == SMT_OK ? (void *)LoadLibraryW(wide) : NULL;
 }
+
+const char *smt_os_vulkan_library(void) { return "vulkan-1.dll"; }
 
 void *smt_os_library_symbol(void *library, const char *name) {
     FARPROC symbol = GetProcAddress((HMODULE)library, name);

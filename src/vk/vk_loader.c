@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names on the systems we know; trying the others' names is harmless. */
-static const char *const library_names[] = {"libvulkan.so.1", "vulkan-1.dll", "libvulkan.1.dylib"};
-
 /* A table is a struct of function pointers and nothing else, so a member can be filled through its offset. */
 typedef struct entry {
     const char *name;
@@ -44,11 +41,9 @@ static void store(void *table, size_t offset, PFN_vkVoidFunction function) {
 }
 
 static smt_status open_library(smt_vk *vk, const char *library, smt_error *err) {
-    if (library) vk->library = smt_os_library_open(library);
-    for (size_t i = 0; !library && !vk->library && i < SMT_COUNT(library_names); i++)
-        vk->library = smt_os_library_open(library_names[i]);
-    if (!vk->library)
-        return SMT_FAIL(err, SMT_NO_VULKAN, "the Vulkan loader (%s) is not installed", library ? library : library_names[0]);
+    if (!library) library = smt_os_vulkan_library();
+    vk->library = smt_os_library_open(library);
+    if (!vk->library) return SMT_FAIL(err, SMT_NO_VULKAN, "the Vulkan loader (%s) is not installed", library);
     void *symbol = smt_os_library_symbol(vk->library, "vkGetInstanceProcAddr");
     if (!symbol) return SMT_FAIL(err, SMT_NO_VULKAN, "the Vulkan loader lacks vkGetInstanceProcAddr");
     memcpy(&vk->global.GetInstanceProcAddr, &symbol, sizeof symbol);

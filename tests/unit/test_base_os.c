@@ -24,6 +24,22 @@ static void test_write_and_read(void **state) {
     remove(path);
 }
 
+/* Folders and a file of 100 letters each, all of them beyond ASCII: longer than Windows takes without ado. */
+static void test_long_names(void **state) {
+    (void)state;
+    smt_error err = {0};
+    char part[201] = "", path[1024];
+    for (int i = 0; i < 100; i++) strcat(part, "\xc3\xa4");
+    snprintf(path, sizeof path, "%s/%s/%s/%s", smt_test_work("test_base_os"), part, part, part);
+    char *text;
+    size_t bytes;
+    SMT_ASSERT_OK(smt_os_write_atomic(path, "deep", 4, &err), &err);
+    SMT_ASSERT_OK(smt_os_read_file(path, &text, &bytes, &err), &err);
+    assert_string_equal(text, "deep");
+    assert_true(smt_os_same_file(path, path));
+    smt_free(text);
+}
+
 static void test_write_failures(void **state) {
     (void)state;
     smt_error err = {0};
@@ -40,7 +56,7 @@ static void test_file(void **state) {
     smt_error err = {0};
     smt_os_file file, again;
     char text[16] = {0};
-    const char *path = smt_test_work("test_base_os/file");
+    const char *path = smt_test_work("test_base_os/file"), *away = smt_test_work("test_base_os/away");
     SMT_ASSERT_OK(smt_os_write_atomic(path, "0123456789", 10, &err), &err);
     SMT_ASSERT_OK(smt_os_file_open(path, &file, &err), &err);
     assert_int_equal(file.n_bytes, 10);
@@ -50,7 +66,7 @@ static void test_file(void **state) {
     SMT_ASSERT_OK(smt_os_file_open(path, &again, &err), &err);
     assert_true(smt_os_file_same(&file, &again));
     smt_os_file_close(&again);
-    remove(path); /* the descriptor holds the file */
+    assert_int_equal(rename(path, away), 0); /* the descriptor holds the file */
     SMT_ASSERT_OK(smt_os_file_read(&file, path, 9, text, 1, &err), &err);
     assert_int_equal(text[0], '9');
     assert_int_equal(smt_os_file_read(&file, path, 9, text, 2, &err), SMT_IO);
@@ -61,6 +77,7 @@ static void test_file(void **state) {
     smt_os_file_close(&again);
     smt_os_file_close(&file);
     remove(path);
+    remove(away);
 }
 
 /* A file that another process cuts short is an error of the read, and good up to where it ends. */
@@ -143,9 +160,9 @@ static void test_clock_and_libraries(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_write_failures),      cmocka_unit_test(test_file),
-        cmocka_unit_test(test_shrinking_file), cmocka_unit_test(test_missing_files),       cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_clock_and_libraries),
+        cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_write_failures), cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_file),           cmocka_unit_test(test_shrinking_file), cmocka_unit_test(test_missing_files),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_names),          cmocka_unit_test(test_clock_and_libraries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

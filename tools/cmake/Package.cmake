@@ -21,8 +21,20 @@ if(UNIX AND NOT APPLE)
     target_link_options(seamount_shared PRIVATE -Wl,--no-undefined)
   endif()
 endif()
+if(WIN32)
+  set(exports "EXPORTS\n")
+  file(STRINGS ${CMAKE_SOURCE_DIR}/include/seamount.h marked REGEX "^SMT_API ")
+  foreach(line ${marked})
+    string(REGEX MATCH "(smt_[a-z0-9_]+)\\(" _ "${line}")
+    string(APPEND exports "  ${CMAKE_MATCH_1}\n")
+  endforeach()
+  file(WRITE ${CMAKE_BINARY_DIR}/seamount.def "${exports}")
+  target_sources(seamount_shared PRIVATE ${CMAKE_BINARY_DIR}/seamount.def)
+  set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS include/seamount.h)
+endif()
 
-install(TARGETS seamount_shared EXPORT seamount LIBRARY COMPONENT library NAMELINK_COMPONENT development
+install(TARGETS seamount_shared EXPORT seamount LIBRARY COMPONENT library NAMELINK_COMPONENT development RUNTIME COMPONENT library
+        ARCHIVE COMPONENT development
         PUBLIC_HEADER COMPONENT development)
 set(config ${CMAKE_INSTALL_LIBDIR}/cmake/seamount)
 install(EXPORT seamount NAMESPACE seamount:: FILE seamountConfig.cmake DESTINATION ${config} COMPONENT development)

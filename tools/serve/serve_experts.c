@@ -148,7 +148,7 @@ static void end(void *user) {
 static char *next_event(serve_watcher *w, bool *out_ending) {
     char *event = NULL;
     pthread_mutex_lock(&w->server->lock);
-    if (!w->n && w->server->state == SERVE_READY) serve_cond_wait(w->server, &w->news, LOOK_S);
+    if (!w->n && w->server->state == SERVE_READY) system_cond_wait(&w->news, &w->server->lock, LOOK_S);
     if (w->n) {
         event = w->events[w->first];
         w->first = (w->first + 1) % QUEUE;
@@ -191,7 +191,7 @@ static ssize_t read_events(void *user, uint64_t position, char *buffer, size_t r
 json_t *serve_experts(serve_call *call, const json_t *body, struct MHD_Response **out_stream, serve_error *error) {
     serve_watcher *w = calloc(1, sizeof *w);
     (void)body;
-    if (!w || !serve_cond_init(&w->news)) {
+    if (!w || !system_cond_init(&w->news)) {
         free(w);
         serve_fail_memory(error);
         return NULL;

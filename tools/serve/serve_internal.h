@@ -301,9 +301,6 @@ struct serve_server {
 };
 
 double serve_seconds(void); /* monotonic */
-/* A condition that is waited for with the server's lock, for `seconds` at most. */
-bool serve_cond_init(pthread_cond_t *cond);
-void serve_cond_wait(serve_server *server, pthread_cond_t *cond, double seconds);
 /* Whether there is a model to ask; else a 503 that says why: there is none yet, or (after a failed load too) never will be. */
 bool serve_is_ready(serve_server *server, serve_error *error);
 /* libmicrohttpd's callbacks (serve_http.c). */

@@ -79,7 +79,7 @@ bool serve_start(const serve_options *options, serve_server **out, char *message
     }
     server->options = *options;
     server->bos = -1;
-    if (serve_cond_init(&server->work) && start_daemon(server, message, capacity)) {
+    if (system_cond_init(&server->work) && start_daemon(server, message, capacity)) {
         *out = server;
         return true;
     }

@@ -16,27 +16,13 @@ double serve_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-bool serve_cond_init(pthread_cond_t *cond) {
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0) return false;
-    bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 && pthread_cond_init(cond, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return made;
-}
-
-void serve_cond_wait(serve_server *server, pthread_cond_t *cond, double seconds) {
-    double until = serve_seconds() + seconds;
-    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
-    pthread_cond_timedwait(cond, &server->lock, &time);
-}
-
 serve_request *serve_request_create(serve_server *server, uint32_t n_jobs) {
     serve_request *request = calloc(1, sizeof *request);
     if (!request) return NULL;
     request->server = server;
     request->client = MHD_INVALID_SOCKET;
     request->jobs = calloc(n_jobs, sizeof *request->jobs);
-    if (!request->jobs || !serve_cond_init(&request->news)) {
+    if (!request->jobs || !system_cond_init(&request->news)) {
         free(request->jobs);
         free(request);
         return NULL;
@@ -102,7 +88,7 @@ serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *
     for (;;) {
         double left = until - serve_seconds();
         if (request->first || request->gone || request->n_open == 0 || left <= 0) break;
-        serve_cond_wait(server, &request->news, left);
+        system_cond_wait(&request->news, &server->lock, left);
     }
     serve_piece *piece = request->first;
     if (piece) {

@@ -281,7 +281,7 @@ static smt_status run_round(serve_server *server, serve_batch *batch, uint32_t *
 
 static void wait_for_work(serve_server *server) {
     pthread_mutex_lock(&server->lock);
-    if (!server->first) serve_cond_wait(server, &server->work, IDLE_S);
+    if (!server->first) system_cond_wait(&server->work, &server->lock, IDLE_S);
     pthread_mutex_unlock(&server->lock);
 }
 

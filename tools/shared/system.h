@@ -4,6 +4,7 @@
 #ifndef SYSTEM_H
 #define SYSTEM_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,6 +47,10 @@ bool system_user_folder(system_folder kind, char *path, size_t capacity);
 const char *system_find_data(const char *name, const char *const *folders, size_t n_folders);
 
 /* ---- the rest ---- */
+
+/* A condition whose waits end when they should, also where somebody sets the clock if the system can do that. The lock is held. */
+bool system_cond_init(pthread_cond_t *cond);
+void system_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, double seconds);
 
 uint64_t system_random(void); /* that nobody can foretell */
 /* From now on `handle` is called with SIGINT where the user wants to interrupt, or SIGTERM where the program is to end: in the middle

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Owned by the caller; NULL: out of memory, or no UTF-8. */
 static wchar_t *wide(const char *text) {
@@ -179,6 +180,18 @@ const char *system_find_data(const char *name, const char *const *folders, size_
 }
 
 /* ---- the rest ---- */
+
+/* The threads of MinGW know no other clock here. */
+bool system_cond_init(pthread_cond_t *cond) { return pthread_cond_init(cond, NULL) == 0; }
+
+void system_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, double seconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    double end = (double)until.tv_nsec * 1e-9 + seconds;
+    until.tv_sec += (time_t)end;
+    until.tv_nsec = (long)((end - (double)(time_t)end) * 1e9);
+    pthread_cond_timedwait(cond, lock, &until);
+}
 
 uint64_t system_random(void) {
     unsigned high = 0, low = 0;
