@@ -35,7 +35,7 @@ void smt_str_free(smt_str *str) {
 }
 
 /* By sums that roll along the text (Rabin and Karp), because texts and patterns may come from a file: the time is that of reading both,
- * however much they are alike. */
+ * however much they are alike, but for texts that were made against these very sums. */
 const char *smt_mem_find(const char *text, size_t bytes, const char *what, size_t what_bytes) {
     const uint64_t base = 0x9e3779b97f4a7c15u;
     uint64_t wanted = 0, sum = 0, first = 1; /* the factor of a window's first byte */

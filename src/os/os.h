@@ -1,5 +1,5 @@
 /* os.h: the operating system behind a few calls: files and folders, clock, threads, dynamic libraries.
- * os_posix.c and os_win32.c are the only places with platform conditions. Paths are UTF-8 on every system. */
+ * os_posix.c and os_win32.c are the only places of the library with platform conditions. Paths are UTF-8 on every system. */
 #ifndef SMT_OS_H
 #define SMT_OS_H
 

@@ -261,13 +261,6 @@ bool smt_os_same_file(const char *a, const char *b) {
 
 bool smt_os_is_slash(char c) { return c == '/'; }
 
-const char *smt_os_base_name(const char *path) {
-    const char *name = path;
-    for (const char *at = path; *at; at++)
-        if (smt_os_is_slash(*at)) name = at + 1;
-    return name;
-}
-
 void smt_os_fd_close(int fd) { close(fd); }
 
 /* ---- clock and libraries ---- */

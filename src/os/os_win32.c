@@ -29,18 +29,19 @@ static smt_status fail_io(smt_error *err, const char *what, const char *path) {
 
 #define MOST_UNITS 4096 /* of a path; names need no memory so */
 
-/* A path for the calls of Windows. Long ones are taken only as a whole, from the drive on, behind a mark. */
+/* A path for the calls of Windows. Long ones are taken only as a whole, from the drive or the server on, behind a mark. */
 static smt_status widen(const char *path, wchar_t out[MOST_UNITS], smt_error *err) {
-    static const wchar_t mark[] = L"\\\\?\\";
-    wchar_t given[MOST_UNITS];
-    const DWORD n_mark = SMT_COUNT(mark) - 1, room = MOST_UNITS - n_mark;
+    static const wchar_t local[] = L"\\\\?\\", device[] = L"\\\\.\\", server[] = L"\\\\", mark_of_server[] = L"\\\\?\\UNC\\";
+    const DWORD room = MOST_UNITS - SMT_COUNT(mark_of_server);
+    wchar_t whole[MOST_UNITS];
     int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, out, MOST_UNITS);
     if (units <= 0) return SMT_FAIL(err, SMT_IO, "\"%.250s\" is not UTF-8, or too long for a path", path);
-    if (units < MAX_PATH - 12 || wcsncmp(out, L"\\\\", 2) == 0) return SMT_OK; /* 12: folders need room for a name */
-    memcpy(given, out, (size_t)units * sizeof *out);
-    DWORD whole = GetFullPathNameW(given, room, out + n_mark, NULL);
-    if (whole == 0 || whole >= room) return SMT_FAIL(err, SMT_IO, "\"%.250s\" is too long for a path", path);
-    memcpy(out, mark, n_mark * sizeof *out);
+    if (units < MAX_PATH - 12 || wcsncmp(out, local, 4) == 0) return SMT_OK; /* 12: folders need room for a name */
+    DWORD length = GetFullPathNameW(out, room, whole, NULL);
+    if (length == 0 || length >= room) return SMT_FAIL(err, SMT_IO, "\"%.250s\" is too long for a path", path);
+    bool marked = wcsncmp(whole, local, 4) == 0 || wcsncmp(whole, device, 4) == 0, away = wcsncmp(whole, server, 2) == 0;
+    wcscpy(out, marked ? L"" : away ? mark_of_server : local);
+    wcscat(out, whole + (away && !marked ? 2 : 0));
     return SMT_OK;
 }
 
@@ -292,13 +293,6 @@ bool smt_os_same_file(const char *a, const char *b) {
 }
 
 bool smt_os_is_slash(char c) { return c == '/' || c == '\\' || c == ':'; } /* "C:name" is a name of the present folder of C: */
-
-const char *smt_os_base_name(const char *path) {
-    const char *name = path;
-    for (const char *at = path; *at; at++)
-        if (smt_os_is_slash(*at)) name = at + 1;
-    return name;
-}
 
 void smt_os_fd_close(int fd) { (void)fd; }
 

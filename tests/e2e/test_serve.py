@@ -663,7 +663,8 @@ class Limits(cli.Case):
             return False
 
     def test_the_end_while_an_answer_is_written(self):
-        with Server("-c", 2048, "-np", 1, "-b", 64) as server:
+        with Server("-c", 2048, "-np", 1, "-b", 64, "--alias", os.fsdecode(b"\xff")) as server:
+            self.assertEqual(server.get("/v1/models").json()["data"][0]["id"], "model")  # that name is no UTF-8
             path, body = "/v1/completions", dict(GREEDY, prompt="def ", max_tokens=-1, ignore_eos=True, stream=True)
             with server.raw(server.request_bytes(path, body)) as writing:
                 stream = writing.makefile("rb")

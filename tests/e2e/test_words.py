@@ -1,6 +1,7 @@
 """The command line without Vulkan: exit statuses, messages, environment, tokenize, detokenize, inspect."""
 import json
 import os
+import resource
 import struct
 import subprocess
 import tempfile
@@ -138,6 +139,21 @@ class Words(cli.Case):
             self.bad(1, "line 1", "detokenize", "-m", model, stdin=b"[1.5]\n")
             self.bad(1, "line 1", "detokenize", "-m", model, stdin=b"[-1]\n")
             self.bad(1, "line 1", "detokenize", "-m", model, stdin=b"[4294967297]\n")
+
+    def test_standard_input_that_cannot_be_read(self):
+        """One line says why: a folder, and a line without an end that outgrows the memory. Sanitizers take more memory for themselves."""
+        def little_memory():
+            resource.setrlimit(resource.RLIMIT_AS, (160 << 20, 160 << 20))
+        cases = [(cli.DATA, None, b"standard input: ")]
+        if not os.environ.get("SMT_TEST_SANITIZED"):
+            cases.append(("/dev/zero", little_memory, b"out of memory"))
+        for path, prepare, words in cases:
+            source = os.open(path, os.O_RDONLY)
+            done = subprocess.run([cli.BIN, "tokenize", "-m", BPE], stdin=source, capture_output=True, preexec_fn=prepare, timeout=60,
+                                  env=cli.environment(), check=False)
+            os.close(source)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count(b"\n")), (1, b"", 1), done.stderr)
+            self.assertIn(words, done.stderr)
 
     def test_line_by_line(self):
         """Each answer comes before the next question."""

@@ -132,6 +132,23 @@ static void test_find(void **state) {
             }
 }
 
+/* In a text of one letter, whose windows are all but what is looked for: comparing at every place would read 256 GiB. */
+static void test_find_in_long_texts(void **state) {
+    (void)state;
+    const size_t n = 1 << 20, m = n / 2;
+    char *text = smt_alloc(n, 1), *what = smt_alloc(m, 1);
+    assert_true(text && what);
+    memset(text, 'a', n);
+    memset(what, 'a', m);
+    assert_ptr_equal(smt_mem_find(text, n, what, m), text);
+    what[m - 1] = 'b';
+    assert_null(smt_mem_find(text, n, what, m));
+    text[n - 1] = 'b';
+    assert_ptr_equal(smt_mem_find(text, n, what, m), text + m);
+    smt_free(text);
+    smt_free(what);
+}
+
 static void test_arithmetic(void **state) {
     (void)state;
     uint64_t product;
@@ -199,9 +216,11 @@ static void test_caps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors), cmocka_unit_test(test_status_names), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_grow),   cmocka_unit_test(test_arena),        cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_find),   cmocka_unit_test(test_arithmetic),   cmocka_unit_test(test_types),
+        cmocka_unit_test(test_errors),     cmocka_unit_test(test_status_names),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_arena),      cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_find),       cmocka_unit_test(test_find_in_long_texts),
+        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_types),
         cmocka_unit_test(test_caps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

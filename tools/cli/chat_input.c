@@ -2,7 +2,6 @@
 #include "chat.h"
 #include "chat_line.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,10 +42,7 @@ static chat_event read_pipe(chat_input *input, const char **out, size_t *out_byt
 }
 
 static chat_event read_line(chat_input *input, bool continued, const char **out, size_t *out_bytes) {
-    chat_event event =
-        input->terminal ? chat_line_read(input->terminal, continued, out, out_bytes) : read_pipe(input, out, out_bytes);
-    if (event == CHAT_FAILED) cli_fail(CLI_FAILED, "standard input: %s", strerror(errno));
-    return event;
+    return input->terminal ? chat_line_read(input->terminal, continued, out, out_bytes) : read_pipe(input, out, out_bytes);
 }
 
 chat_event chat_input_read(chat_input *input, const char **out_text) {

@@ -106,9 +106,13 @@ chat_event chat_line_read(chat_line *line, bool continued, const char **out, siz
     el_set(line->edit, EL_PREP_TERM, 1);
     *out = el_gets(line->edit, &count);
     if (!*out || count <= 0) {
+        int cause = errno;
         if (cli_interrupted()) el_reset(line->edit);
         fputc('\n', stderr);
-        return cli_interrupted() ? CHAT_INTERRUPT : ferror(stdin) ? CHAT_FAILED : CHAT_END;
+        if (cli_interrupted()) return CHAT_INTERRUPT;
+        if (!ferror(stdin)) return CHAT_END;
+        cli_fail(CLI_FAILED, "standard input: %s", strerror(cause));
+        return CHAT_FAILED;
     }
     *out_bytes = strlen(*out);
     if (*out_bytes > 1) history(line->history, &event, H_ENTER, *out);

@@ -52,8 +52,8 @@ json_t *cli_json_count(uint64_t value);
 /* Text from a file for a terminal: control characters become '?'. */
 void cli_print_safe(const char *text, size_t bytes);
 
-/* The next line of stdin with its end, bytes as they are, into a buffer that grows and that the caller frees. False: the end,
- * ferror(stdin), or no memory, with a message. */
+/* The next line of stdin with its end, bytes as they are, into a buffer that grows and that the caller frees. False:
+ * feof(stdin), an interrupt, or with a message. */
 bool cli_read_line(char **line, size_t *capacity, size_t *out_bytes);
 /* A whole file, or stdin for "-", NUL-terminated; *out is freed by the caller. False with a message. */
 bool cli_read_file(const char *path, char **out, size_t *out_bytes);

@@ -10,10 +10,10 @@
  * the next messages have room; they stay in the conversation for /save. Ctrl-C ends an answer and the chat goes on with what there
  * is of it; at the prompt a second one leaves. A command that fails says so and nothing changes; from a pipe it ends the chat. */
 #include "chat.h"
+#include "system.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct chat {
     const cli_args *args;
@@ -264,7 +264,7 @@ static int converse(chat *c, chat_input *input) {
 
 int cmd_chat(const cli_args *args) {
     if (!cli_need_model(args)) return CLI_WRONG;
-    chat c = {.args = args, .interactive = isatty(STDIN_FILENO) && isatty(STDERR_FILENO)};
+    chat c = {.args = args, .interactive = system_is_terminal(stdin) && system_is_terminal(stderr)};
     int status = prepare(&c);
     chat_input *input = status == CLI_DONE ? chat_input_open(c.interactive) : NULL;
     if (status == CLI_DONE && !input) status = CLI_FAILED;

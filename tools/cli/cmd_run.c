@@ -4,10 +4,10 @@
  * -n 128, --temp 0.8, --top-k 40, --top-p 0.95 and --min-p 0.05 are the defaults, and the seed is a new one each time. Choices
  * depend on seed, position and logits alone, so the same seed gives the same text on the same device. */
 #include "cli.h"
+#include "system.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The prompt's ids: a text to continue, or one with a gap to fill. */
 static smt_status make_tokens(const cli_generator *g, const char *prompt, size_t bytes, int32_t **out, size_t *out_count,
@@ -31,7 +31,7 @@ static int generate(const cli_args *args, cli_generator *g, const char *prompt, 
     int status = cli_generator_start(g, cli_choose_context(args, &g->model, n_tokens));
     if (status == CLI_DONE) status = cli_generate(g, tokens, n_tokens, cli_int(args, OPT_PREDICT));
     smt_free(tokens);
-    if (!cli_flag(args, OPT_JSON) && isatty(STDOUT_FILENO)) cli_write("\n", 1); /* for whatever the terminal shows next */
+    if (!cli_flag(args, OPT_JSON) && system_is_terminal(stdout)) cli_write("\n", 1); /* for whatever the terminal shows next */
     if (status == CLI_DONE && g->stop == CLI_STOP_INTERRUPT) return cli_fail(CLI_FAILED, "interrupted");
     return status;
 }

@@ -69,9 +69,10 @@ static int choose_alias(const cli_args *args, serving *s) {
         length = strlen(name);
     }
     json_t *valid = json_stringn(name, length); /* a name of a file may be no UTF-8 */
-    s->alias = malloc(length + sizeof "model");
-    if (s->alias) sprintf(s->alias, "%.*s", (int)length, valid ? name : "model");
+    if (!valid) length = strlen(name = "model");
     json_decref(valid);
+    s->alias = malloc(length + 1);
+    if (s->alias) sprintf(s->alias, "%.*s", (int)length, name);
     return s->alias ? CLI_DONE : cli_no_memory();
 }
 

@@ -1,10 +1,10 @@
 /* cmd_trace.c: `trace record`: continues a text as `run` does, and writes which experts every token went to into a file, the prompt's
  * tokens among them. `trace report`: what such a file says (trace_report.c). Reports need neither model nor Vulkan. */
 #include "cli.h"
+#include "system.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int print_recorded(const cli_args *args, const cli_generator *g, uint64_t n_recorded) {
     const char *path = cli_text(args, OPT_OUT);
@@ -25,7 +25,7 @@ static int generate(const cli_args *args, cli_generator *g, const int32_t *token
     int status = cli_generator_start(g, cli_choose_context(args, &g->model, n_tokens));
     if (status == CLI_DONE) status = cli_recorder_begin(g, &recorder, cli_text(args, OPT_OUT), n_tokens);
     if (status == CLI_DONE) status = cli_generate(g, tokens, n_tokens, cli_int(args, OPT_PREDICT));
-    if (status == CLI_DONE && !cli_flag(args, OPT_JSON) && isatty(STDOUT_FILENO)) cli_write("\n", 1);
+    if (status == CLI_DONE && !cli_flag(args, OPT_JSON) && system_is_terminal(stdout)) cli_write("\n", 1);
     if (status == CLI_DONE) status = cli_recorder_commit(&recorder);
     uint64_t n_recorded = recorder.n_tokens;
     cli_recorder_end(&recorder);

@@ -94,7 +94,7 @@ static int write_page(const char *folder, int command) {
     char path[4096];
     int length =
         snprintf(path, sizeof path, "%s/seamount%s%s.1", folder, program ? "" : "-", program ? "" : cli_commands[command].name);
-    FILE *out = length < (int)sizeof path ? system_open(path, "w") : NULL;
+    FILE *out = length < (int)sizeof path ? system_open(path, "wb") : NULL;
     if (!out) return cli_fail(CLI_FAILED, "%s: %s", path, strerror(errno));
     if (program)
         put_program(out);

@@ -107,11 +107,13 @@ static bool read_stream(FILE *file, const char *label, char **out, size_t *out_b
 
 bool cli_read_line(char **line, size_t *capacity, size_t *out_bytes) {
     size_t used = 0;
+    *out_bytes = 0;
     for (int c = 0; c != '\n' && (c = getc(stdin)) != EOF;) {
         if (!cli_reserve((void **)line, capacity, used + 1, 1)) return false;
         (*line)[used++] = (char)c;
     }
     *out_bytes = used;
+    if (used == 0 && !feof(stdin) && !cli_interrupted()) cli_fail(CLI_FAILED, "standard input: %s", strerror(errno));
     return used > 0;
 }
 

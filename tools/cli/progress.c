@@ -4,10 +4,10 @@
  * file or a pipe, work that is done within seconds says nothing, as most work is. The callback is also where loading and compiling notice an
  * interrupt. */
 #include "cli.h"
+#include "system.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
-#include <unistd.h>
 
 #define BAR_WIDTH          32
 #define REDRAW_SECONDS     0.1
@@ -30,7 +30,7 @@ static struct {
 
 static bool wanted(void) {
     static int is_terminal = -1;
-    if (is_terminal < 0) is_terminal = isatty(STDERR_FILENO);
+    if (is_terminal < 0) is_terminal = system_is_terminal(stderr);
     return is_terminal;
 }
 

@@ -6,10 +6,10 @@
  * terminal it is dim, elsewhere it stands between its marks, those too that the prompt ended with; blanks around it are always the same. A
  * grammar says what an answer looks like from its first token on, so that one which begins in a thought by its prompt does not then. */
 #include "cli.h"
+#include "system.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* What stands around a thought. `close` behind it where an answer follows, `cut` where none does. */
 typedef struct frame {
@@ -18,7 +18,7 @@ typedef struct frame {
 
 static const frame plain = {SERVE_THINK "\n", "\n" SERVE_THOUGHT "\n\n", ""}, dim = {"\033[2m", "\033[0m\n\n", "\033[0m"};
 
-static const frame *frame_here(void) { return isatty(STDOUT_FILENO) ? &dim : &plain; }
+static const frame *frame_here(void) { return system_is_terminal(stdout) ? &dim : &plain; }
 
 /* The stream must know what stands before: only the first word of a whole text loses the blank in front of it. */
 static smt_status open_spoken(const cli_generator *g, cli_speech *s, smt_error *err) {

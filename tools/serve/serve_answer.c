@@ -29,9 +29,19 @@ json_t *serve_choice(const serve_job *job, const char *key, json_t *content, jso
                      logprobs ? logprobs : json_null(), "finish_reason", reason);
 }
 
+bool serve_draw_id(const char *prefix, char *id, size_t capacity) {
+    uint64_t first, second;
+    if (!system_random(&first) || !system_random(&second)) return false;
+    snprintf(id, capacity, "%s%016llx%08x", prefix, (unsigned long long)first, (unsigned)second);
+    return true;
+}
+
 json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments) {
     char id[40];
-    snprintf(id, sizeof id, "call_%016llx%08x", (unsigned long long)system_random(), (unsigned)system_random());
+    if (!serve_draw_id("call_", id, sizeof id)) {
+        json_decref(arguments);
+        return NULL;
+    }
     return json_pack("{s:s, s:s, s:{s:o, s:o}}", "id", id, "type", "function", "function", "name", json_stringn(name, bytes),
                      "arguments", arguments);
 }

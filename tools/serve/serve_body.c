@@ -65,6 +65,8 @@ bool serve_fail_library(serve_error *error, smt_status status, const smt_error *
 
 bool serve_fail_memory(serve_error *error) { return serve_fail(error, 500, "out of memory"); }
 
+bool serve_fail_random(serve_error *error) { return serve_fail(error, 500, "the system gives no random numbers"); }
+
 static const char *error_type(unsigned code) {
     switch (code) {
     case 401:

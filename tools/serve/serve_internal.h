@@ -77,6 +77,7 @@ bool serve_fail(serve_error *error, unsigned code, const char *format, ...);
 /* The library's words; the caller's mistakes are 400, the rest is 500. */
 bool serve_fail_library(serve_error *error, smt_status status, const smt_error *err);
 bool serve_fail_memory(serve_error *error);
+bool serve_fail_random(serve_error *error);
 json_t *serve_error_json(const serve_error *error); /* {"error": {"code", "message", "type"}} */
 
 /* ---- requests, jobs, pieces (serve_request.c) ---- */
@@ -372,7 +373,9 @@ void serve_native_end(const serve_job *job, json_t *document); /* what the last 
 /* reason: NULL in all events but a choice's last. */
 json_t *serve_choice(const serve_job *job, const char *key, json_t *content, json_t *logprobs, const char *reason);
 const char *serve_finish_reason(const serve_job *job, bool calls); /* calls: the answer has some, all of them whole */
-/* A call in an answer; the caller adds arguments. */
+/* The prefix and what nobody can foretell. False: the system gives no random numbers. */
+bool serve_draw_id(const char *prefix, char *id, size_t capacity);
+/* A call in an answer; takes the arguments. NULL: out of memory, or no random numbers for its id. */
 json_t *serve_call_json(const char *name, size_t bytes, json_t *arguments);
 json_t *serve_usage(const serve_request *request);
 json_t *serve_timings(const serve_job *job, const serve_timing *timing);

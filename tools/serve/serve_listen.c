@@ -36,7 +36,7 @@ static bool open_socket(serve_server *server, network_socket *out_fd, char *mess
     char service[16], why[256];
     snprintf(service, sizeof service, "%u", options->port);
     int cause = getaddrinfo(options->host, service, &hints, &list);
-    if (cause != 0) return say(message, capacity, "find", options, gai_strerror(cause));
+    if (cause != 0) return say(message, capacity, "find", options, network_lookup_words(cause, why, sizeof why));
     *out_fd = NETWORK_NONE;
     for (at = list; at && *out_fd == NETWORK_NONE; at = at->ai_next) *out_fd = network_listen(at, why, sizeof why);
     freeaddrinfo(list);

@@ -289,8 +289,7 @@ bool serve_read_params(const serve_server *server, const json_t *body, serve_for
                           .sampling = server->options.sampling,
                           .created = time(NULL)};
     out->sampling.struct_size = sizeof out->sampling;
-    snprintf(out->id, sizeof out->id, "%s%016llx%08x", prefixes[format], (unsigned long long)system_random(),
-             (unsigned)system_random());
+    if (!serve_draw_id(prefixes[format], out->id, sizeof out->id)) return serve_fail_random(error);
     bool good = refuse_others(body, format, error) && refuse_samplers(body, error) && read_flags(server, body, out, error) &&
                 read_lengths(body, out, error) && read_logprobs(body, out, error) && read_sampling(body, &out->sampling, error) &&
                 read_stops(body, out, error) && read_biases(server, body, out, error) && read_fields(body, out, error) &&

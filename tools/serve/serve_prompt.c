@@ -120,7 +120,8 @@ bool serve_give_prompt(serve_request *request, size_t index, const serve_tokens 
         if (!append(&copy, prompt->at, prompt->count)) return serve_fail_memory(error);
         job->prompt = copy.at;
         job->n_prompt = copy.count;
-        job->seed = params->seed == -1 ? system_random() : (uint64_t)params->seed + i;
+        job->seed = (uint64_t)params->seed + i;
+        if (params->seed == -1 && !system_random(&job->seed)) return serve_fail_random(error);
     }
     return true;
 }

@@ -21,6 +21,8 @@ typedef int network_socket;
 
 /* Before any other call; more than once is once. False: this system has no sockets for us. */
 bool network_start(void);
+/* What getaddrinfo returned, in UTF-8: `words`. */
+const char *network_lookup_words(int cause, char *words, size_t capacity);
 /* A socket that listens there, which no program that is started by this one inherits; NETWORK_NONE: `words` say why not. */
 network_socket network_listen(const struct addrinfo *address, char *words, size_t capacity);
 void network_close(network_socket socket);

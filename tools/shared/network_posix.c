@@ -12,6 +12,11 @@
 
 bool network_start(void) { return true; }
 
+const char *network_lookup_words(int cause, char *words, size_t capacity) {
+    snprintf(words, capacity, "%s", gai_strerror(cause));
+    return words;
+}
+
 network_socket network_listen(const struct addrinfo *address, char *words, size_t capacity) {
     int fd = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC, address->ai_protocol), on = 1;
     /* Connections of a former server may linger. */

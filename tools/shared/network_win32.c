@@ -20,6 +20,12 @@ static void describe(int cause, char *words, size_t capacity) {
     if (bytes <= 0) snprintf(words, capacity, "Windows sockets error %d", cause);
 }
 
+/* The system's words for it; gai_strerror has them in the code page of the user. */
+const char *network_lookup_words(int cause, char *words, size_t capacity) {
+    describe(cause, words, capacity);
+    return words;
+}
+
 /* A port is ours alone: here SO_REUSEADDR would let another program take it away, and lingering connections are in nobody's way. */
 network_socket network_listen(const struct addrinfo *address, char *words, size_t capacity) {
     SOCKET fd = WSASocketW(address->ai_family, address->ai_socktype, address->ai_protocol, NULL, 0,

@@ -1,6 +1,6 @@
 /* system.h: what the programs want of the operating system beyond C: their start, the environment, files by names in UTF-8, the user's
- * folders, interrupts. system_posix.c and system_win32.c are, with the two of network.h, the only places of the programs that know which
- * system it is; the library has its own in src/os. */
+ * folders, interrupts. system_posix.c and system_win32.c are, with the two of network.h and the two of the command line's chat_line.h, the
+ * only places of the programs that know which system it is; the library has its own in src/os. */
 #ifndef SYSTEM_H
 #define SYSTEM_H
 
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 /* The compiler checks formats: of the parameter with this number against those from `first` on. MinGW's <stdio.h> says which printf
  * it has. */
@@ -36,7 +37,10 @@ FILE *system_open(const char *path, const char *mode); /* fopen; errno says why 
 bool system_can_read(const char *path);
 /* Writes beside the file and takes its place at the end. False with errno, and the old file as it was. */
 bool system_replace_file(const char *path, const void *bytes, size_t count);
-const char *system_base_name(const char *path); /* what follows the last slash: within `path` */
+bool system_is_slash(char c);                   /* whether this character parts the names in a path */
+const char *system_base_name(const char *path); /* what follows the last of them: within `path` */
+/* Whether somebody sits before it. */
+bool system_is_terminal(FILE *stream);
 
 /* seamount's folder among those of this user: for what may be lost (caches), or for what is kept from one day to the next. Nobody has made
  * it yet. False: there is none. */
@@ -50,9 +54,10 @@ const char *system_find_data(const char *name, const char *const *folders, size_
 
 /* A condition whose waits end when they should, also where somebody sets the clock if the system can do that. The lock is held. */
 bool system_cond_init(pthread_cond_t *cond);
+extern const clockid_t system_cond_clock; /* which it goes by */
 void system_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, double seconds);
 
-uint64_t system_random(void); /* that nobody can foretell */
+bool system_random(uint64_t *out); /* what nobody can foretell. False: the system has no such numbers */
 /* From now on `handle` is called with SIGINT where the user wants to interrupt, or SIGTERM where the program is to end: in the middle
  * of anything, or on a thread of its own. It may do what a signal handler may. */
 void system_on_interrupt(void (*handle)(int number));

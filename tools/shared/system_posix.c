@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 bool system_start(int *argc, char ***argv) {
@@ -48,10 +47,9 @@ bool system_replace_file(const char *path, const void *bytes, size_t count) {
     return written;
 }
 
-const char *system_base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
+bool system_is_slash(char c) { return c == '/'; }
+
+bool system_is_terminal(FILE *stream) { return isatty(fileno(stream)); }
 
 /* As the XDG base directory specification has it: relative folders are to be ignored. */
 bool system_user_folder(system_folder kind, char *path, size_t capacity) {
@@ -76,27 +74,21 @@ const char *system_find_data(const char *name, const char *const *folders, size_
 
 /* ---- the rest ---- */
 
+const clockid_t system_cond_clock = CLOCK_MONOTONIC;
+
 bool system_cond_init(pthread_cond_t *cond) {
     pthread_condattr_t attributes;
     if (pthread_condattr_init(&attributes) != 0) return false;
-    bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 && pthread_cond_init(cond, &attributes) == 0;
+    bool made = pthread_condattr_setclock(&attributes, system_cond_clock) == 0 && pthread_cond_init(cond, &attributes) == 0;
     pthread_condattr_destroy(&attributes);
     return made;
 }
 
-void system_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, double seconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    double end = (double)until.tv_nsec * 1e-9 + seconds;
-    until.tv_sec += (time_t)end;
-    until.tv_nsec = (long)((end - (double)(time_t)end) * 1e9);
-    pthread_cond_timedwait(cond, lock, &until);
-}
-
-uint64_t system_random(void) {
-    uint64_t value = 0;
-    while (getrandom(&value, sizeof value, 0) < 0 && errno == EINTR) continue;
-    return value;
+bool system_random(uint64_t *out) {
+    ssize_t got;
+    do got = getrandom(out, sizeof *out, 0);
+    while (got < 0 && errno == EINTR);
+    return got == sizeof *out;
 }
 
 void system_on_interrupt(void (*handle)(int number)) {

@@ -16,7 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <wchar.h>
 
 /* Owned by the caller; NULL: out of memory, or no UTF-8. */
 static wchar_t *wide(const char *text) {
@@ -91,60 +91,85 @@ bool system_set_environment(const char *name, const char *value) {
 
 /* ---- files ---- */
 
+#define MOST_UNITS 4096 /* of a path; names need no memory so */
+
+/* A path for the calls of Windows. Long ones are taken only as a whole, from the drive or the server on, behind a mark. False with
+ * errno. */
+static bool widen(const char *path, wchar_t out[MOST_UNITS]) {
+    static const wchar_t local[] = L"\\\\?\\", device[] = L"\\\\.\\", server[] = L"\\\\", mark_of_server[] = L"\\\\?\\UNC\\";
+    const DWORD room = MOST_UNITS - sizeof mark_of_server / sizeof *mark_of_server;
+    wchar_t whole[MOST_UNITS];
+    int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, out, MOST_UNITS);
+    errno = units == 0 && GetLastError() == ERROR_INSUFFICIENT_BUFFER ? ENAMETOOLONG : EINVAL; /* where it fails */
+    if (units <= 0) return false;
+    if (units < MAX_PATH - 12 || wcsncmp(out, local, 4) == 0) return true; /* 12: folders need room for a name */
+    DWORD length = GetFullPathNameW(out, room, whole, NULL);
+    if (length >= room) errno = ENAMETOOLONG;
+    if (length == 0 || length >= room) return false;
+    bool marked = wcsncmp(whole, local, 4) == 0 || wcsncmp(whole, device, 4) == 0, away = wcsncmp(whole, server, 2) == 0;
+    wcscpy(out, marked ? L"" : away ? mark_of_server : local);
+    wcscat(out, whole + (away && !marked ? 2 : 0));
+    return true;
+}
+
 FILE *system_open(const char *path, const char *mode) {
-    wchar_t *name = wide(path), *how = wide(mode);
-    FILE *file = name && how ? _wfopen(name, how) : NULL;
-    int cause = name && how ? errno : EINVAL;
-    free(name);
-    free(how);
-    errno = cause;
-    return file;
+    wchar_t name[MOST_UNITS], how[8];
+    bool known = widen(path, name) && MultiByteToWideChar(CP_UTF8, 0, mode, -1, how, 8) > 0;
+    return known ? _wfopen(name, how) : NULL;
 }
 
 bool system_can_read(const char *path) {
-    wchar_t *name = wide(path);
-    bool can = name && _waccess(name, 4) == 0;
-    free(name);
-    return can;
+    wchar_t name[MOST_UNITS];
+    return widen(path, name) && _waccess(name, 4) == 0;
 }
 
-/* The name of a file that nobody else has: process and time make it. */
-static wchar_t *name_beside(const char *path) {
+/* The name of a file that nobody else has: process and time make it. False with errno. */
+static bool name_beside(const char *path, wchar_t out[MOST_UNITS]) {
     char *beside = NULL;
     LARGE_INTEGER now;
     QueryPerformanceCounter(&now);
+    errno = ENOMEM;
     if (asprintf(&beside, "%s.%lx-%llx", path, (unsigned long)GetCurrentProcessId(), (unsigned long long)now.QuadPart) < 0)
-        return NULL;
-    wchar_t *name = wide(beside);
+        return false;
+    bool named = widen(beside, out);
+    int cause = errno;
     free(beside);
-    return name;
+    errno = cause;
+    return named;
+}
+
+/* A file that was just written, or the one in its place, may for a moment be another program's, which looks for viruses or makes an index. */
+static bool replace(const wchar_t *from, const wchar_t *to) {
+    for (int attempt = 0;; attempt++) {
+        if (MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING)) return true;
+        DWORD cause = GetLastError();
+        if (attempt == 20 || (cause != ERROR_ACCESS_DENIED && cause != ERROR_SHARING_VIOLATION)) return false;
+        Sleep(10);
+    }
 }
 
 bool system_replace_file(const char *path, const void *bytes, size_t count) {
-    wchar_t *target = wide(path), *beside = name_beside(path);
-    FILE *stream = target && beside ? _wfopen(beside, L"wb") : NULL;
+    wchar_t target[MOST_UNITS], beside[MOST_UNITS];
+    FILE *stream = widen(path, target) && name_beside(path, beside) ? _wfopen(beside, L"wb") : NULL;
     bool opened = stream != NULL,
          written = opened && fwrite(bytes, 1, count, stream) == count && fflush(stream) == 0 && _commit(_fileno(stream)) == 0;
     int cause = errno;
     if (stream) fclose(stream);
-    if (written && !MoveFileExW(beside, target, MOVEFILE_REPLACE_EXISTING)) {
+    if (written && !replace(beside, target)) {
         written = false;
         cause = EACCES; /* a folder, or a file that another program keeps to itself */
     }
     if (opened && !written) DeleteFileW(beside);
-    free(target);
-    free(beside);
     errno = cause;
     return written;
 }
 
-static bool is_slash(char c) { return c == '/' || c == '\\' || c == ':'; }
+bool system_is_slash(char c) { return c == '/' || c == '\\' || c == ':'; } /* "C:name" is a name of the present folder of C: */
 
-const char *system_base_name(const char *path) {
-    const char *name = path;
-    for (const char *at = path; *at; at++)
-        if (is_slash(*at)) name = at + 1;
-    return name;
+/* isatty takes NUL and printers for one too. */
+bool system_is_terminal(FILE *stream) {
+    DWORD mode;
+    return GetConsoleMode((HANDLE)_get_osfhandle(_fileno(stream)), &mode);
 }
 
 bool system_user_folder(system_folder kind, char *path, size_t capacity) {
@@ -181,23 +206,15 @@ const char *system_find_data(const char *name, const char *const *folders, size_
 
 /* ---- the rest ---- */
 
-/* The threads of MinGW know no other clock here. */
+const clockid_t system_cond_clock = CLOCK_REALTIME; /* the threads of MinGW know no other here */
+
 bool system_cond_init(pthread_cond_t *cond) { return pthread_cond_init(cond, NULL) == 0; }
 
-void system_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, double seconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    double end = (double)until.tv_nsec * 1e-9 + seconds;
-    until.tv_sec += (time_t)end;
-    until.tv_nsec = (long)((end - (double)(time_t)end) * 1e9);
-    pthread_cond_timedwait(cond, lock, &until);
-}
-
-uint64_t system_random(void) {
-    unsigned high = 0, low = 0;
-    rand_s(&high);
-    rand_s(&low);
-    return (uint64_t)high << 32 | low;
+bool system_random(uint64_t *out) {
+    unsigned high, low;
+    if (rand_s(&high) != 0 || rand_s(&low) != 0) return false;
+    *out = (uint64_t)high << 32 | low;
+    return true;
 }
 
 static void (*interrupt_handler)(int number);

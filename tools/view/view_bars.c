@@ -1,4 +1,5 @@
 /* view_bars.c: what frames the picture: the header over it, timeline and status below, the help above everything. */
+#include "system.h"
 #include "view_app.h"
 
 #include <stdio.h>
@@ -88,11 +89,9 @@ static void status_words(const view_app *app, char *words, size_t capacity) {
                  t->step_tokens > 1 ? " (its part of a longer step)" : "");
     } else if (app->source.live)
         snprintf(words, capacity, "%s", app->source.status);
-    else {
-        const char *slash = strrchr(app->options.replay, '/');
-        snprintf(words, capacity, "replay of %s%s%s", slash ? slash + 1 : app->options.replay, app->model.damage ? ": " : "",
+    else
+        snprintf(words, capacity, "replay of %s%s%s", system_base_name(app->options.replay), app->model.damage ? ": " : "",
                  app->model.damage ? app->model.damage : "");
-    }
 }
 
 /* The end of what is being written, with the cursor. */

@@ -30,7 +30,7 @@ bool view_export_png(const view_app *app, const char *path, char *message, size_
 /* ---- files of text ---- */
 
 static FILE *open_file(const char *path, char *message, size_t capacity) {
-    FILE *file = system_open(path, "w");
+    FILE *file = system_open(path, "wb");
     if (!file) snprintf(message, capacity, "%s: %s", path, strerror(errno));
     return file;
 }
