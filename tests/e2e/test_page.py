@@ -118,14 +118,22 @@ class Page(cli.Case):
         """What comes as a thought lies folded in front of the answer, and goes back beside it. The model has none: its events are made up."""
         deltas = [{"role": "assistant", "content": "", "reasoning_content": None}, {"content": None, "reasoning_content": "Two and"},
                   {"content": None, "reasoning_content": " two."}, {"content": "Four", "reasoning_content": None}]
-        events = "".join("data: %s\n\n" % json.dumps({"choices": [{"delta": delta}]}) for delta in deltas)
-        browser.run("window.call = async () => new Response(%s)" % json.dumps(events))
+
+        def answer(deltas):
+            events = "".join("data: %s\n\n" % json.dumps({"choices": [{"delta": delta}]}) for delta in deltas)
+            browser.run("window.call = async () => new Response(%s)" % json.dumps(events))
+        answer(deltas)
         browser.run("form.chat.checked = true, form.text.value = '2 + 2?', form.requestSubmit()")
         browser.until(30, "!running && messages.length === 2")
         self.assertEqual(browser.run("messages[1]"), {"role": "assistant", "content": "Four", "reasoning_content": "Two and two."})
         self.assertEqual(browser.run("[...document.querySelector('details').children].map((part) => part.textContent)"), ["thought", "Two and two."])
         self.assertEqual(browser.run("[document.querySelector('details').open, document.querySelector('details').nextSibling.textContent]"), [False, "Four"])
         self.assertIsNone(browser.run("document.querySelector('.error')"))
+        answer(deltas[:3])  # ends within the thought
+        browser.run("form.text.value = 'And again?', form.requestSubmit()")
+        browser.until(30, "!running && messages.length === 4")
+        self.assertEqual(browser.run("[messages[3].content, [...document.querySelectorAll('summary')].map((part) => part.textContent)]"),
+                         ["", ["thought", "thought"]])
 
 
 if __name__ == "__main__":

@@ -297,7 +297,7 @@ class Chat(Work):
 
     def test_prompts_that_begin_thoughts(self):
         chat = ["chat", "-m", DENSE, "--chat-template", "{{ messages[0].content }}{% if thinking %}{{ '<think>' }}{% endif %}"]
-        out = self.good(*chat, *GREEDY, "-n", 4, "--chat-template-kwargs", '{"thinking": true}', stdin=b"x\n").out.decode()
+        out = self.good(*chat, *GREEDY, "-n", 4, "--chat-template-kwargs", '{"enable_thinking": true}', stdin=b"x\n").out.decode()
         self.assertRegex(out, r"\A<think>\n\S")
         self.assertNotIn("</think>", out)
         for words in ("thinking", "[]", '{"a": 1, "a": 2}'):

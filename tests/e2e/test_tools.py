@@ -245,6 +245,11 @@ class Thoughts(Shared):
         self.assertGreater(len(events), 2)
         events = self.stream("/completion", dict(body, timings_per_token=False))
         self.assertEqual(["timings" in e for e in events], [False] * (len(events) - 1) + [True])
+        events = joined(self.stream(self.PATH, dict(GREEDY, messages=CHAT, max_tokens=4, timings_per_token=True, n=2)))[2]
+        self.assertEqual(["timings" in e for e in events], [True] * len(events))
+        for index in (0, 1):  # the last event tells how long all took
+            times = [e["timings"]["predicted_ms"] for e in events if e["choices"][0]["index"] == index]
+            self.assertGreater(times[-1], times[-2])
 
 
 @cli.in_full_tier
@@ -334,11 +339,17 @@ class Thinkers(Thoughts):
             call = choice["message"]["tool_calls"][0]["function"]
             self.assertEqual((call["name"], list(json.loads(call["arguments"]))), ("pick", ["n"]))
             thoughts.append(choice["message"]["reasoning_content"])
+            plain = self.post(self.PATH, dict(body, reasoning_format="none"))["choices"][0]
+            self.assertEqual((plain["message"]["tool_calls"][0]["function"], plain["finish_reason"]), (call, "tool_calls"))
+            self.assertNotIn("reasoning_content", plain["message"])
+            self.assertEqual("".join(plain["message"]["content"].split()), "".join(((thoughts[-1] or "") + "</think>").split()))
         self.check_stream(body, choice)
+        deltas = [c["choices"][0]["delta"] for c in joined(self.stream(self.PATH, dict(body, reasoning_format="none")))[2]]
+        self.assertEqual("".join(d.get("content") or "" for d in deltas), plain["message"]["content"])
+        self.assertFalse([d for d in deltas if "reasoning_content" in d])
         self.assertGreater(len(set(thoughts)), 2, thoughts)
 
-    def test_timings_of_each_token(self):
-        pass  # the model has no part in it
+    test_timings_of_each_token = None  # the model has no part in it
 
 
 if __name__ == "__main__":

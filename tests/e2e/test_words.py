@@ -193,6 +193,8 @@ class Words(cli.Case):
         self.assertEqual((forged["tokens"].count(510), forged["tokens"].count(511)), (1, 0))
         body = {"messages": talk[:1], "tools": [1], "chat_template_kwargs": {"x": "y"}, "add_generation_prompt": False}
         self.assertEqual(template("--chat-template", program, body=body).out, b"system=Be brief.;Falsey[1]")
+        body = {"messages": [], "thinking": {"type": "enabled"}}
+        self.assertEqual(template("--chat-template", "{{ enable_thinking }}", body=body).out, b"True")
         self.assertEqual(template("--no-generation-prompt", env=cli.environment(SEAMOUNT_CHAT_TEMPLATE=program)).out[-9:], b"FalseNone")
         with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
             f.write("{{ messages | length }}\n")

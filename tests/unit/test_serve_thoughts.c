@@ -44,8 +44,7 @@ static bool note(void *user, bool thought, const char *bytes, size_t count) {
 }
 
 /* In pieces that end at the cuts, which are ascending. */
-static void read_cut(serve_thinking place, const char *text, size_t a, size_t b, notes *out) {
-    serve_thoughts t = {.place = place};
+static void read_cut(serve_thoughts t, const char *text, size_t a, size_t b, notes *out) {
     *out = (notes){0};
     assert_true(serve_thoughts_feed(&t, text, a, note, out));
     assert_true(serve_thoughts_feed(&t, text + a, b - a, note, out));
@@ -74,18 +73,37 @@ static void thoughts_are_read_at_every_cut(void **state) {
         {SERVE_THINKS, "größer</ think></think>größe", "größer</ think>", "größe"},
         {SERVE_ANSWERS, "<think>a</think>", "", "<think>a</think>"},
     };
+    char all[600];
     notes got;
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t bytes = strlen(cases[i].text);
         for (size_t a = 0; a <= bytes; a++)
             for (size_t b = a; b <= bytes; b++) {
-                read_cut(cases[i].place, cases[i].text, a, b, &got);
+                read_cut((serve_thoughts){.place = cases[i].place}, cases[i].text, a, b, &got);
                 assert_string_equal(got.thought, cases[i].thought);
                 assert_string_equal(got.answer, cases[i].answer);
+                read_cut((serve_thoughts){.place = cases[i].place, .raw = true}, cases[i].text, a, b, &got);
+                assert_string_equal(got.answer, cases[i].answer);
+                snprintf(all, sizeof all, "%s%s", got.thought, got.answer);
+                assert_string_equal(all, cases[i].text);
             }
     }
 #undef BLANKS
+}
+
+/* More of them than are held back: those are told, and the mark is seen. */
+static void a_mark_behind_blanks(void **state) {
+    char text[300];
+    notes got;
+    (void)state;
+    for (int n = 0; n <= 200; n++) {
+        snprintf(text, sizeof text, "a%*s</think>b", n, "");
+        read_cut((serve_thoughts){.place = SERVE_THINKS}, text, 1, 1, &got);
+        assert_string_equal(got.answer, "b");
+        assert_int_equal(strspn(got.thought + 1, " ") + 1, strlen(got.thought));
+        assert_true(n > 50 || !strcmp(got.thought, "a"));
+    }
 }
 
 static void prompts_that_lead_into_thoughts(void **state) {
@@ -132,6 +150,36 @@ static void templates_that_know_thoughts(void **state) {
     }
 }
 
+/* Thoughts are told apart where the prompt leads into one, though neither the template at its usual nor the vocabulary knows any. */
+static void prompts_that_say_what_is_told_apart(void **state) {
+    static const struct {
+        const char *more;
+        bool thoughts;
+    } cases[] = {{"{}", false},
+                 {"{\"thinking\": true}", true},
+                 {"{\"enable_thinking\": true}", true},
+                 {"{\"thinking\": true, \"format\": \"none\"}", false}};
+    static const char source[] = "{% for m in messages %}{{ m.content }}{% endfor %}{% if thinking %}{{ '<think>' }}{% endif %}";
+    serve_server chat = server;
+    smt_error err = {0};
+    (void)state;
+    chat.n_ctx = 100;
+    SMT_ASSERT_OK(smt_chat_template_create(file, server.tokenizer, source, &chat.chat, &err), &err);
+    serve_learn_habits(chat.chat, &chat.habits);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        serve_error error = {0};
+        json_t *more = json_loads(cases[i].more, 0, NULL), *format = json_object_get(more, "format");
+        json_t *body = json_pack("{s:[{s:s, s:s}], s:o, s:O*}", "messages", "role", "user", "content", "2 + 2",
+                                 "chat_template_kwargs", more, "reasoning_format", format);
+        serve_request *request = serve_read_chat(&chat, body, &error);
+        assert_non_null(request);
+        assert_int_equal(request->params.thoughts, cases[i].thoughts);
+        serve_request_free(request);
+        json_decref(body);
+    }
+    smt_chat_template_free(chat.chat);
+}
+
 /* ---- a slot ---- */
 
 /* A slot whose job answers a prompt of no tokens. */
@@ -151,6 +199,15 @@ static void begin(bench *b, const char *stop, const serve_dialect *calls, serve_
         SMT_ASSERT_OK(smt_grammar_create(server.tokenizer, grammar, strlen(grammar), &b->request.params.grammar, &err), &err);
     SMT_ASSERT_OK(serve_say_begin(&server, &b->slot, &err), &err);
     SMT_ASSERT_OK(serve_bound_begin(&server, &b->slot, b->request.params.grammar, &err), &err);
+}
+
+/* In a thought that is not told apart. */
+static void begin_raw(bench *b, const char *stop, const serve_dialect *calls) {
+    smt_error err = {0};
+    begin(b, stop, calls, SERVE_THINKS, NULL);
+    serve_say_end(&b->slot);
+    b->request.params.thoughts = false;
+    SMT_ASSERT_OK(serve_say_begin(&server, &b->slot, &err), &err);
 }
 
 static void end(bench *b) {
@@ -194,13 +251,30 @@ static void stops_end_answers_and_not_thoughts(void **state) {
         assert_int_equal(serve_say_stop(&b.slot), cases[i].hit);
         end(&b);
     }
-    bench b; /* not told apart: all is answer */
-    begin(&b, "never", NULL, SERVE_THINKS, NULL);
-    b.request.params.thoughts = false;
-    say(&b, "a</think> b", got);
-    assert_string_equal(got, "|a</think> b");
-    assert_int_equal(b.slot.thoughts.place, SERVE_ANSWERS);
-    end(&b);
+}
+
+static void what_is_not_told_apart(void **state) {
+    static const struct {
+        const char *stop, *text, *want;
+        bool calls;
+        int32_t hit;
+    } cases[] = {{"never", "a</think> b", "a</think> |b", false, -1},
+                 {"</think>", "a</think> b", "a|", false, 0},
+                 {">>", "a</think>>b", "a</think|", false, 0}, /* all is content */
+                 {"x", "a <tool_call> b</think>\n<tool_call>>x", "a <tool_call> b</think>\n|<tool_call>>x", true, -1},
+                 {"b", "a <tool_call> b</think><tool_call>", "a <tool_call> |", true, 0},
+                 {">x", "a</think>>b", "a</think>|>b", true, -1},
+                 {"<tool_call>\n", "a <tool_call>", "a <tool_call>|", true, -1}};
+    char got[300];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bench b;
+        begin_raw(&b, cases[i].stop, cases[i].calls ? serve_dialect_row(0) : NULL);
+        say(&b, cases[i].text, got);
+        assert_string_equal(got, cases[i].want);
+        assert_int_equal(serve_say_stop(&b.slot), cases[i].hit);
+        end(&b);
+    }
 }
 
 static void calls_follow_thoughts(void **state) {
@@ -310,10 +384,11 @@ static void a_mark_in_front_of_a_grammar(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(thoughts_are_read_at_every_cut), cmocka_unit_test(prompts_that_lead_into_thoughts),
-        cmocka_unit_test(templates_that_know_thoughts),   cmocka_unit_test(stops_end_answers_and_not_thoughts),
-        cmocka_unit_test(calls_follow_thoughts),          cmocka_unit_test(grammars_begin_behind_thoughts),
-        cmocka_unit_test(a_mark_in_front_of_a_grammar),
+        cmocka_unit_test(thoughts_are_read_at_every_cut),  cmocka_unit_test(a_mark_behind_blanks),
+        cmocka_unit_test(prompts_that_lead_into_thoughts), cmocka_unit_test(prompts_that_say_what_is_told_apart),
+        cmocka_unit_test(templates_that_know_thoughts),    cmocka_unit_test(stops_end_answers_and_not_thoughts),
+        cmocka_unit_test(what_is_not_told_apart),          cmocka_unit_test(calls_follow_thoughts),
+        cmocka_unit_test(grammars_begin_behind_thoughts),  cmocka_unit_test(a_mark_in_front_of_a_grammar),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

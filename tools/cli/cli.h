@@ -69,8 +69,9 @@ bool cli_messages_read(const json_t *list, serve_messages *out);
 
 /* The template that --chat-template or --chat-template-file name, else the file's own. CLI_DONE or the exit status, with a message. */
 int cli_chat_template(const cli_args *args, const smt_file *file, const smt_tokenizer *tokenizer, smt_chat_template **out);
-/* --chat-template-kwargs, a JSON object; NULL: not given. CLI_DONE or the exit status, with a message. */
-int cli_chat_variables(const cli_args *args, const char **out);
+/* --chat-template-kwargs, a JSON object (serve_spread_thinking), the caller's (free); NULL: not given. CLI_DONE or the exit status, with a
+ * message. */
+int cli_chat_variables(const cli_args *args, char **out);
 
 /* ---- progress.c ---- */
 

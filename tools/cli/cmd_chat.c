@@ -19,7 +19,7 @@ typedef struct chat {
     const cli_args *args;
     cli_generator generator;
     smt_chat_template *template;
-    const char *variables; /* of the template; NULL: none */
+    char *variables; /* of the template, owned; NULL: none */
     json_t *messages;
     size_t n_dropped; /* messages, after the system's, that the model sees no longer */
     bool interactive, done;
@@ -29,6 +29,7 @@ static void close_chat(chat *c) {
     cli_generator_close(&c->generator);
     smt_chat_template_free(c->template);
     json_decref(c->messages);
+    free(c->variables);
 }
 
 /* ---- the prompt ---- */

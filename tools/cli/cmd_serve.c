@@ -20,7 +20,7 @@ typedef struct serving {
     const char **keys; /* [n_keys], into the command line and keys_text */
     uint32_t n_keys;
     char *alias;
-    const char *variables;
+    char *variables;
     serve_reasoning reasoning;
 } serving;
 
@@ -185,5 +185,6 @@ int cmd_serve(const cli_args *args) {
     free(s.keys_text);
     free(s.keys);
     free(s.alias);
+    free(s.variables);
     return status;
 }

@@ -1,7 +1,7 @@
 /* cmd_template.c: `template`: the prompt that a conversation becomes by the model's chat template. Needs neither tensors nor Vulkan.
  *
  * The messages are a JSON array, or the body of a chat request: an object with "messages", and possibly "tools",
- * "add_generation_prompt" and "chat_template_kwargs". On stdout the text, byte for byte; with --json also the tokens, in which no
+ * "add_generation_prompt", "chat_template_kwargs" and "thinking". On stdout the text, byte for byte; with --json also the tokens, in which no
  * message can forge a turn, and what ends an answer. */
 #include "cli.h"
 
@@ -40,11 +40,20 @@ static bool dump_member(const json_t *body, const char *name, char **out) {
     return true;
 }
 
+/* Among the variables, which are there then. */
+static bool spread_thinking(json_t *body) {
+    static const char name[] = "chat_template_kwargs";
+    const json_t *given = json_object_get(body, name);
+    bool good = (given && !json_is_null(given)) || json_object_set_new(body, name, json_object()) == 0;
+    json_t *variables = json_object_get(body, name);
+    return (good && (!json_is_object(variables) || serve_spread_thinking(variables, body))) || (cli_no_memory(), false);
+}
+
 static bool read_body(const cli_args *args, json_t *body, rendering *r) {
     bool is_request = json_is_object(body);
     if (!cli_messages_read(is_request ? json_object_get(body, "messages") : body, &r->messages)) return false;
     if (is_request && !dump_member(body, "tools", &r->tools)) return false;
-    if (is_request && !dump_member(body, "chat_template_kwargs", &r->variables)) return false;
+    if (is_request && (!spread_thinking(body) || !dump_member(body, "chat_template_kwargs", &r->variables))) return false;
     bool ends = cli_flag(args, OPT_NO_GENERATION_PROMPT) || json_is_false(json_object_get(body, "add_generation_prompt"));
     r->request = (smt_chat_request){.struct_size = sizeof r->request,
                                     .messages = r->messages.items,
@@ -82,12 +91,14 @@ int cli_chat_template(const cli_args *args, const smt_file *file, const smt_toke
     return status == SMT_OK ? CLI_DONE : cli_fail_library(status, &err);
 }
 
-int cli_chat_variables(const cli_args *args, const char **out) {
-    *out = cli_text(args, OPT_CHAT_TEMPLATE_KWARGS);
-    json_t *variables = *out ? json_loads(*out, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    bool good = !*out || json_is_object(variables);
+int cli_chat_variables(const cli_args *args, char **out) {
+    const char *given = cli_text(args, OPT_CHAT_TEMPLATE_KWARGS);
+    json_t *variables = given ? json_loads(given, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    bool good = !given || json_is_object(variables);
+    *out = good && variables && serve_spread_thinking(variables, NULL) ? json_dumps(variables, JSON_COMPACT) : NULL;
     json_decref(variables);
-    return good ? CLI_DONE : cli_fail(CLI_WRONG, "--chat-template-kwargs: %.100s is no JSON object", *out);
+    if (!good) return cli_fail(CLI_WRONG, "--chat-template-kwargs: %.100s is no JSON object", given);
+    return !given || *out ? CLI_DONE : cli_no_memory();
 }
 
 static int print_text(const rendering *r) {

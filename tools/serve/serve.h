@@ -18,7 +18,7 @@
 typedef struct serve_server serve_server;
 
 /* Whether thoughts of a model go out as "reasoning_content", or as they are in front of the answer. AUTO: the former, where the model's
- * template or vocabulary knows thoughts. */
+ * template or vocabulary knows thoughts, or the prompt leads into one. */
 typedef enum serve_reasoning { SERVE_REASONING_AUTO, SERVE_REASONING_NONE, SERVE_REASONING_DEEPSEEK } serve_reasoning;
 /* By its name: auto, none, deepseek. */
 bool serve_reasoning_named(const char *name, serve_reasoning *out);

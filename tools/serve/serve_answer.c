@@ -179,7 +179,8 @@ static bool hear(void *user, const serve_heard *heard) {
 static bool gather(void *user, const serve_piece *piece, serve_error *error) {
     gathering *g = user;
     gathered *to = &g->parts[piece->job];
-    bool heard = serve_append(&to->thought, piece->text, piece->n_thought) &&
+    serve_text *thought = g->request->params.thoughts ? &to->thought : &to->text;
+    bool heard = serve_append(thought, piece->text, piece->n_thought) &&
                  serve_reader_feed(&to->reader, piece->text + piece->n_thought, piece->bytes - piece->n_thought, hear, to);
     if (heard && piece->last) heard = serve_reader_end(&to->reader, hear, to) && close_call(to);
     if (!heard) return serve_fail_memory(error);

@@ -97,6 +97,7 @@ typedef struct serve_params {
     bool stream, include_usage, return_tokens, logprobs, ignore_eos;
     bool reuse;                /* what a slot still holds of the prompt is not evaluated again */
     bool timings;              /* every event of a stream says how fast it goes */
+    serve_reasoning reasoning; /* what was asked for */
     bool thoughts;             /* they are told apart from answers */
     serve_thinking thinking;   /* where the answers begin */
     uint32_t n_top, n_choices; /* n_choices: answers to each prompt, one after another in the request's jobs */
@@ -190,7 +191,7 @@ void serve_request_leave(serve_request *request);
 serve_piece *serve_request_next(serve_request *request, double timeout_s, bool *out_ended);
 
 /* Engine thread, without the lock: */
-/* n_thought: bytes at the beginning of the text. */
+/* n_thought: bytes at the beginning of the text, which no call is in. */
 serve_piece *serve_piece_create(const serve_job *job, const char *text, size_t bytes, size_t n_thought, uint32_t n_top);
 void serve_job_push(serve_job *job, serve_piece *piece);
 /* Its last piece, which may be NULL when there is no memory for one: the client then sees the error 500. */
@@ -216,8 +217,9 @@ typedef struct serve_slot {
     serve_job *job;
     smt_sampler *sampler;
     smt_text_stream *spoken;    /* what the tokens say */
-    smt_text_stream *stream;    /* what of that is answer, up to a stop string; NULL: a call has begun, which none ends */
-    size_t n_held;              /* bytes of the answer that `stream` has and did not give */
+    smt_text_stream *stream;    /* what of that ends at a stop string; NULL: a call has begun, which none ends */
+    size_t n_held;              /* bytes that `stream` has and did not give */
+    bool answers;               /* the answer has begun: a call may, too */
     serve_thoughts thoughts;    /* between the two */
     smt_grammar_state *grammar; /* owned; NULL: its job's answer is free */
     uint32_t *mask;             /* owned, twice [n_vocab / 32 + 1], where there is a grammar: for the next token; in a thought */

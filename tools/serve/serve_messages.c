@@ -100,3 +100,14 @@ void serve_messages_free(serve_messages *messages) {
     free(messages->items);
     *messages = (serve_messages){0};
 }
+
+bool serve_spread_thinking(json_t *variables, const json_t *body) {
+    static const char *const names[] = {"enable_thinking", "thinking"};
+    const json_t *type = json_object_get(json_object_get(body, "thinking"), "type");
+    json_t *wanted = json_is_string(type) ? json_boolean(strcmp(json_string_value(type), "disabled") != 0) : NULL;
+    for (int i = 0; i < 2; i++)
+        if (json_object_get(variables, names[i])) wanted = json_object_get(variables, names[i]);
+    for (int i = 0; i < 2 && wanted; i++)
+        if (!json_object_get(variables, names[i]) && json_object_set(variables, names[i], wanted)) return false;
+    return true;
+}

@@ -17,5 +17,9 @@ typedef struct serve_messages {
 /* From a JSON array; false with a message of one line, cut to capacity. serve_messages_free in either case. */
 bool serve_messages_read(const json_t *list, serve_messages *out, char *message, size_t capacity);
 void serve_messages_free(serve_messages *messages);
+/* Whether the model shall think: templates call it "enable_thinking" or (DeepSeek-V3.1's) "thinking", and clients know one of the two, or
+ * DeepSeek's {"thinking": {"type": "enabled"}} in the body of a request (NULL: there is none). What is set of them sets the rest among the
+ * template's variables. False: no memory. */
+bool serve_spread_thinking(json_t *variables, const json_t *body);
 
 #endif

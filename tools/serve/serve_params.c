@@ -263,6 +263,7 @@ static bool read_reasoning(const serve_server *server, const json_t *body, serve
     if (!serve_get_text(body, "reasoning_format", &name, &bytes, error)) return false;
     if (name && !serve_reasoning_named(name, &which))
         return serve_fail(error, 400, "\"reasoning_format\" %.40s is not supported; there are none, deepseek and auto", name);
+    params->reasoning = which;
     params->thoughts = serve_tells_thoughts(server, which);
     return true;
 }

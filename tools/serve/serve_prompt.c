@@ -177,28 +177,15 @@ typedef struct conversation {
     smt_chat_request request;
 } conversation;
 
-/* Whether the model shall think: templates call it "enable_thinking" or (DeepSeek-V3.1's) "thinking", and clients know one of the two, or
- * DeepSeek's {"thinking": {"type": "enabled"}}. What is set of them sets the rest. */
-static bool spread_thinking(json_t *variables, const json_t *type) {
-    static const char *const names[] = {"enable_thinking", "thinking"};
-    json_t *wanted = json_is_string(type) ? json_boolean(strcmp(json_string_value(type), "disabled") != 0) : NULL;
-    for (int i = 0; i < 2; i++)
-        if (json_object_get(variables, names[i])) wanted = json_object_get(variables, names[i]);
-    for (int i = 0; i < 2 && wanted; i++)
-        if (!json_object_get(variables, names[i]) && json_object_set(variables, names[i], wanted)) return false;
-    return true;
-}
-
 /* "chat_template_kwargs", and behind them what the server was started with. */
 static bool read_variables(const serve_server *server, const json_t *body, char **out, serve_error *error) {
-    const json_t *given = json_object_get(body, "chat_template_kwargs"),
-                 *type = json_object_get(json_object_get(body, "thinking"), "type");
+    const json_t *given = json_object_get(body, "chat_template_kwargs");
     if (given && !json_is_null(given) && !json_is_object(given))
         return serve_fail(error, 400, "\"chat_template_kwargs\" is not an object");
     json_t *variables = json_is_object(given) ? json_copy((json_t *)given) : json_object();
     json_t *others = server->options.variables ? json_loads(server->options.variables, 0, NULL) : json_object();
-    bool good = variables && others && spread_thinking(variables, type) && !json_object_update_missing(variables, others) &&
-                spread_thinking(variables, NULL);
+    bool good = variables && others && serve_spread_thinking(variables, body) && !json_object_update_missing(variables, others) &&
+                serve_spread_thinking(variables, NULL);
     if (good && json_object_size(variables)) good = (*out = json_dumps(variables, JSON_COMPACT)) != NULL;
     json_decref(others);
     json_decref(variables);
@@ -261,10 +248,11 @@ static bool chat_tokens(serve_server *server, const json_t *body, serve_tokens *
     return good;
 }
 
-/* Whether the prompt leads into a thought. */
+/* Whether the prompt leads into a thought; by the request's variables it may do so where the template else knows of none. */
 static bool look_behind(const serve_server *server, const serve_tokens *prompt, serve_params *params, serve_error *error) {
     smt_error err = {0};
     smt_status status = serve_thinking_after(server->tokenizer, prompt->at, prompt->count, &params->thinking, &err);
+    if (params->reasoning == SERVE_REASONING_AUTO && params->thinking == SERVE_THINKS) params->thoughts = true;
     return status == SMT_OK || serve_fail_library(error, status, &err);
 }
 

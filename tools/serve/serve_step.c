@@ -173,7 +173,6 @@ static void note_time(const serve_slot *slot) {
 /* What the session holds stays, for the next prompt that begins so. */
 static serve_job *let_go(serve_slot *slot) {
     serve_job *job = slot->job;
-    note_time(slot);
     smt_sampler_free(slot->sampler);
     slot->sampler = NULL;
     serve_say_end(slot);
@@ -189,6 +188,7 @@ static serve_job *let_go(serve_slot *slot) {
 void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const serve_error *error) {
     serve_result *result = &slot->job->result;
     serve_said said = {0};
+    note_time(slot); /* which the piece takes along */
     smt_status said_all = slot->spoken ? serve_say_rest(slot, &said) : SMT_OK;
     serve_piece *piece =
         said_all == SMT_OK ? serve_piece_create(slot->job, said.text.at, said.text.bytes, said.n_thought, 0) : NULL;
@@ -205,5 +205,6 @@ void serve_slot_end(serve_server *server, serve_slot *slot, serve_end end, const
 
 void serve_slot_drop(serve_server *server, serve_slot *slot) {
     slot->used = server->round;
+    note_time(slot);
     serve_job_end(let_go(slot), NULL);
 }

@@ -55,7 +55,7 @@ static bool write_choice(stream *s, const serve_piece *piece, json_t *content, j
     const serve_job *job = &s->request->jobs[piece->job];
     bool chat = s->request->params.format == SERVE_CHAT;
     json_t *event = chunk(s->request, serve_choice(job, chat ? "delta" : "text", content, logprobs, reason));
-    if (reason ? s->request->n_jobs == 1 : s->request->params.timings)
+    if (s->request->params.timings || (reason && s->request->n_jobs == 1))
         json_object_set_new(event, "timings", serve_timings(job, &piece->timing));
     return write_event(s, event);
 }
@@ -76,9 +76,9 @@ typedef struct telling {
 } telling;
 
 static json_t *delta_of(const stream *s, const serve_heard *heard) {
-    if (heard->kind == SERVE_HEARD_TEXT) return content_of(s, heard->bytes, heard->count);
-    if (heard->kind == SERVE_HEARD_THOUGHT)
-        return json_pack("{s:n, s:o}", "content", "reasoning_content", json_stringn(heard->bytes, heard->count));
+    bool thought = heard->kind == SERVE_HEARD_THOUGHT, apart = s->request->params.thoughts;
+    if (heard->kind == SERVE_HEARD_TEXT || (thought && !apart)) return content_of(s, heard->bytes, heard->count);
+    if (thought) return json_pack("{s:n, s:o}", "content", "reasoning_content", json_stringn(heard->bytes, heard->count));
     json_t *part, *arguments = json_stringn(heard->bytes, heard->kind == SERVE_HEARD_NAME ? 0 : heard->count);
     if (heard->kind == SERVE_HEARD_NAME)
         part = serve_call_json(heard->bytes, heard->count, arguments);

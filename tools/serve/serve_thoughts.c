@@ -1,7 +1,7 @@
 /* serve_thoughts.c: see serve_thoughts.h.
  *
  * Both marks begin with a character that is nowhere else in them: a byte that does not go on with a mark can only begin it anew. What is
- * held back is bounded: of blanks beyond it nobody asks whether a mark follows. */
+ * held back is bounded: of blanks beyond it nobody asks whether a mark follows. What is held always leaves room for a whole mark. */
 #include "serve_thoughts.h"
 
 #include <string.h>
@@ -20,17 +20,20 @@ static bool release(serve_thoughts *t, serve_thought_fn tell, void *user) {
 /* Whether the byte is held back: it may belong to the mark, or stand in front of it. */
 static bool hold(serve_thoughts *t, const char *mark, char byte) {
     bool goes_on = byte == mark[t->n_marked];
-    if (!goes_on && (t->n_marked || !is_blank(byte))) return false;
-    if (t->n_held == sizeof t->held) return false;
+    if (!goes_on && (t->n_marked || !is_blank(byte) || t->n_held == sizeof t->held - strlen(mark))) return false;
     t->n_marked += goes_on;
     t->held[t->n_held++] = byte;
     return true;
 }
 
-static bool is_whole(serve_thoughts *t, const char *mark) {
-    if (mark[t->n_marked]) return false;
+static bool is_whole(const serve_thoughts *t, const char *mark) { return !mark[t->n_marked]; }
+
+/* Goes on behind the mark that is held. */
+static bool pass(serve_thoughts *t, serve_thinking next, serve_thought_fn tell, void *user) {
+    size_t count = t->n_held;
     t->n_held = t->n_marked = 0;
-    return true;
+    t->place = next;
+    return !t->raw || tell(user, true, t->held, count);
 }
 
 static bool answer(serve_thoughts *t, const char *bytes, size_t count, serve_thought_fn tell, void *user) {
@@ -39,10 +42,8 @@ static bool answer(serve_thoughts *t, const char *bytes, size_t count, serve_tho
 }
 
 static bool think(serve_thoughts *t, char byte, serve_thought_fn tell, void *user) {
-    if (!t->wrote && t->n_held == 0 && is_blank(byte)) return true;
-    bool held = hold(t, SERVE_THOUGHT, byte);
-    if (held && is_whole(t, SERVE_THOUGHT)) t->place = SERVE_HAS_THOUGHT;
-    if (held) return true;
+    if (!t->raw && !t->wrote && t->n_held == 0 && is_blank(byte)) return true;
+    if (hold(t, SERVE_THOUGHT, byte)) return !is_whole(t, SERVE_THOUGHT) || pass(t, SERVE_HAS_THOUGHT, tell, user);
     t->wrote = true;
     if (!release(t, tell, user)) return false;
     return hold(t, SERVE_THOUGHT, byte) || tell(user, true, &byte, 1);
@@ -53,14 +54,15 @@ bool serve_thoughts_feed(serve_thoughts *t, const char *bytes, size_t count, ser
         switch (t->place) {
         case SERVE_MAY_THINK:
             if (!hold(t, SERVE_THINK, bytes[i])) return answer(t, bytes + i, count - i, tell, user);
-            if (is_whole(t, SERVE_THINK)) t->place = SERVE_THINKS;
+            if (is_whole(t, SERVE_THINK) && !pass(t, SERVE_THINKS, tell, user)) return false;
             break;
         case SERVE_THINKS:
             if (!think(t, bytes[i], tell, user)) return false;
             break;
         case SERVE_HAS_THOUGHT:
-            if (is_blank(bytes[i])) break;
-            return answer(t, bytes + i, count - i, tell, user);
+            if (!is_blank(bytes[i])) return answer(t, bytes + i, count - i, tell, user);
+            if (t->raw && !tell(user, true, bytes + i, 1)) return false;
+            break;
         case SERVE_ANSWERS:
             return tell(user, false, bytes + i, count - i);
         }
@@ -69,7 +71,7 @@ bool serve_thoughts_feed(serve_thoughts *t, const char *bytes, size_t count, ser
 }
 
 bool serve_thoughts_end(serve_thoughts *t, serve_thought_fn tell, void *user) {
-    if (t->place == SERVE_THINKS && t->n_marked == 0) t->n_held = 0; /* blanks at its end */
+    if (t->place == SERVE_THINKS && t->n_marked == 0 && !t->raw) t->n_held = 0; /* blanks at its end */
     return release(t, tell, user);
 }
 

@@ -6,7 +6,8 @@
  * A thought stands in front of the answer and nowhere else: marks inside an answer are text. Some templates end with <think> (R1's), so that
  * the answer begins in a thought; some with </think>, where no thought is wanted. The marks are tokens of their own or texts of several
  * tokens: all is read byte by byte, and it does not matter where pieces begin and end. Blanks at both ends of a thought and in front of the
- * answer behind it belong to neither. The command line's chat reads answers with it too. */
+ * answer behind it belong to neither; a raw reading leaves nothing out, and counts them and the marks as part of the thought. The command
+ * line's chat reads answers with it too. */
 #ifndef SERVE_THOUGHTS_H
 #define SERVE_THOUGHTS_H
 
@@ -20,9 +21,10 @@
 
 typedef enum serve_thinking { SERVE_ANSWERS, SERVE_MAY_THINK, SERVE_THINKS, SERVE_HAS_THOUGHT } serve_thinking;
 
-/* A reader of one answer, plain data that may be copied: all zeros but the place to begin with. */
+/* A reader of one answer, plain data that may be copied: all zeros but the place to begin with, and `raw`. */
 typedef struct serve_thoughts {
     serve_thinking place;
+    bool raw;        /* marks and blanks are told as well */
     bool wrote;      /* something of the thought was told */
     size_t n_marked; /* bytes of a mark that were there, the last of the held ones */
     size_t n_held;   /* blanks, and the beginning of a mark behind them: text, if that goes on */
