@@ -42,7 +42,6 @@
 #define Q_LANES (LANES < STEP4 ? LANES : STEP4)
 #define Q_LOADS (STEP4 / Q_LANES)
 #define T_STEP 8 // positions of a value taken at a time
-#define CHAINS 8u // of the sum of weights: as many whatever the size of the workgroup, so that no bit depends on it
 #define T_LOADS (T_STEP / LANES)
 
 shared float weight[COLUMNS][SMT_BLOCK];
@@ -110,12 +109,8 @@ void chunk_weights(chunk_place at) {
     for (uint c = lane; c < COLUMNS; c += SMT_GROUP_X) {
         float best = ATTEND_NONE;
         [[dont_unroll]] for (uint i = 0; i < SMT_GROUP_X; i++) best = max(best, lane_best[c][i]);
-        precise float sum = 0.0;
-        [[dont_unroll]] for (uint chain = 0; chain < CHAINS; chain++) {
-            precise float more = 0.0;
-            for (uint t = chain; t < at.positions; t += CHAINS) more += weight[c][t];
-            sum += more;
-        }
+        precise float sum = 0.0; // by one invocation: no bit depends on how many there are
+        for (uint t = 0; t < at.positions; t++) sum += weight[c][t];
         chunk_stat[c] = vec2(best, sum);
     }
 }

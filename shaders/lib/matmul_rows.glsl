@@ -19,9 +19,9 @@
 // columns a fetch: 1.30 of the speed (Q4_K 1.28, four columns 1.26, gated 1.13 to 1.17). Measured and refused: 64 elements of a column a fetch
 // (0.97, an inner loop), unknown lanes where two rows or matrices share a broadcast (0.90 to 0.98), rows woven by 16 (0.97),
 // one column with rows side by side (1.02), four rows of it (1.05 to 1.09; twice the code).
-// One column of Q8_0 is at the limit of the two ports that 512-bit operations share: of 755 operations for two rows of a chunk, fetches are 341
-// (65 each: lanes' addresses one by one, and a transposition), codes to floats 208, their scales 64, products and sums 128. Eight columns meet
-// that limit (540 cycles for 16 rows of a chunk) and that of decoding 17 bytes of code for a product at once.
+// One column of Q8_0 is at the limit of the two ports that 512-bit operations share. Operations that need them, for two rows of a chunk: five
+// fetches 325 (lanes' addresses one by one, and a transposition), codes to floats 144, their scales 64, products and sums 128, broadcasts 28,
+// the rest 80. Eight columns meet that limit, and besides that of decoding instructions: a product and a sum have 17 bytes.
 //
 // Interface of a product family (matmul.comp uses nothing else of it):
 //   MATMUL_ROWS             rows that one invocation ends up with

@@ -65,7 +65,7 @@ Raw raw_load(uint win, Row row, uint chunk, Head head) {
     return r;
 }
 
-#define CODE_SIGNED (SMT_TYPE == T_Q8_0 ? 1 : 0)
+#define CODE_SIGNED (SMT_TYPE == T_Q8_0)
 #define CODE_OFFSET (SMT_TYPE == T_Q4_0 ? 8 : SMT_TYPE == T_Q5_0 ? 16 : 0)
 #define CODE_MIN PAIRS
 #define CODE_HALVES 0

@@ -29,7 +29,8 @@
  *   rmsnorm   s = 1 / sqrt(dot(x, x) / n + eps); y = (x * s) * w.
  *   rope      c, s: cosine and sine in double, times the magnitude, rounded to float; x' = x*c - y*s, y' = x*s + y*c, plain.
  *   attention per chunk: s_t = scale * dot(q, k_t); m = max s_t; p_t = exp(s_t - m); l = sum of p_t; o_d = chain of
- *             fmaf(p_t, v_t[d], o_d) from 0; both over ascending t. Chunks (m, l, o) merge into (M, L, O): M' = max(M, m),
+ *             fmaf(p_t, v_t[d], o_d) from 0; both over ascending t (tiles: l in a chain for each lane, folded; the rest the
+ *             same). Chunks (m, l, o) merge into (M, L, O): M' = max(M, m),
  *             a = exp(M - M'), b = exp(m - M'), L' = L*a + l*b, O' = O*a + o*b, plain. The result is O / L.
  *   router    softmax: m = max, e = exp(x - m), z = sum of e over ascending id, e / z. Sigmoid: 1 / (1 + exp(-x)).
  *             Ties go to the lower id. Normalised weights: w / (sum of w in order of choice + 1e-20). Then w * weight_scale.

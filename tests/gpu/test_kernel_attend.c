@@ -120,15 +120,15 @@ static float *attend(smt_lab *lab, smt_lab_mode mode, const attention *a, const 
     return out;
 }
 
-/* The split form into `out`, an image of out_words; with all features of the device. */
-static void attend_split(smt_lab *lab, const attention *a, const cache *c, const struct attend_params *p, const float *q,
-                         float *out, size_t out_words) {
+/* The split form into `out`, an image of out_words. */
+static void attend_split(smt_lab *lab, smt_lab_mode mode, const attention *a, const cache *c, const struct attend_params *p,
+                         const float *q, float *out, size_t out_words) {
     size_t sum_words = 2ull * MAX_ROWS * a->n_heads * PER_SLOT, partial_words = sum_words / 2 * a->value_dim;
-    float *sums, *partial = attend(lab, SMT_LAB_FULL, a, c, p, q, true, partial_words, sum_words, &sums);
+    float *sums, *partial = attend(lab, mode, a, c, p, q, true, partial_words, sum_words, &sums);
     float *kept = smt_lab_image(partial_words), *kept_sums = smt_lab_image(sum_words);
     memcpy(kept, partial, partial_words * 4);
     memcpy(kept_sums, sums, sum_words * 4);
-    smt_lab_begin(lab, SMT_LAB_FULL,
+    smt_lab_begin(lab, mode,
                   &(smt_kernel_key){.kernel = SMT_KERNEL_ATTEND_MERGE, .windows = 1, .value4 = a->value_dim / 4});
     memcpy(smt_lab_buffer(lab, 1, partial_words * 4), kept, partial_words * 4);
     memcpy(smt_lab_buffer(lab, 2, sum_words * 4), kept_sums, sum_words * 4);
@@ -163,9 +163,14 @@ static void check_attention(smt_lab *lab, smt_lab_mode mode, const attention *a)
                                          a->value_dim, p.scale, expected + r * p.o_stride + h * a->value_dim, &err),
                           &err);
         }
-    attend_split(lab, a, &c, &p, q, split, out_words);
+    attend_split(lab, SMT_LAB_FULL, a, &c, &p, q, split, out_words);
     float *whole = attend(lab, mode, a, &c, &p, q, false, out_words, 4, &unused);
     smt_lab_same(label, split, whole, out_words);
+    if (mode != SMT_LAB_FULL) {
+        attend_split(lab, mode, a, &c, &p, q, split, out_words);
+        whole = attend(lab, mode, a, &c, &p, q, false, out_words, 4, &unused);
+        smt_lab_same(label, split, whole, out_words);
+    }
     smt_lab_close(label, whole, expected, out_words, lab->fused ? 1e-6 : 1e-5);
     smt_free(c.rows);
     smt_free(q);
