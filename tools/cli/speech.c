@@ -20,22 +20,11 @@ static const frame plain = {SERVE_THINK "\n", "\n" SERVE_THOUGHT "\n\n", ""}, di
 
 static const frame *frame_here(void) { return system_is_terminal(stdout) ? &dim : &plain; }
 
-/* The stream must know what stands before: only the first word of a whole text loses the blank in front of it. */
-static smt_status open_spoken(const cli_generator *g, cli_speech *s, smt_error *err) {
-    const char *ignored;
-    size_t bytes;
-    smt_status status = smt_text_stream_create(g->tokenizer, &s->spoken, err);
-    for (size_t i = 0; status == SMT_OK && i < g->n_prompt; i++)
-        status = smt_text_stream_push(s->spoken, g->tokens[i], &ignored, &bytes, err);
-    if (status == SMT_OK) smt_text_stream_flush(s->spoken, &ignored, &bytes);
-    return status;
-}
-
 int cli_speech_begin(cli_generator *g, cli_speech *s) {
     smt_error err = {0};
     *s = (cli_speech){.generator = g, .thoughts.place = SERVE_ANSWERS};
     g->text_bytes = g->thought_bytes = 0;
-    smt_status status = open_spoken(g, s, &err);
+    smt_status status = serve_open_spoken(g->tokenizer, g->tokens, g->n_prompt, &s->spoken, &err);
     if (status == SMT_OK) status = smt_text_stream_create(g->tokenizer, &s->stream, &err);
     if (status == SMT_OK) status = smt_text_stream_set_stops(s->stream, g->stops, g->n_stops, &err);
     if (status == SMT_OK && g->chat)

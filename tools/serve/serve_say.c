@@ -11,17 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The stream must know what stands before: only the first word of a whole text loses the blank in front of it. */
-static smt_status open_spoken(const serve_server *server, serve_slot *slot, smt_error *err) {
-    const char *ignored;
-    size_t bytes;
-    smt_status status = smt_text_stream_create(server->tokenizer, &slot->spoken, err);
-    for (size_t i = 0; status == SMT_OK && i < slot->n_tokens; i++)
-        status = smt_text_stream_push(slot->spoken, slot->tokens[i], &ignored, &bytes, err);
-    if (status == SMT_OK) smt_text_stream_flush(slot->spoken, &ignored, &bytes);
-    return status;
-}
-
 /* What ends the text: trigger, where it is not NULL, behind the client's. */
 static smt_status set_stops(serve_slot *slot, const char *trigger, smt_error *err) {
     const serve_params *params = &slot->job->request->params;
@@ -40,7 +29,7 @@ smt_status serve_say_begin(const serve_server *server, serve_slot *slot, smt_err
     slot->n_held = 0;
     slot->answers = false;
     slot->thoughts = (serve_thoughts){.place = params->thinking, .raw = !params->thoughts};
-    smt_status status = open_spoken(server, slot, err);
+    smt_status status = serve_open_spoken(server->tokenizer, slot->tokens, slot->n_tokens, &slot->spoken, err);
     if (status == SMT_OK) status = smt_text_stream_create(server->tokenizer, &slot->stream, err);
     return status == SMT_OK ? set_stops(slot, NULL, err) : status;
 }

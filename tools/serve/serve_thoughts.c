@@ -114,3 +114,14 @@ smt_status serve_find_think(const smt_tokenizer *tokenizer, int32_t *out, smt_er
     if (thought < 0) *out = -1;
     return status;
 }
+
+smt_status serve_open_spoken(const smt_tokenizer *tokenizer, const int32_t *before, size_t n_before, smt_text_stream **out,
+                             smt_error *err) {
+    const char *ignored;
+    size_t bytes;
+    smt_status status = smt_text_stream_create(tokenizer, out, err);
+    for (size_t i = 0; status == SMT_OK && i < n_before; i++)
+        status = smt_text_stream_push(*out, before[i], &ignored, &bytes, err);
+    if (status == SMT_OK) smt_text_stream_flush(*out, &ignored, &bytes);
+    return status;
+}

@@ -43,5 +43,9 @@ smt_status serve_find_think(const smt_tokenizer *tokenizer, int32_t *out, smt_er
 serve_thinking serve_thinking_behind(const char *prompt, size_t bytes);
 smt_status serve_thinking_after(const smt_tokenizer *tokenizer, const int32_t *prompt, size_t n_prompt, serve_thinking *out,
                                 smt_error *err);
+/* A stream for the text of what follows these tokens: only the first word of a whole text loses the blank in front of it. *out is the
+ * caller's to free, also where it fails. */
+smt_status serve_open_spoken(const smt_tokenizer *tokenizer, const int32_t *before, size_t n_before, smt_text_stream **out,
+                             smt_error *err);
 
 #endif
